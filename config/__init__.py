@@ -1,0 +1,62 @@
+"""What an operator can set: typed models, where values come from, and the commented default file."""
+
+from config.agents import AgentConfig, EchoAgentConfig, LocalAgentConfig, ModelAgentConfig, PluginAgentConfig
+from config.errors import ConfigError, Problem
+from config.home import Home
+from config.load import Settings, load_config, load_settings
+from config.models import (
+    DeliveryConfig,
+    GatewayConfig,
+    HttpConfig,
+    InboxConfig,
+    LoggingConfig,
+    MediaConfig,
+    SessionResetPolicy,
+    SessionsConfig,
+    StorageConfig,
+    TurnsConfig,
+)
+from config.platform import ADAPTER_GROUP, AGENT_GROUP, Platform
+from config.platforms import (
+    DiscordConfig,
+    HomeChannel,
+    LocalConfig,
+    PlatformConfig,
+    PluginPlatformConfig,
+    SlackConfig,
+    TelegramConfig,
+)
+
+__all__ = [
+    "ADAPTER_GROUP",
+    "AGENT_GROUP",
+    "AgentConfig",
+    "ConfigError",
+    "DeliveryConfig",
+    "DiscordConfig",
+    "EchoAgentConfig",
+    "GatewayConfig",
+    "Home",
+    "HomeChannel",
+    "HttpConfig",
+    "InboxConfig",
+    "LocalAgentConfig",
+    "LocalConfig",
+    "LoggingConfig",
+    "MediaConfig",
+    "ModelAgentConfig",
+    "Platform",
+    "PlatformConfig",
+    "PluginAgentConfig",
+    "PluginPlatformConfig",
+    "Problem",
+    "SessionResetPolicy",
+    "SessionsConfig",
+    "Settings",
+    "SlackConfig",
+    "StorageConfig",
+    "TelegramConfig",
+    "TurnsConfig",
+    "load_config",
+    "load_settings",
+]

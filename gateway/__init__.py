@@ -1,0 +1,1 @@
+"""The gateway's core: everything between a platform's message and an agent's answer."""
