@@ -29,9 +29,9 @@ class EchoAgentConfig(AgentConfig):
 
 
 class LocalAgentConfig(AgentConfig):
-    """A small language model that runs in this process."""
+    """A small language model on this machine, in a process of its own."""
 
-    type: Literal["local"] = Field(default="local", description="A small language model in the gateway's own process.")
+    type: Literal["local"] = Field(default="local", description="A small language model on this machine.")
     system_prompt: str | None = Field(default=None, description="Instructions that every conversation starts with.")
     timeout: Float = Field(default=600.0, gt=0, description="Seconds without progress after which a turn is given up.")
     context_tokens: Int = Field(
@@ -64,7 +64,7 @@ class ModelAgentConfig(AgentConfig):
     context_tokens: Int | None = Field(
         default=None,
         ge=256,
-        description="The model's window in tokens; older turns are trimmed to fit; not set: none is.",
+        description="The model's window in tokens; older turns are trimmed to fit. Not set: they are when the server refuses.",
     )
     max_output_tokens: Int | None = Field(
         default=None, ge=1, description="Longest answer, in tokens. Without it the provider decides."

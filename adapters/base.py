@@ -1,0 +1,45 @@
+"""What adapters share: the ports of the core, re-exported for people who write one."""
+
+from gateway.ports import (
+    Accepted,
+    Adapter,
+    AdapterHost,
+    AdapterState,
+    Capabilities,
+    Cursor,
+    Delivery,
+    DeliveryError,
+    Found,
+    FrameConnection,
+    InboundMessage,
+    NotConnectedError,
+    OutcomeUnknownError,
+    RetryLaterError,
+    SearchOutcome,
+    StorageBusyError,
+    Target,
+    UndeliverableError,
+)
+from gateway.source import SessionSource
+
+__all__ = [
+    "Accepted",
+    "Adapter",
+    "AdapterHost",
+    "AdapterState",
+    "Capabilities",
+    "Cursor",
+    "Delivery",
+    "DeliveryError",
+    "Found",
+    "FrameConnection",
+    "InboundMessage",
+    "NotConnectedError",
+    "OutcomeUnknownError",
+    "RetryLaterError",
+    "SearchOutcome",
+    "SessionSource",
+    "StorageBusyError",
+    "Target",
+    "UndeliverableError",
+]

@@ -1,0 +1,78 @@
+"""Limits and times that are not settings: each with its unit and its reason."""
+
+from typing import Final
+
+MAX_FRAME_BYTES: Final = 8 * 1024 * 1024
+"""The longest frame on the gateway's socket: a message of the largest permitted size, JSON-escaped."""
+
+WRITER_QUEUE_LIMIT: Final = 10_000
+"""Jobs waiting for the database writer; beyond it new ones are refused, so that memory is bounded."""
+
+WRITER_BATCH_LIMIT: Final = 512
+"""Jobs that share one commit: enough to spread the cost of a sync, small enough to keep a commit short."""
+
+SQLITE_BUSY_SECONDS: Final = 5.0
+"""How long SQLite waits for another process's lock before a statement fails."""
+
+AGENT_CANCEL_GRACE_SECONDS: Final = 5.0
+"""How long a cancelled agent may take to end before its lane goes on without it."""
+
+FRAME_CLOSE_SECONDS: Final = 1.0
+"""How long a client of the socket may take to read what is left when its connection is closed."""
+
+HELLO_TIMEOUT_SECONDS: Final = 10.0
+"""How long a client of the socket may take to say what it wants."""
+
+OUTBOX_ERROR_PAUSE_SECONDS: Final = 5.0
+"""How long a chat's deliveries rest after a fault of the gateway itself, the database's included."""
+
+DELIVERY_CALL_SECONDS: Final = 300.0
+"""How long one call of an adapter may take before its outcome counts as unknown; an upload takes its time."""
+
+PARK_CHECK_SECONDS: Final = 60.0
+"""How often what waits for an instant looks at the clock again: it may have been set meanwhile."""
+
+PREVIEW_CLOSE_SECONDS: Final = 5.0
+"""How long the last edit of a growing reply may take before its final content goes out regardless."""
+
+CHECKPOINT_SECONDS: Final = 1.0
+"""How often what people see of a growing reply is noted, so that a crash leaves at most this much unknown."""
+
+LOCAL_MODEL_START_SECONDS: Final = 60.0
+"""How long the local model's process may take until it serves; it takes about two on an idle machine."""
+
+LOCAL_MODEL_STOP_SECONDS: Final = 5.0
+"""How long the local model's process may take to end when asked, before it is killed."""
+
+LOCAL_MODEL_EXIT_SECONDS: Final = 1.0
+"""How long a broken connection to the local model waits for news that its process has ended."""
+
+LOCAL_MODEL_RESTARTS: Final = 5
+"""How often the local model's process is started again within `LOCAL_MODEL_RESTART_WINDOW_SECONDS`."""
+
+LOCAL_MODEL_RESTART_WINDOW_SECONDS: Final = 600.0
+"""The time in which restarts of the local model's process are counted."""
+
+LANE_ERROR_PAUSE_SECONDS: Final = 5.0
+"""How long a session's lane rests after a fault of the gateway itself, the database's included."""
+
+LANE_FAILURES: Final = 5
+"""How often a lane may fail at one message, by a fault that is not the database's, before it gives that up."""
+
+COALESCE_LIMIT: Final = 20
+"""Messages that may be joined to one; no platform splits one message into more."""
+
+MAX_CLIENTS: Final = 64
+"""Clients of the socket at once; each holds a file and buffers."""
+
+ADAPTER_RESTART_SECONDS: Final = 1.0
+"""The wait before an adapter that ended with an error is started again; it doubles with each further time."""
+
+ADAPTER_RESTART_MAX_SECONDS: Final = 60.0
+"""The longest wait before an adapter is started again."""
+
+ADAPTER_STEADY_SECONDS: Final = 60.0
+"""An adapter that ran this long had recovered: its next restart waits as little as the first."""
+
+SEARCH_INDEX_SECONDS: Final = 2.0
+"""How often the search index catches up with what was said."""

@@ -1,0 +1,64 @@
+"""The errors of sessions: each says what is wrong and what to do about it."""
+
+from collections.abc import Sequence
+
+
+class SessionError(Exception):
+    """Something was asked of a session that cannot be done."""
+
+
+class UnknownSession(SessionError, KeyError):  # noqa: N818 - a public name
+    """No session has this id, or none that the caller may see; which of the two is not told.
+
+    `args[0]` is the id, as for any KeyError; `str()` is a sentence.
+    """
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self.session_id = session_id
+
+    def __str__(self) -> str:
+        return f"There is no session {self.session_id!r}. List the sessions to see their ids."
+
+
+class AmbiguousSessionKey(SessionError):  # noqa: N818 - a public name
+    """A readable session key stands for several slots (thread 7 of a chat, and person 7 in it)."""
+
+    def __init__(self, key: str, session_ids: Sequence[str] = ()) -> None:
+        super().__init__(key, tuple(session_ids))
+        self.key = key
+        self.session_ids = tuple(session_ids)
+
+    def __str__(self) -> str:
+        choices = f" ({', '.join(self.session_ids)})" if self.session_ids else ""
+        return f"The session key {self.key!r} stands for more than one conversation. Use a session id{choices}."
+
+
+class SessionInUse(SessionError):  # noqa: N818 - a public name
+    """The session is live in another slot, and two slots cannot share one."""
+
+    def __init__(self, session_id: str, holder: str) -> None:
+        super().__init__(session_id, holder)
+        self.session_id = session_id
+        self.holder = holder
+        """The readable key of the slot that the session is live in."""
+
+    def __str__(self) -> str:
+        return (
+            f"The session {self.session_id!r} is in use by {self.holder}. "
+            "Reset or switch that conversation first, or fork the session."
+        )
+
+
+class NothingToRetry(SessionError, ValueError):  # noqa: N818 - a public name
+    """The transcript has no message of a user to send again."""
+
+    def __init__(self) -> None:
+        super().__init__("No previous message to retry.")
+
+
+class NothingToUndo(SessionError, ValueError):  # noqa: N818 - a public name
+    """The transcript has no message of a user to take back."""
+
+    def __init__(self) -> None:
+        super().__init__("Nothing to undo.")

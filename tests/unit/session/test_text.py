@@ -1,0 +1,89 @@
+"""Text of messages: flattening, titles, previews and the place of the last turn."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.session import NothingToRetry, NothingToUndo, UnknownSession, title_from
+from gateway.session.text import flatten_text, last_user_index, preview_of
+from tests.unit.session.support import cases
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["type", "text", "role"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize("case", cases("titles"))
+def test_title(case: dict[str, Any]) -> None:
+    assert title_from(case["input"]["messages"], case["input"]["fallback"]) == case["expected"]
+
+
+def test_title_is_one_line_of_at_most_64_characters() -> None:
+    assert title_from([{"role": "user", "content": "x" * 65}]) == "x" * 64
+    assert title_from([{"role": "user", "content": " a\r\n\u2028\n  b "}]) == "a b"
+    assert title_from([{"role": "user", "content": None}, {"role": "user", "content": "b"}]) == "b"
+    assert title_from([{"role": "user", "content": None}]) == "Untitled"
+
+
+@pytest.mark.parametrize("case", cases("retry_undo"))
+def test_cut(case: dict[str, Any]) -> None:
+    """The pure part of a retry and of an undo: where it cuts, and what it tells of what it took."""
+    retry = case["input"]["fn"] == "retry_last"
+    expected = case["expected"]
+    if "session_id" in case["input"]:
+        error = UnknownSession(case["input"]["session_id"])
+        assert isinstance(error, KeyError)
+        assert error.args == (expected["message"],)
+        assert expected["message"] in str(error)
+        return
+    messages = case["input"]["messages"]
+    index = last_user_index(messages)
+    if isinstance(expected, dict) and "raises" in expected:
+        assert index is None
+        nothing = NothingToRetry() if retry else NothingToUndo()
+        assert isinstance(nothing, ValueError)
+        assert str(nothing) == expected["message"]
+        return
+    assert index is not None
+    text = flatten_text(messages[index].get("content"))
+    if case["mark"] == "fix":
+        assert text == ""
+        return
+    told = {"last_user_text": text} if retry else {"removed_preview": preview_of(text)}
+    assert {**told, "removed_count": len(messages) - index, "remaining": index} == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (None, ""),
+        ({"text": "hi"}, "hi"),
+        ({"text": None}, ""),
+        ({"a": 1}, ""),
+        (
+            [{"type": "text", "text": "a"}, {"type": "text", "text": None}, {"type": "text", "text": "b"}],
+            "a b",
+        ),
+        ([{"type": "text"}], ""),
+        (7, "7"),
+    ],
+)
+def test_flatten(content: object, text: str) -> None:
+    assert flatten_text(content) == text
+
+
+@given(JSON)
+def test_flatten_takes_anything(content: object) -> None:
+    assert isinstance(flatten_text(content), str)
+
+
+@given(st.lists(JSON, max_size=4))
+def test_null_never_reads_as_a_word(parts: list[object]) -> None:
+    assert "None" not in flatten_text([*parts, None])
