@@ -64,7 +64,7 @@ class ModelAgentConfig(AgentConfig):
     context_tokens: Int | None = Field(
         default=None,
         ge=256,
-        description="The model's window in tokens; older turns are trimmed to fit. Not set: they are when the server refuses.",
+        description="The model's window in tokens; older turns are trimmed to fit. Not set: when the server refuses.",
     )
     max_output_tokens: Int | None = Field(
         default=None, ge=1, description="Longest answer, in tokens. Without it the provider decides."

@@ -1,6 +1,6 @@
 """The protocols the core speaks: what an adapter, an agent, a tool and a clock are, and the data they exchange."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -438,7 +438,7 @@ class Agent(Protocol):
     async def start(self) -> None:
         """Get ready (import what is heavy, start a child process). Raises `AgentError`."""
 
-    def run(self, turn: AgentTurn) -> AsyncGenerator[AgentEvent, None]:
+    def run(self, turn: AgentTurn) -> AsyncIterator[AgentEvent]:
         """Answer one turn. The core stores each event before it asks for the next one: what a ToolCalls or
         ToolStarted event announces is on disk when the generator goes on. Raises `AgentError`."""
 

@@ -25,11 +25,8 @@ _PHONE_WITHIN: Final = re.compile(r"(?<!\w)\+?\(?\d(?:[\s()./-]{0,3}\d){6,14}(?!
 def hash_id(value: Id, secret: bytes | None = None) -> str:
     """12 hexadecimal digits that stand for an id; the same for equal ids (None counts as empty text)."""
     data = ("" if value is None else str(value)).encode("utf-8", "surrogatepass")
-    if secret is None:
-        digest = hashlib.sha256(data).hexdigest()
-    else:
-        digest = hmac.new(secret, data, hashlib.sha256).hexdigest()
-    return digest[:HASH_LENGTH]
+    made = hashlib.sha256(data) if secret is None else hmac.new(secret, data, hashlib.sha256)
+    return made.hexdigest()[:HASH_LENGTH]
 
 
 def hash_sender_id(value: Id, secret: bytes | None = None) -> str:

@@ -95,7 +95,8 @@ async def test_it_streams_and_remembers(agent: LocalAgent) -> None:
     second = await desk.events(agent, desk.turn("What is my cat called?", history=history))
     (later,) = only(second, Usage)
     # The second prompt holds the whole first turn, and the server knows its beginning again.
-    assert later.input_tokens > usage.input_tokens + usage.output_tokens
+    assert later.last_prompt_tokens is not None
+    assert later.last_prompt_tokens > usage.input_tokens + usage.output_tokens
     assert later.cache_read_tokens > usage.input_tokens // 2
     assert text_of(second).strip()
 

@@ -42,9 +42,7 @@ def test_defaults_work() -> None:
 
 
 def test_entry_gives_key_id_times_and_reset() -> None:
-    entry = SessionEntry(
-        "k", "s", NOW, NOW, was_auto_reset=True, auto_reset_reason="idle", reset_had_activity=True
-    )
+    entry = SessionEntry("k", "s", NOW, NOW, was_auto_reset=True, auto_reset_reason="idle", reset_had_activity=True)
     context = build_session_context(SOURCE, CONFIG, entry)
     assert (context.session_key, context.session_id, context.created_at, context.updated_at) == (
         "k",

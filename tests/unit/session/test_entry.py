@@ -36,9 +36,7 @@ def test_defaults() -> None:
 
 
 def test_total_is_the_sum_of_four() -> None:
-    made = entry(
-        input_tokens=11, output_tokens=5, cache_read_tokens=3, cache_write_tokens=2, last_prompt_tokens=7
-    )
+    made = entry(input_tokens=11, output_tokens=5, cache_read_tokens=3, cache_write_tokens=2, last_prompt_tokens=7)
     assert made.total_tokens == 21
 
 

@@ -99,22 +99,14 @@ def test_person_is_no_part_of_a_direct_chat() -> None:
         (False, False, "T", "C:T"),
     ],
 )
-def test_who_shares_a_group(
-    per_user_in_group: bool, per_user_in_thread: bool, thread: str | None, key: str
-) -> None:
-    made = source(
-        {"platform": "slack", "chat_type": "group", "chat_id": "C", "thread_id": thread, "user_id": "u"}
-    )
+def test_who_shares_a_group(per_user_in_group: bool, per_user_in_thread: bool, thread: str | None, key: str) -> None:
+    made = source({"platform": "slack", "chat_type": "group", "chat_id": "C", "thread_id": thread, "user_id": "u"})
     assert build_session_key(made, per_user_in_group, per_user_in_thread) == f"agent:main:slack:group:{key}"
 
 
 def test_integer_ids_are_text() -> None:
-    numbers = source(
-        {"platform": "telegram", "chat_type": "group", "chat_id": -100, "thread_id": 5, "user_id": 7}
-    )
-    texts = source(
-        {"platform": "telegram", "chat_type": "group", "chat_id": "-100", "thread_id": "5", "user_id": "7"}
-    )
+    numbers = source({"platform": "telegram", "chat_type": "group", "chat_id": -100, "thread_id": 5, "user_id": 7})
+    texts = source({"platform": "telegram", "chat_type": "group", "chat_id": "-100", "thread_id": "5", "user_id": "7"})
     assert slot_identity(numbers) == slot_identity(texts)
 
 

@@ -147,9 +147,7 @@ def test_ids_are_hidden_when_asked(platform: str, chat_type: str) -> None:
 
 @pytest.mark.parametrize("platform", ["discord", "slack"])
 def test_ids_that_mentions_need_stay(platform: str) -> None:
-    made = context(
-        {"platform": platform, "chat_type": "group", "chat_id": "C1", "user_id": "U1", "thread_id": "5"}
-    )
+    made = context({"platform": platform, "chat_type": "group", "chat_id": "C1", "user_id": "U1", "thread_id": "5"})
     assert build_session_context_prompt(made, redact_pii=True) == build_session_context_prompt(made)
 
 
@@ -248,13 +246,9 @@ OUR_LINES = _our_lines()
 
 
 def test_long_values_are_cut() -> None:
-    shown = json.loads(
-        line(context({"chat_topic": "x" * 5000}), "**Channel").removeprefix("**Channel topic:** ")
-    )
+    shown = json.loads(line(context({"chat_topic": "x" * 5000}), "**Channel").removeprefix("**Channel topic:** "))
     assert shown == "x" * 239 + "…"
-    exact = json.loads(
-        line(context({"chat_topic": "x" * 240}), "**Channel").removeprefix("**Channel topic:** ")
-    )
+    exact = json.loads(line(context({"chat_topic": "x" * 240}), "**Channel").removeprefix("**Channel topic:** "))
     assert exact == "x" * 240
 
 

@@ -71,9 +71,7 @@ def test_decision(case: dict[str, Any], zone: str) -> None:
         # What runs is asked about before the policy; the policy alone would reset here.
         expected = data["mode"]
     tz = ZoneInfo(zone)
-    decided = reset_reason(
-        SessionResetPolicy(**fields), updated_at.replace(tzinfo=tz), now.replace(tzinfo=tz), tz
-    )
+    decided = reset_reason(SessionResetPolicy(**fields), updated_at.replace(tzinfo=tz), now.replace(tzinfo=tz), tz)
     assert decided == expected
 
 

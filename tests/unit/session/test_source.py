@@ -81,9 +81,7 @@ def test_source_without_a_chat_id_has_a_description() -> None:
     chat_id=TEXT | st.integers(),
     chat_type=st.sampled_from(["dm", "group", "channel", "thread"]),
     ids=st.fixed_dictionaries(dict.fromkeys(("user_id", "thread_id", "user_id_alt", "chat_id_alt"), IDS)),
-    names=st.fixed_dictionaries(
-        {name: st.none() | TEXT for name in ("chat_name", "user_name", "chat_topic")}
-    ),
+    names=st.fixed_dictionaries({name: st.none() | TEXT for name in ("chat_name", "user_name", "chat_topic")}),
 )
 def test_round_trip(chat_id: object, chat_type: str, ids: dict[str, Any], names: dict[str, Any]) -> None:
     made = source({"platform": "matrix", "chat_id": chat_id, "chat_type": chat_type, **ids, **names})

@@ -13,8 +13,7 @@ from tests.unit.session.support import cases
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.sampled_from(["type", "text", "role"]), inner, max_size=3)
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["type", "text", "role"]), inner, max_size=3)
     ),
     max_leaves=8,
 )

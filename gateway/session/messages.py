@@ -1,0 +1,66 @@
+"""Transcripts inside a transaction: how a message stands in the database, cuts, and rewrites."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from gateway.session.errors import UnknownSession
+from gateway.session.text import flatten_text
+from gateway.storage import queries
+from gateway.storage.codec import clean_text, decode_message, encode_message, to_micros
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What was taken off a transcript: the message that it began with, and how many there were."""
+
+    message: Mapping[str, Any]
+    removed: int
+
+
+def message_row(message: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
+    """Role, text and the rest of a message. The text of content in parts is kept too, so that a search finds it."""
+    role, content, data = encode_message(message)
+    if content is None and data is not None:
+        content = clean_text(flatten_text(message.get("content"))) or None
+    return role, content, data
+
+
+def require(connection: sqlite3.Connection, session_id: str) -> None:
+    """Raises `UnknownSession` unless there is such a session."""
+    if connection.execute(queries.SESSION_EXISTS, (session_id,)).fetchone() is None:
+        raise UnknownSession(session_id)
+
+
+def cut_last_turn(connection: sqlite3.Connection, session_id: str, now: datetime) -> Cut | None:
+    """Take the last message of the user and all that follows it off a transcript; None if there is none.
+
+    Raises `UnknownSession`.
+    """
+    require(connection, session_id)
+    row = connection.execute(queries.LAST_USER_MESSAGE, (session_id,)).fetchone()
+    if row is None:
+        return None
+    removed = _remove(connection, session_id, row["id"])
+    connection.execute(queries.RESIZE_TRANSCRIPT, (-removed, to_micros(now), session_id))
+    return Cut(decode_message("user", row["content"], row["data"]), removed)
+
+
+def rewrite(
+    connection: sqlite3.Connection, session_id: str, messages: Sequence[Mapping[str, Any]], now: datetime
+) -> None:
+    """Replace a transcript. Raises `UnknownSession`."""
+    require(connection, session_id)
+    at = to_micros(now)
+    removed = _remove(connection, session_id, 0)
+    rows = [(session_id, None, None, *message_row(message), at) for message in messages]
+    connection.executemany(queries.ADD_MESSAGE, rows)
+    connection.execute(queries.RESIZE_TRANSCRIPT, (len(rows) - removed, at, session_id))
+
+
+def _remove(connection: sqlite3.Connection, session_id: str, first_id: int) -> int:
+    """Remove a transcript's messages from this one on, from the search index too; how many there were."""
+    connection.execute(queries.UNINDEX_MESSAGES, (session_id, first_id))
+    return connection.execute(queries.DELETE_MESSAGES, (session_id, first_id)).rowcount

@@ -1,0 +1,448 @@
+"""Session records inside a transaction: resolve a slot, end, begin and switch sessions, count turns.
+
+Everything here runs as, or within, a job of the database writer, and has no effect but on the connection.
+"""
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from functools import lru_cache
+from typing import Any, Final, Literal, TypeAlias
+
+from config import Platform, SessionResetPolicy
+from gateway.ids import Ids
+from gateway.ports import Usage
+from gateway.session.entry import SessionEntry
+from gateway.session.errors import AmbiguousSessionKey, SessionInUse, UnknownSession
+from gateway.session.key import SlotIdentity
+from gateway.session.messages import message_row
+from gateway.session.reset import reset_reason
+from gateway.session.text import UNTITLED, title_from
+from gateway.source import SessionSource
+from gateway.storage import queries
+from gateway.storage.codec import clean_text, dump, from_micros, optional_instant, to_micros
+
+RESET: Final = "session_reset"
+SWITCH: Final = "session_switch"
+
+EndDetail: TypeAlias = Literal["idle", "daily", "command", "switch"]
+"""What ended a session: a rule of the reset policy, a command (or a caller who forced it), or a switch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What resolving a slot depends on. `active`: work goes on in it, so no policy may end its session.
+
+    A session that begins gets its id from `ids` there and then: most arrivals need none.
+    """
+
+    identity: SlotIdentity
+    source: SessionSource
+    policy: SessionResetPolicy
+    zone: tzinfo
+    now: datetime
+    ids: Ids
+    active: bool = False
+    force_new: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """The live session of a slot, and whether it has just begun."""
+
+    entry: SessionEntry
+    created: bool
+    slot_id: int
+
+
+# --- slots -----------------------------------------------------------------------------------------------
+
+
+def slot_number(connection: sqlite3.Connection, identity: SlotIdentity) -> int:
+    """The slot with this identity, created if need be."""
+    row = connection.execute(queries.FIND_SLOT, _parts(identity)).fetchone()
+    return int(row[0]) if row is not None else _add_slot(connection, identity)
+
+
+def find_slot(connection: sqlite3.Connection, key: str | SlotIdentity) -> sqlite3.Row | None:
+    """The slot with this identity or readable key, if it has or had a session. Raises `AmbiguousSessionKey`."""
+    if isinstance(key, SlotIdentity):
+        row = connection.execute(queries.FIND_SLOT, _parts(key)).fetchone()
+        slot: sqlite3.Row | None = row and connection.execute(queries.GET_SLOT, tuple(row)).fetchone()
+        return slot
+    rows = connection.execute(queries.FIND_SLOTS_BY_KEY, (clean_text(key),)).fetchall()
+    if len(rows) > 1:
+        raise AmbiguousSessionKey(key, [row["session_id"] or row["previous_session_id"] for row in rows])
+    return rows[0] if rows else None
+
+
+def identity_from_row(row: sqlite3.Row) -> SlotIdentity:
+    """The identity that a row of `slots` holds."""
+    names = ("agent", "platform", "chat_type", "chat", "thread", "participant")
+    return SlotIdentity(*(row[name] for name in names))
+
+
+def has_open_turn(connection: sqlite3.Connection, slot_id: int) -> bool:
+    """Whether a turn is running or put off in this slot."""
+    return connection.execute(queries.SESSION_HAS_TURN, (slot_id,)).fetchone() is not None
+
+
+def _parts(identity: SlotIdentity) -> tuple[str, ...]:
+    return (
+        identity.agent,
+        identity.platform,
+        identity.chat_type,
+        identity.chat,
+        identity.thread,
+        identity.participant,
+    )
+
+
+def _add_slot(connection: sqlite3.Connection, identity: SlotIdentity) -> int:
+    return int(connection.execute(queries.ADD_SLOT, (*_parts(identity), identity.key)).lastrowid or 0)
+
+
+# --- a message arrives -----------------------------------------------------------------------------------
+
+
+def resolve(connection: sqlite3.Connection, arrival: Arrival) -> Resolution:
+    """The live session of the slot: as it is, or a new one where the policy or the caller ends the old one."""
+    row = _find_live(connection, queries.LIVE_SESSION, arrival)
+    if row is None:
+        return _begin(connection, arrival)
+    source = arrival.source
+    touched = (to_micros(arrival.now), source.chat_name, _origin_json(source), row["id"])
+    connection.execute(queries.TOUCH_SESSION, touched)
+    return Resolution(_entry(row, arrival), created=False, slot_id=row["bound_slot_id"])
+
+
+def record_turn(
+    connection: sqlite3.Connection, arrival: Arrival, messages: Sequence[Mapping[str, Any]], usage: Usage
+) -> str:
+    """What `resolve` and then `append` do, with one update instead of two; the session's id."""
+    row = _find_live(connection, queries.LIVE_SESSION_BRIEF, arrival)
+    if row is None:
+        begun = _begin(connection, arrival).entry.session_id
+        append(connection, begun, messages, usage, arrival.now)
+        return begun
+    session_id: str = row["id"]
+    title = None if row["titled"] else _title(messages)
+    _count(connection, session_id, messages, usage, arrival.now, title, arrival.source)
+    _add_messages(connection, session_id, messages, arrival.now)
+    return session_id
+
+
+def _find_live(connection: sqlite3.Connection, query: str, arrival: Arrival) -> sqlite3.Row | None:
+    """The slot's live session, by a query of the kind of `LIVE_SESSION`, if neither policy nor caller ends it."""
+    row: sqlite3.Row | None = connection.execute(query, _parts(arrival.identity)).fetchone()
+    if row is None or row["id"] is None or arrival.force_new:
+        return None
+    reason = reset_reason(arrival.policy, from_micros(row["updated_at"]), arrival.now, arrival.zone)
+    if reason is None or arrival.active or has_open_turn(connection, row["bound_slot_id"]):
+        return row
+    return None
+
+
+# --- sessions begin and end ------------------------------------------------------------------------------
+
+
+def owner_of(identity: SlotIdentity, source: SessionSource) -> str:
+    """Whose a session is: the person's where the slot is one person's, else the chat's."""
+    person = identity.participant
+    if not person and identity.chat_type == "dm":
+        person = source.user_id_alt or source.user_id or ""
+    if person:
+        return f"{identity.platform}:user:{person}"
+    return f"{identity.platform}:{identity.chat_type}:{identity.chat}:{identity.thread}"
+
+
+def begin_fresh(connection: sqlite3.Connection, slot: sqlite3.Row, new_id: str, now: datetime) -> SessionEntry | None:
+    """End a slot's session on command and begin the next, with the same origin; None if there never was one."""
+    old_id = slot["session_id"] or slot["previous_session_id"]
+    if old_id is None:
+        return None
+    old = connection.execute(queries.GET_SESSION, (old_id,)).fetchone()
+    if slot["session_id"] is not None:
+        end_session(connection, old_id, RESET, "command", now)
+    predecessor_id = old_id if slot["session_id"] is not None or _ended_in(old, slot["id"]) else None
+    micros = to_micros(now)
+    place = (old["owner"], old["platform"], slot["chat_type"], old["display_name"], old["origin"])
+    values = (new_id, slot["id"], *place, micros, micros, predecessor_id, 0, None, 0)
+    return _install(connection, values, slot["id"], predecessor_id)
+
+
+def end_session(connection: sqlite3.Connection, session_id: str, reason: str, detail: EndDetail, now: datetime) -> None:
+    """End a session; it stays listed, searchable and resumable."""
+    connection.execute(queries.END_SESSION, (to_micros(now), reason, detail, session_id))
+
+
+def switch(connection: sqlite3.Connection, slot: sqlite3.Row, session_id: str, now: datetime) -> SessionEntry:
+    """Make an earlier session of the same owner the live one of a slot. Raises `UnknownSession`, `SessionInUse`."""
+    current_id = slot["session_id"] or slot["previous_session_id"]
+    current = connection.execute(queries.GET_SESSION, (current_id,)).fetchone()
+    target = connection.execute(queries.GET_SESSION, (session_id,)).fetchone()
+    if target is None or current is None or current["owner"] != target["owner"]:
+        raise UnknownSession(session_id)
+    if slot["session_id"] == session_id:
+        return entry_from_row(target)
+    if target["ended_at"] is None:
+        raise SessionInUse(session_id, target["session_key"])
+    if slot["session_id"] is not None:
+        end_session(connection, current_id, SWITCH, "switch", now)
+    if current_id != session_id and (slot["session_id"] is not None or _ended_in(current, slot["id"])):
+        connection.execute(queries.LINK_SUCCESSOR, (session_id, current_id))
+    connection.execute(queries.REOPEN_SESSION, (to_micros(now), slot["id"], slot["chat_type"], session_id))
+    connection.execute(queries.BIND_SLOT, (session_id, slot["id"]))
+    return load_entry(connection, session_id)
+
+
+def expire(
+    connection: sqlite3.Connection, slot: sqlite3.Row, policy: SessionResetPolicy, zone: tzinfo, now: datetime
+) -> str | None:
+    """End the slot's session if the policy says so and no turn is open, leaving the slot empty; the rule, or None."""
+    if slot["session_id"] is None or has_open_turn(connection, slot["id"]):
+        return None
+    updated_at = load_entry(connection, slot["session_id"]).updated_at
+    reason = reset_reason(policy, updated_at, now, zone)
+    if reason is not None:
+        end_session(connection, slot["session_id"], RESET, reason, now)
+        connection.execute(queries.VACATE_SLOT, (slot["id"],))
+    return reason
+
+
+def _begin(connection: sqlite3.Connection, arrival: Arrival) -> Resolution:
+    """End the slot's live session, if it has one, and begin the next; it tells of a predecessor that a rule ended."""
+    slot_id = slot_number(connection, arrival.identity)
+    predecessor, ended_by = _end_before(connection, arrival, slot_id)
+    reason = ended_by if ended_by in ("idle", "daily") else None
+    had_activity = predecessor is not None and reason is not None and _had_activity(predecessor)
+    predecessor_id = predecessor["id"] if predecessor is not None else None
+    source, new_id, now = arrival.source, arrival.ids.session(arrival.now), to_micros(arrival.now)
+    owner = owner_of(arrival.identity, source)
+    place = (owner, str(source.platform.value), source.chat_type, source.chat_name, _origin_json(source))
+    notice = (int(reason is not None), reason, int(had_activity))
+    values = (new_id, slot_id, *place, now, now, predecessor_id, *notice)
+    return Resolution(_install(connection, values, slot_id, predecessor_id), created=True, slot_id=slot_id)
+
+
+def _end_before(
+    connection: sqlite3.Connection, arrival: Arrival, slot_id: int
+) -> tuple[sqlite3.Row | None, EndDetail | None]:
+    """The session that the next one of the slot follows, ended now if it was live, and what ended it."""
+    slot = connection.execute(queries.GET_SLOT, (slot_id,)).fetchone()
+    old_id = slot["session_id"] or slot["previous_session_id"]
+    old: sqlite3.Row | None = connection.execute(queries.GET_SESSION, (old_id,)).fetchone()
+    if old is None:
+        return None, None
+    if slot["session_id"] is None:
+        return (old, old["end_detail"]) if _ended_in(old, slot_id) else (None, None)
+    detail: EndDetail = "command"
+    if not arrival.force_new:
+        updated_at = from_micros(old["updated_at"])
+        detail = reset_reason(arrival.policy, updated_at, arrival.now, arrival.zone) or "command"
+    end_session(connection, old_id, RESET, detail, arrival.now)
+    return old, detail
+
+
+def _ended_in(session: sqlite3.Row, slot_id: int) -> bool:
+    """Whether a slot's previous session is still its own: a switch may have taken it up in another slot."""
+    return session["slot_id"] == slot_id and session["ended_at"] is not None
+
+
+def _install(
+    connection: sqlite3.Connection, values: tuple[Any, ...], slot_id: int, predecessor_id: str | None
+) -> SessionEntry:
+    """Add a session (the first value is its id) and make it the live one of the slot."""
+    new_id = values[0]
+    connection.execute(queries.ADD_SESSION, values)
+    if predecessor_id is not None:
+        connection.execute(queries.LINK_SUCCESSOR, (new_id, predecessor_id))
+    connection.execute(queries.BIND_SLOT, (new_id, slot_id))
+    return load_entry(connection, new_id)
+
+
+@lru_cache(maxsize=4096)
+def _origin_json(source: SessionSource) -> str:
+    """A source as a session keeps it. It is written with each message, and seldom differs from the one before."""
+    return dump(source.to_dict())
+
+
+def _had_activity(row: sqlite3.Row) -> bool:
+    spent = row["input_tokens"] + row["output_tokens"] + row["cache_read_tokens"] + row["cache_write_tokens"]
+    return bool(row["message_count"] > 0 or spent > 0)
+
+
+# --- turns -----------------------------------------------------------------------------------------------
+
+
+def append(
+    connection: sqlite3.Connection,
+    session_id: str,
+    messages: Sequence[Mapping[str, Any]],
+    usage: Usage,
+    now: datetime,
+    turn_id: str | None = None,
+    key: str | None = None,
+) -> None:
+    """Append messages and add usage, in one go; the session's first words become its title.
+
+    Raises `UnknownSession`.
+    """
+    _count(connection, session_id, messages, usage, now, _title(messages))
+    _add_messages(connection, session_id, messages, now, turn_id, key)
+
+
+def _count(
+    connection: sqlite3.Connection,
+    session_id: str,
+    messages: Sequence[Mapping[str, Any]],
+    usage: Usage,
+    now: datetime,
+    title: str | None,
+    source: SessionSource | None = None,
+) -> None:
+    counted = connection.execute(
+        queries.COUNT_TURN,
+        (
+            to_micros(now),
+            source.chat_name if source is not None else None,
+            _origin_json(source) if source is not None else None,
+            title,
+            len(messages),
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cache_read_tokens,
+            usage.cache_write_tokens,
+            usage.last_prompt_tokens,
+            usage.model,
+            usage.cost_usd,
+            usage.cost_usd,
+            usage.cost_status or None,
+            session_id,
+        ),
+    )
+    if not counted.rowcount:
+        raise UnknownSession(session_id)
+
+
+def _add_messages(
+    connection: sqlite3.Connection,
+    session_id: str,
+    messages: Sequence[Mapping[str, Any]],
+    now: datetime,
+    turn_id: str | None = None,
+    key: str | None = None,
+) -> None:
+    at = to_micros(now)
+    rows = [(session_id, turn_id, key, *message_row(message), at) for message in messages]
+    connection.executemany(queries.ADD_MESSAGE, rows)
+
+
+def _title(messages: Sequence[Mapping[str, Any]]) -> str | None:
+    title = title_from(messages)
+    return None if title == UNTITLED else clean_text(title)
+
+
+# --- records ---------------------------------------------------------------------------------------------
+
+
+def load_entry(connection: sqlite3.Connection, session_id: str) -> SessionEntry:
+    """A session's record. Raises `UnknownSession`."""
+    row = connection.execute(queries.GET_SESSION, (session_id,)).fetchone()
+    if row is None:
+        raise UnknownSession(session_id)
+    return entry_from_row(row)
+
+
+def entry_from_row(row: sqlite3.Row) -> SessionEntry:
+    """The record that the first columns of a row hold."""
+    return _entry(row, None)
+
+
+def _entry(row: sqlite3.Row, touched_by: Arrival | None) -> SessionEntry:
+    (
+        session_key,
+        session_id,
+        created_at,
+        updated_at,
+        origin_json,
+        display_name,
+        platform_name,
+        chat_type,
+        input_tokens,
+        output_tokens,
+        cache_read_tokens,
+        cache_write_tokens,
+        last_prompt_tokens,
+        cost,
+        cost_status,
+        was_auto_reset,
+        auto_reset_reason,
+        reset_had_activity,
+        message_count,
+        model,
+        title,
+        predecessor_id,
+        successor_id,
+        ended_at,
+        end_reason,
+    ) = row[: queries.ENTRY_WIDTH]
+    platform, unknown_platform = _platform(platform_name)
+    unknown_origin = None
+    if touched_by is not None:
+        source: SessionSource | None = touched_by.source
+        updated_at = max(updated_at, to_micros(touched_by.now))
+        display_name = touched_by.source.chat_name or display_name
+    else:
+        source, unknown_origin = _origin(origin_json, platform)
+    return SessionEntry(
+        session_key=session_key,
+        session_id=session_id,
+        created_at=from_micros(created_at),
+        updated_at=from_micros(updated_at),
+        origin=source,
+        display_name=display_name,
+        platform=platform,
+        chat_type=chat_type,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cache_read_tokens=cache_read_tokens,
+        cache_write_tokens=cache_write_tokens,
+        last_prompt_tokens=last_prompt_tokens,
+        estimated_cost_usd=cost or 0.0,
+        cost_status=cost_status,
+        was_auto_reset=bool(was_auto_reset),
+        auto_reset_reason=auto_reset_reason,
+        reset_had_activity=bool(reset_had_activity),
+        message_count=message_count,
+        model=model,
+        title=title,
+        predecessor_id=predecessor_id,
+        successor_id=successor_id,
+        ended_at=optional_instant(ended_at),
+        end_reason=end_reason,
+        unknown_platform=unknown_platform,
+        unknown_origin=unknown_origin,
+    )
+
+
+def _platform(name: str | None) -> tuple[Platform | None, str | None]:
+    """The platform, or its name as it stands where no adapter knows it any more."""
+    if name is None:
+        return None, None
+    try:
+        return Platform(name), None
+    except ValueError:
+        return None, name
+
+
+def _origin(text: str | None, platform: Platform | None) -> tuple[SessionSource | None, Mapping[str, Any] | None]:
+    """The origin, or what is stored of it where no source can be made of that any more."""
+    data = json.loads(text) if text else None
+    if not data:
+        return None, None
+    if platform is None:
+        return None, data
+    return SessionSource.from_dict(data), None

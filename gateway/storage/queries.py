@@ -1,0 +1,388 @@
+"""Every SQL statement of the gateway, by subject; each says what it is for."""
+
+# ruff: noqa: S608 - the parts that statements are put together from are constants of this module
+
+from typing import Final
+
+# --- meta ----------------------------------------------------------------------------------------------
+
+GET_META: Final = "SELECT value FROM meta WHERE name = ?"
+"""One named value of the installation."""
+
+PUT_META: Final = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+"""Set a named value."""
+
+ADD_META: Final = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING"
+"""Set a named value unless it is there already."""
+
+# --- slots ---------------------------------------------------------------------------------------------
+
+FIND_SLOT: Final = """
+SELECT id FROM slots
+WHERE agent = ? AND platform = ? AND chat_type = ? AND chat = ? AND thread = ? AND participant = ?"""
+"""The slot with these parts."""
+
+ADD_SLOT: Final = """
+INSERT INTO slots (agent, platform, chat_type, chat, thread, participant, key) VALUES (?, ?, ?, ?, ?, ?, ?)"""
+"""Create a slot, empty."""
+
+GET_SLOT: Final = "SELECT * FROM slots WHERE id = ?"
+"""A slot by number."""
+
+FIND_SLOTS_BY_KEY: Final = """
+SELECT * FROM slots WHERE key = ? AND (session_id IS NOT NULL OR previous_session_id IS NOT NULL) ORDER BY id"""
+"""The slots that people see under this key, and that have or had a session; more than one where parts of a chat
+share a name."""
+
+BIND_SLOT: Final = "UPDATE slots SET session_id = ?, previous_session_id = NULL WHERE id = ?"
+"""Make a session the live one of a slot."""
+
+VACATE_SLOT: Final = "UPDATE slots SET previous_session_id = session_id, session_id = NULL WHERE id = ?"
+"""Leave a slot empty after its session has ended, remembering which that was."""
+
+# --- sessions ------------------------------------------------------------------------------------------
+
+_ENTRY: Final = """
+    slots.key AS session_key, sessions.id, sessions.created_at, sessions.updated_at, sessions.origin,
+    sessions.display_name, sessions.platform, sessions.chat_type, sessions.input_tokens, sessions.output_tokens,
+    sessions.cache_read_tokens, sessions.cache_write_tokens, sessions.last_prompt_tokens,
+    sessions.estimated_cost_usd, sessions.cost_status, sessions.was_auto_reset, sessions.auto_reset_reason,
+    sessions.reset_had_activity, sessions.message_count, sessions.model, sessions.title, sessions.predecessor_id,
+    sessions.successor_id, sessions.ended_at, sessions.end_reason"""
+ENTRY_WIDTH: Final = 25
+"""A session's record is the first columns of a row; `gateway.session.records.entry_from_row` reads them by place."""
+
+_SESSION: Final = f"""SELECT {_ENTRY}, sessions.owner, sessions.slot_id, sessions.end_detail,
+       sessions.agent, sessions.pinned, sessions.archived
+FROM sessions JOIN slots ON slots.id = sessions.slot_id"""
+
+LIVE_SESSION: Final = f"""
+SELECT {_ENTRY}, slots.id AS bound_slot_id, slots.previous_session_id
+FROM slots LEFT JOIN sessions ON sessions.id = slots.session_id
+WHERE slots.agent = ? AND slots.platform = ? AND slots.chat_type = ? AND slots.chat = ? AND slots.thread = ?
+  AND slots.participant = ?"""
+"""The slot with these parts and its live session, whose columns are null when the slot is empty."""
+
+LIVE_SESSION_BRIEF: Final = """
+SELECT sessions.id, sessions.updated_at, sessions.title IS NOT NULL AS titled, slots.id AS bound_slot_id,
+       slots.previous_session_id
+FROM slots LEFT JOIN sessions ON sessions.id = slots.session_id
+WHERE slots.agent = ? AND slots.platform = ? AND slots.chat_type = ? AND slots.chat = ? AND slots.thread = ?
+  AND slots.participant = ?"""
+"""The same, as much as the rules about resets need: half the time of the whole record."""
+
+GET_SESSION: Final = f"{_SESSION} WHERE sessions.id = ?"
+"""A session by id, under the key of the slot that it is or was live in."""
+
+SESSION_EXISTS: Final = "SELECT 1 FROM sessions WHERE id = ?"
+"""Whether a session id is taken."""
+
+ADD_SESSION: Final = """
+INSERT INTO sessions (
+    id, slot_id, owner, platform, chat_type, display_name, origin, created_at, updated_at, predecessor_id,
+    was_auto_reset, auto_reset_reason, reset_had_activity
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+"""Begin a session."""
+
+TOUCH_SESSION: Final = """
+UPDATE sessions SET updated_at = max(updated_at, ?), display_name = coalesce(?, display_name), origin = ?
+WHERE id = ?"""
+"""A message came in: move the session's time forward and refresh how its place is called."""
+
+END_SESSION: Final = """
+UPDATE sessions SET ended_at = ?, end_reason = ?, end_detail = ? WHERE id = ?"""
+"""End a session, naming why."""
+
+LINK_SUCCESSOR: Final = "UPDATE sessions SET successor_id = ? WHERE id = ?"
+"""Name the session that came after one that has ended."""
+
+REOPEN_SESSION: Final = """
+UPDATE sessions SET ended_at = NULL, end_reason = NULL, end_detail = NULL, successor_id = NULL,
+       updated_at = max(updated_at, ?), slot_id = ?, chat_type = ?
+WHERE id = ?"""
+"""Take an ended session up again, in this slot."""
+
+COUNT_TURN: Final = """
+UPDATE sessions SET
+    updated_at = max(updated_at, ?),
+    display_name = coalesce(?, display_name), origin = coalesce(?, origin), title = coalesce(title, ?),
+    message_count = message_count + ?,
+    input_tokens = input_tokens + ?, output_tokens = output_tokens + ?,
+    cache_read_tokens = cache_read_tokens + ?, cache_write_tokens = cache_write_tokens + ?,
+    last_prompt_tokens = coalesce(?, last_prompt_tokens), model = coalesce(?, model),
+    estimated_cost_usd = coalesce(estimated_cost_usd + ?, ?, estimated_cost_usd),
+    cost_status = coalesce(?, cost_status)
+WHERE id = ?"""
+"""Add a turn to a session: its time, how its place is called, its first title, its messages and its usage.
+What is null leaves what was there. The cost is given twice."""
+
+RESIZE_TRANSCRIPT: Final = """
+UPDATE sessions SET message_count = message_count + ?, updated_at = max(updated_at, ?) WHERE id = ?"""
+"""Messages came into, or went out of, a session's transcript outside any turn."""
+
+TAKE_RESET_NOTICE: Final = """
+UPDATE sessions SET was_auto_reset = 0 WHERE id = ? AND was_auto_reset = 1
+RETURNING auto_reset_reason, reset_had_activity"""
+"""Take the notice of an automatic reset; a second call finds nothing."""
+
+SESSION_FOR_OWNER: Final = "SELECT 1 FROM sessions WHERE owner = ? AND id <> ? LIMIT 1"
+"""Whether an owner has a session besides this one."""
+
+TWO_SESSIONS: Final = "SELECT 1 FROM sessions LIMIT 2"
+"""Two rows when there is more than one session."""
+
+LIST_SESSIONS: Final = f"{_SESSION} ORDER BY sessions.updated_at DESC, sessions.id DESC LIMIT ?"
+"""Sessions, the newest first."""
+
+LIST_SESSIONS_SINCE: Final = (
+    f"{_SESSION} WHERE sessions.updated_at >= ? ORDER BY sessions.updated_at DESC, sessions.id DESC LIMIT ?"
+)
+"""Sessions touched since an instant, the newest first."""
+
+LATEST_SESSIONS: Final = f"""
+{_SESSION} WHERE sessions.archived = 0
+ORDER BY sessions.pinned DESC, sessions.updated_at DESC, sessions.id DESC LIMIT ?"""
+"""What a person sees first: pinned ones, then the newest."""
+
+FIND_SESSION_PREFIX: Final = f"{_SESSION} WHERE sessions.id >= ? AND sessions.id < ? ORDER BY sessions.id LIMIT 3"
+"""Sessions whose id begins so."""
+
+QUIET_SLOTS: Final = """
+SELECT slots.*, sessions.updated_at
+FROM slots JOIN sessions ON sessions.id = slots.session_id
+WHERE slots.session_id > ? AND sessions.updated_at < ?
+ORDER BY slots.session_id LIMIT ?"""
+"""A page of slots whose live sessions have been quiet since an instant."""
+
+COUNT_SESSIONS: Final = "SELECT count(*) AS total, count(*) FILTER (WHERE ended_at IS NULL) AS live FROM sessions"
+"""How many sessions there are, and how many are live."""
+
+# --- transcripts ---------------------------------------------------------------------------------------
+
+ADD_MESSAGE: Final = """
+INSERT INTO messages (session_id, turn_id, key, role, content, data, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)"""
+"""Append a message."""
+
+HAS_MESSAGE_KEY: Final = "SELECT 1 FROM messages WHERE session_id = ? AND key = ?"
+"""Whether a message with this key has been appended already."""
+
+LOAD_MESSAGES: Final = "SELECT role, content, data FROM messages WHERE session_id = ? ORDER BY id"
+"""A transcript."""
+
+LOAD_MESSAGES_WITH_TIMES: Final = """
+SELECT id, turn_id, role, content, data, created_at FROM messages WHERE session_id = ? ORDER BY id"""
+"""A transcript with what an export shows besides."""
+
+LAST_USER_MESSAGE: Final = """
+SELECT id, content, data FROM messages WHERE session_id = ? AND role = 'user' ORDER BY id DESC LIMIT 1"""
+"""Where a retry or an undo cuts."""
+
+DELETE_MESSAGES: Final = "DELETE FROM messages WHERE session_id = ? AND id >= ?"
+"""Remove the end of a transcript; take it out of the search index first."""
+
+# --- the search index: everything up to the cursor is in it ---------------------------------------------
+
+SEARCH_CURSOR: Final = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'search_cursor'"
+"""The last message that has been indexed."""
+
+MOVE_SEARCH_CURSOR: Final = """
+INSERT INTO meta (name, value) VALUES ('search_cursor', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
+"""Note the last message that has been indexed."""
+
+NEXT_INDEX_BOUND: Final = "SELECT max(id) FROM (SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT ?)"
+"""The last message of the next batch to index."""
+
+INDEX_MESSAGES: Final = """
+INSERT INTO messages_search (rowid, content)
+SELECT id, content FROM messages WHERE id > ? AND id <= ? AND content IS NOT NULL"""
+"""Index the next messages."""
+
+UNINDEX_MESSAGES: Final = f"""
+INSERT INTO messages_search (messages_search, rowid, content)
+SELECT 'delete', id, content FROM messages
+WHERE session_id = ? AND id >= ? AND id <= ({SEARCH_CURSOR}) AND content IS NOT NULL"""
+"""Take the end of a transcript out of the search index, as far as it is in it."""
+
+COUNT_UNINDEXED: Final = f"SELECT count(*) FROM messages WHERE id > coalesce(({SEARCH_CURSOR}), 0)"
+"""How many messages the index is behind."""
+
+SEARCH_NEWEST: Final = """
+SELECT messages.id, messages.session_id, messages.role, messages.created_at, slots.key AS session_key,
+       sessions.title, snippet(messages_search, 0, ?, ?, '…', 24) AS snippet
+FROM messages_search JOIN messages ON messages.id = messages_search.rowid
+JOIN sessions ON sessions.id = messages.session_id JOIN slots ON slots.id = sessions.slot_id
+WHERE messages_search MATCH ? AND messages_search.rowid < ? ORDER BY messages_search.rowid DESC LIMIT ?"""
+"""Messages that match, the newest first."""
+
+# --- inbound -------------------------------------------------------------------------------------------
+
+ADD_INBOUND: Final = """
+INSERT INTO inbound (platform, account, chat, message_id, slot_id, source, text, group_id, received_at, state,
+                     reason, ended_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (platform, account, chat, message_id) DO NOTHING"""
+"""Take a message in, once."""
+
+FIND_INBOUND: Final = """
+SELECT id, state, reason FROM inbound WHERE platform = ? AND account = ? AND chat = ? AND message_id = ?"""
+"""The message that was taken in under this platform id."""
+
+PUT_CURSOR: Final = """
+INSERT INTO cursors (platform, account, name, value) VALUES (?, ?, ?, ?)
+ON CONFLICT (platform, account, name) DO UPDATE SET value = excluded.value"""
+"""Move a platform's cursor."""
+
+COUNT_QUEUED: Final = "SELECT count(*) FROM inbound WHERE slot_id = ? AND state = 'pending'"
+"""How many messages wait in a slot."""
+
+_INBOUND: Final = """
+SELECT inbound.*, slots.agent AS slot_agent, slots.platform AS slot_platform, slots.chat_type AS slot_chat_type,
+       slots.chat AS slot_chat, slots.thread AS slot_thread, slots.participant AS slot_participant
+FROM inbound JOIN slots ON slots.id = inbound.slot_id"""
+
+PENDING_INBOUND: Final = f"{_INBOUND} WHERE inbound.state = 'pending' AND inbound.id > ? ORDER BY inbound.id LIMIT ?"
+"""A page of messages that wait, in order of receipt."""
+
+INBOUND_OF_TURN: Final = f"{_INBOUND} WHERE inbound.turn_id = ? AND inbound.state = 'running' ORDER BY inbound.id"
+"""The messages that a turn answers."""
+
+CLAIM_INBOUND: Final = "UPDATE inbound SET state = 'running', turn_id = ? WHERE id = ? AND state = 'pending'"
+"""Give a message to a turn."""
+
+END_INBOUND: Final = """
+UPDATE inbound SET state = ?, reason = ?, ended_at = ? WHERE id = ? AND state IN ('pending', 'running')"""
+"""End a message, once."""
+
+UNANSWERED: Final = """
+SELECT inbound.id, inbound.platform, inbound.chat, inbound.message_id, inbound.source, inbound.text,
+       inbound.received_at, inbound.state, inbound.reason, inbound.ended_at, inbound.turn_id, slots.key AS session_key
+FROM inbound LEFT JOIN slots ON slots.id = inbound.slot_id
+WHERE inbound.state IN ('pending', 'running', 'refused', 'expired', 'failed', 'dead')
+ORDER BY inbound.id DESC LIMIT ?"""
+"""Messages without an answer, the newest first."""
+
+COUNT_INBOUND: Final = """
+SELECT state, count(*) AS number FROM inbound
+WHERE state IN ('pending', 'running', 'refused', 'expired', 'failed', 'dead') GROUP BY state"""
+"""How many messages are without an answer, by state."""
+
+# --- turns ---------------------------------------------------------------------------------------------
+
+ADD_TURN: Final = """
+INSERT INTO turns (id, slot_id, session_id, agent, state, started_at) VALUES (?, ?, ?, ?, 'running', ?)"""
+"""Begin a turn."""
+
+SESSION_HAS_TURN: Final = "SELECT id FROM turns WHERE slot_id = ? AND state IN ('running', 'waiting')"
+"""The turn that is open in a slot."""
+
+TURN_IS_OPEN: Final = "SELECT 1 FROM turns WHERE id = ? AND state IN ('running', 'waiting')"
+"""Whether a turn has not ended."""
+
+OPEN_TURNS: Final = "SELECT * FROM turns WHERE state IN ('running', 'waiting') ORDER BY started_at"
+"""Turns that an earlier process left open."""
+
+GET_TURN: Final = "SELECT * FROM turns WHERE id = ?"
+"""A turn by id."""
+
+SUSPEND_TURN: Final = """
+UPDATE turns SET state = 'waiting', not_before = ?, attempts = max(attempts - 1, 0)
+WHERE id = ? AND state = 'running'"""
+"""An orderly stop of the program cut a turn short; that attempt does not count. A turn that waits without an
+instant was cut short while its agent worked."""
+
+RESTART_TURN: Final = """
+UPDATE turns SET state = 'running', attempts = attempts + 1, not_before = NULL WHERE id = ? RETURNING attempts"""
+"""Count a further attempt."""
+
+DELAY_TURN: Final = "UPDATE turns SET state = 'waiting', not_before = ?, reason = ? WHERE id = ?"
+"""Put a turn off."""
+
+END_TURN: Final = """
+UPDATE turns SET state = 'done', reason = ?, ended_at = ?, not_before = NULL
+WHERE id = ? AND state IN ('running', 'waiting')"""
+"""End a turn, once."""
+
+ADD_STEP: Final = """
+INSERT INTO turn_steps (turn_id, seq, kind, data)
+SELECT ?1, coalesce(max(seq), 0) + 1, ?2, ?3 FROM turn_steps WHERE turn_id = ?1"""
+"""Journal what a turn has done."""
+
+STEPS: Final = "SELECT kind, data FROM turn_steps WHERE turn_id = ? ORDER BY seq"
+"""A turn's journal."""
+
+DELETE_STEPS: Final = "DELETE FROM turn_steps WHERE turn_id = ?"
+"""Drop the journal of a turn that has ended; its transcript has it."""
+
+# --- outbox --------------------------------------------------------------------------------------------
+
+ADD_DELIVERY: Final = """
+INSERT INTO outbox (platform, account, chat, thread, session_id, turn_id, kind, text, answers, final, state, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?)"""
+"""Put a message in the outbox."""
+
+GET_DELIVERY: Final = "SELECT * FROM outbox WHERE id = ?"
+"""A delivery by number."""
+
+OPEN_CHATS: Final = """
+SELECT DISTINCT platform, account, chat FROM outbox WHERE state IN ('pending', 'sending')"""
+"""The chats that something waits for."""
+
+NEXT_DELIVERY: Final = """
+SELECT * FROM outbox WHERE platform = ? AND account = ? AND chat = ? AND state IN ('pending', 'sending')
+ORDER BY id LIMIT 1"""
+"""What is to be sent next in a chat."""
+
+OPEN_EDITS: Final = """
+SELECT id FROM outbox WHERE state IN ('pending', 'sending') AND final = 1 AND message_id IS NOT NULL"""
+"""Complete deliveries whose last edit has not been recorded."""
+
+COMPLETE_ORPHANS: Final = """
+UPDATE outbox SET final = 1 WHERE final = 0 AND NOT EXISTS (
+    SELECT 1 FROM turns WHERE turns.id = outbox.turn_id AND turns.state IN ('running', 'waiting'))"""
+"""No reply goes on growing once its turn has ended: what there is of it is its last content."""
+
+STREAM_OF_TURN: Final = "SELECT * FROM outbox WHERE turn_id = ? AND final = 0 ORDER BY id DESC LIMIT 1"
+"""The reply of a turn that was still growing."""
+
+START_DELIVERY: Final = """
+UPDATE outbox SET state = 'sending', attempts = attempts + 1, not_before = NULL, repeated = max(repeated, ?)
+WHERE id = ?"""
+"""The call to the platform is about to be made."""
+
+SENT_DELIVERY: Final = """
+UPDATE outbox SET message_id = ?, sent_at = ?, reason = NULL,
+       state = CASE WHEN final > ? THEN 'pending' ELSE 'sent' END
+WHERE id = ? RETURNING state"""
+"""The platform has it; if it became complete meanwhile, the last content is still to be shown."""
+
+MARK_DELIVERY: Final = "UPDATE outbox SET repeated = 1 WHERE id = ?"
+"""It may have been shown before."""
+
+LINK_DELIVERY: Final = "UPDATE outbox SET state = 'pending', message_id = ? WHERE id = ?"
+"""The platform has some version of it, under this id: it is to be edited."""
+
+CHECKPOINT_DELIVERY: Final = "UPDATE outbox SET text = ? WHERE id = ? AND final = 0"
+"""What people see so far of a growing reply."""
+
+COMPLETE_DELIVERY: Final = """
+UPDATE outbox SET text = ?, answers = ?, final = 1, attempts = 0,
+       state = CASE WHEN state = 'sending' THEN 'sending' ELSE 'pending' END
+WHERE id = ?"""
+"""A growing reply has its last content. While its first send is under way it stays marked so; a time that the
+platform asked to be left alone for still holds."""
+
+POSTPONE_DELIVERY: Final = """
+UPDATE outbox SET state = ?, not_before = ?, reason = ?, attempts = max(attempts + ?, 0) WHERE id = ?"""
+"""Put a delivery off; it stays `sending` where it may have been shown."""
+
+RESEND_DELIVERY: Final = "UPDATE outbox SET state = 'pending', message_id = NULL, repeated = 1 WHERE id = ?"
+"""The message that it was first shown as can be edited no more: it is sent as a new one."""
+
+KILL_DELIVERY: Final = "UPDATE outbox SET state = 'dead', reason = ? WHERE id = ?"
+"""Give a delivery up."""
+
+COUNT_OUTBOX: Final = """
+SELECT state, count(*) AS number FROM outbox WHERE state IN ('pending', 'sending') GROUP BY state
+UNION ALL SELECT 'dead', count(*) FROM outbox WHERE state = 'dead'
+UNION ALL SELECT 'repeated', count(*) FROM outbox WHERE repeated = 1"""
+"""How many deliveries are under way, given up, or marked as repeated."""

@@ -1,0 +1,113 @@
+"""What all tests share: a clean environment, a home of one's own, system tools or a named skip."""
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from config import Home
+from tests.support.daemon_launcher import DaemonLauncher
+from tests.support.settings import Settings, is_users
+
+SETTINGS = Settings.read()
+LONGEST_HOME = 60
+"""Bytes of a home's path that leave room for the name of a socket below the system's limit of 107."""
+
+PACKAGES_OF = {"strace": "strace", "fiu-run": "fiu-utils", "faketime": "faketime"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "crash: kills the real daemon and looks for anything lost or repeated")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "crash" in item.path.parts:
+            item.add_marker(pytest.mark.crash)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment() -> Iterator[None]:
+    """Nothing of the user's own gateway reaches a test, or a process that a test starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if is_users(name)]:
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def settings() -> Settings:
+    return SETTINGS
+
+
+@pytest.fixture(scope="session")
+def system_missing(settings: Settings) -> Callable[[str], NoReturn]:
+    """Say that the system lacks something: a named skip, or a failure where everything is required."""
+
+    def missing(reason: str) -> NoReturn:
+        if settings.require_system:
+            pytest.fail(f"{reason} (HERMES_GATEWAY_REQUIRE_SYSTEM is set)", pytrace=False)
+        pytest.skip(reason)
+
+    return missing
+
+
+@pytest.fixture(scope="session")
+def system_tool(system_missing: Callable[[str], NoReturn]) -> Callable[[str], Path]:
+    """The path of a program that the system may have."""
+
+    def find(name: str) -> Path:
+        found = shutil.which(name)
+        if found is None:
+            system_missing(f"{name} is not installed: apt-get install {PACKAGES_OF.get(name, name)}")
+        return Path(found)
+
+    return find
+
+
+@pytest.fixture
+def home() -> Iterator[Home]:
+    """An empty home with a short path: the address of a Unix socket is limited to 107 bytes."""
+    parent = tempfile.gettempdir()
+    if len(os.fsencode(parent)) > LONGEST_HOME:
+        parent = "/tmp"
+    path = Path(tempfile.mkdtemp(prefix="hg-", dir=parent))
+    yield Home(path).ensure()
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """A TCP port that nothing listens on at the moment; each call gives another one."""
+    given: set[int] = set()
+
+    def find() -> int:
+        while True:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = int(probe.getsockname()[1])
+            if port not in given:
+                given.add(port)
+                return port
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def daemon_launcher() -> Iterator[DaemonLauncher]:
+    """Starts daemons as processes of their own, quickly; one at a time."""
+    with DaemonLauncher() as launcher:
+        yield launcher
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test logged may hold lone surrogates; a report that does cannot pass between test processes."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report

@@ -1,0 +1,35 @@
+"""What the environment asks of the tests, read before the environment is cleaned."""
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Self
+
+DEFAULT_KILLS: Final = 20
+"""Kills of the storm in an ordinary test run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`require_system`: a missing system tool fails. `long`: full counts. `seed` repeats a storm of kills."""
+
+    require_system: bool
+    long: bool
+    crash_kills: int
+    crash_seed: int
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Raises ValueError for a number that is none."""
+        return cls(
+            require_system=environ.get("HERMES_GATEWAY_REQUIRE_SYSTEM", "") not in ("", "0"),
+            long=environ.get("HERMES_GATEWAY_TEST_LONG", "") not in ("", "0"),
+            crash_kills=int(environ.get("HERMES_CRASH_KILLS") or DEFAULT_KILLS),
+            crash_seed=int(environ.get("HERMES_CRASH_SEED") or secrets.randbelow(10**9)),
+        )
+
+
+def is_users(name: str) -> bool:
+    """Whether a variable configures the user's own gateway, or the tests, and must not reach the code under test."""
+    return name.startswith("HERMES_") or name.endswith("_BOT_TOKEN")
