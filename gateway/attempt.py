@@ -1,0 +1,248 @@
+"""One attempt at a turn: the agent runs, and what it does is stored before it goes on."""
+
+import asyncio
+import json
+import logging
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from config import GatewayConfig
+from gateway.inbox import InboundRecord
+from gateway.journal import Step, add_step
+from gateway.ports import (
+    Agent,
+    AgentError,
+    AgentEvent,
+    AgentTurn,
+    Call,
+    Clock,
+    Done,
+    Message,
+    StorageBusyError,
+    Tool,
+    ToolContext,
+)
+from gateway.session.context import build_session_context
+from gateway.session.prompt import build_session_context_prompt
+from gateway.session.store import SessionStore
+from gateway.storage import queries
+from gateway.storage.database import Database
+from gateway.storage.errors import StorageError
+from gateway.storage.writer import Probe
+from gateway.stream import ReplyStream
+from gateway.turn import Connections, Failure, Roster, Turn, user_message
+
+log = logging.getLogger(__name__)
+
+OUTCOME_UNKNOWN: Final = (
+    "The gateway was interrupted while this call ran. Whether it took effect is unknown, and it was not run again."
+)
+INTERRUPTED: Final = Failure(
+    "interrupted: the gateway was stopped while the agent worked, and this agent cannot go on", retryable=False
+)
+CUT_SHORT: Final = Failure("the agent ended before its answer was complete", retryable=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What every attempt works with."""
+
+    database: Database
+    store: SessionStore
+    roster: Roster
+    connections: Connections
+    config: GatewayConfig
+    clock: Clock
+    counters: Counter[str]
+    tools: Mapping[str, Tool]
+    pii_secret: bytes | None
+    probe: Probe
+
+
+class Attempt:
+    """Runs the agent once. After `close` nothing that the agent still does counts, whenever it ends.
+
+    `waiting` gives the messages that came in meanwhile and may join the turn, first to last; `absorbed` is told
+    which of them have.
+    """
+
+    def __init__(
+        self,
+        turn: Turn,
+        stream: ReplyStream,
+        workshop: Workshop,
+        *,
+        waiting: Callable[[], Sequence[InboundRecord]],
+        absorbed: Callable[[Sequence[InboundRecord]], None],
+    ) -> None:
+        self._turn = turn
+        self._stream = stream
+        self._workshop = workshop
+        self._waiting = waiting
+        self._absorbed = absorbed
+        self._steering = asyncio.Lock()
+        self._closed = False
+        self._begun_before = frozenset(turn.progress.begun)
+        self._results_before = dict(turn.progress.results)
+        self.complete = False
+        """The agent has said that its answer is complete."""
+        self.resumable = True
+        """Whether the agent can go on with what it did in an attempt that was cut short."""
+        self.moved_at = workshop.clock.monotonic()
+        """When the agent last showed a sign of life, by the monotonic clock; nothing but the agent moves it."""
+
+    def close(self) -> None:
+        """The attempt is over."""
+        self._closed = True
+
+    async def run(self) -> Failure | None:
+        """Run the agent to its end; why it failed, if it did. Raises `StorageError` and `StorageBusyError`."""
+        turn = self._turn
+        try:
+            turn.agent, agent = await self._workshop.roster.get(turn.agent)
+            self.resumable = agent.capabilities.resumable
+            if not self.resumable and (turn.interrupted or turn.progress.messages):
+                return INTERRUPTED
+            turn.interrupted, turn.begun = False, True
+            async with _events(agent, await self._request()) as events:
+                async for event in events:
+                    if self._closed:
+                        return None
+                    await self._take(event)
+                    if self.complete:
+                        return None
+        except (StorageError, StorageBusyError):
+            raise
+        except AgentError as error:
+            log.warning("the agent %s failed: %s", turn.agent, error)
+            return Failure(str(error), error.retryable, error.retry_after)
+        except Exception as error:
+            log.exception("the agent %s failed unexpectedly", turn.agent)
+            self._workshop.counters["turns.agent_errors"] += 1
+            return Failure(f"the agent failed unexpectedly ({type(error).__name__})", retryable=True)
+        return CUT_SHORT
+
+    def _moved(self) -> None:
+        self.moved_at = self._workshop.clock.monotonic()
+
+    async def _take(self, event: AgentEvent) -> None:
+        """Store what the event tells before the agent goes on."""
+        self._moved()
+        progress = self._turn.progress
+        step = progress.note(event)
+        if step is not None:
+            await self._journal(step)
+            self._workshop.probe(f"turn.{step.kind}")
+        elif isinstance(event, Done):
+            self.complete = True
+        elif progress.step_text:
+            self._stream.touch()
+            self._workshop.probe("turn.text")
+        self._moved()
+
+    async def _journal(self, step: Step, claimed: Sequence[InboundRecord] = ()) -> None:
+        """Store a step, and give the messages that it absorbs to the turn; then take it in. All of it or nothing."""
+        turn = self._turn
+
+        def job(connection: sqlite3.Connection) -> None:
+            add_step(connection, turn.id, step)
+            for record in claimed:
+                connection.execute(queries.CLAIM_INBOUND, (turn.id, record.id))
+
+        written = self._workshop.database.write(job)
+        try:
+            await asyncio.shield(written)
+        except asyncio.CancelledError:
+            # What is queued becomes durable all the same; memory says the same as the journal.
+            await asyncio.wait([written])
+            if written.exception() is None:
+                self._keep(step, claimed)
+            raise
+        self._keep(step, claimed)
+
+    def _keep(self, step: Step, claimed: Sequence[InboundRecord]) -> None:
+        self._turn.progress.take(step)
+        if claimed:
+            self._turn.inbound.extend(claimed)
+            self._absorbed(claimed)
+
+    # --- what the agent is given -------------------------------------------------------------------------------
+
+    async def _request(self) -> AgentTurn:
+        turn, shop = self._turn, self._workshop
+        history = await shop.store.load_transcript(turn.entry.session_id)
+        source = turn.first.source
+        context = build_session_context(source, shop.config, turn.entry, connected=shop.connections.connected())
+        prompt = build_session_context_prompt(context, redact_pii=shop.config.redact_pii, secret=shop.pii_secret)
+        return AgentTurn(
+            turn_id=turn.id,
+            session_id=turn.entry.session_id,
+            source=source,
+            system_prompt=prompt,
+            history=history,
+            inputs=turn.inputs,
+            resumed=list(turn.progress.messages),
+            tools=tuple(shop.tools.values()),
+            run_tool=self._run_tool,
+            take_steering=self._take_steering,
+        )
+
+    async def _take_steering(self) -> Sequence[Message]:
+        """Absorb what came in since the turn began: from now on these messages are this turn's."""
+        async with self._steering:
+            records = () if self._closed else tuple(self._waiting())
+            if not records:
+                return ()
+            self._moved()
+            messages = [user_message(record) for record in records]
+            step = self._turn.progress.steered([record.id for record in records], messages)
+            await self._journal(step, records)
+            self._workshop.probe("turn.steer")
+            return messages
+
+    async def _run_tool(self, call: Call) -> str:
+        """One call; what an earlier attempt did is not done again. What goes wrong is a result too."""
+        if self._closed:
+            raise asyncio.CancelledError
+        if call.id in self._results_before:
+            return self._results_before[call.id]
+        tool = self._workshop.tools.get(call.name)
+        if tool is None:
+            return f"Error: there is no tool named {call.name!r}."
+        if call.id in self._begun_before and not tool.idempotent:
+            return OUTCOME_UNKNOWN
+        try:
+            arguments = json.loads(call.arguments or "{}")
+        except ValueError as error:
+            return f"Error: the arguments are not JSON: {error}."
+        if not isinstance(arguments, dict):
+            return "Error: the arguments must be a JSON object."
+        if call.id not in self._turn.progress.begun:
+            # An agent that forgot to announce it: no call runs that the journal does not know of.
+            await self._journal(self._turn.progress.started(call.id))
+        context = ToolContext(call.id, self._turn.id, self._turn.entry.session_id, self._turn.first.source)
+        try:
+            result = await tool.run(arguments, context)
+        except Exception as error:
+            log.exception("the tool %s failed", call.name)
+            self._workshop.counters["turns.tool_errors"] += 1
+            return f"Error: {type(error).__name__}: {error}"
+        self._workshop.probe("turn.tool-ran")
+        self._moved()
+        return result
+
+
+@asynccontextmanager
+async def _events(agent: Agent, request: AgentTurn) -> AsyncIterator[AsyncIterator[AgentEvent]]:
+    """The agent's events; a generator is closed where it stands, not when its memory happens to be freed."""
+    events = agent.run(request)
+    try:
+        yield events
+    finally:
+        close = getattr(events, "aclose", None)
+        if close is not None:
+            await close()

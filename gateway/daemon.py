@@ -1,0 +1,335 @@
+"""The daemon: builds the parts, hands them to each other, runs them together, and stops them in good order."""
+
+import asyncio
+import logging
+import os
+import secrets
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from config import GatewayConfig, Home, Platform
+from gateway.clock import SystemClock
+from gateway.commands.basic import BasicCommands
+from gateway.connections import AdapterPool, HostServices
+from gateway.constants import SEARCH_INDEX_SECONDS
+from gateway.control import ControlServer, answer
+from gateway.ids import Ids
+from gateway.inbox import Inbox
+from gateway.lanes import Lanes
+from gateway.lifecycle import ExpiryWatcher
+from gateway.lock import hold
+from gateway.outbox import Outbox
+from gateway.ports import Agent, AgentError, Clock, FrameConnection, Tool
+from gateway.roster import AgentRoster
+from gateway.search import SearchIndexer
+from gateway.session.store import SessionStore
+from gateway.storage import queries
+from gateway.storage.database import Database
+from gateway.storage.errors import StorageError
+from gateway.storage.writer import Probe, no_probe
+from gateway.turns import TurnRunner
+from gateway.version import program_version
+
+log = logging.getLogger(__name__)
+
+HASH_KEY_NAME: Final = "pii_secret"
+"""The name under which the installation's secret for hashing ids is kept."""
+
+UNANSWERED_STATES: Final = ("pending", "running", "refused", "expired", "failed", "dead")
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """Everything that runs, once it has been built."""
+
+    database: Database
+    store: SessionStore
+    outbox: Outbox
+    lanes: Lanes
+    roster: AgentRoster
+    adapters: AdapterPool
+    control: ControlServer
+    watcher: ExpiryWatcher
+    indexer: SearchIndexer
+
+
+class Daemon:
+    """One gateway over one home. `local_only` leaves out every platform but the terminal, and HTTP.
+
+    `clock`, `ids`, `probe`, `tools` and `agents` (which exist already, by name) are injected by tests and by
+    programs that embed the gateway.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        home: Home,
+        *,
+        local_only: bool = False,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+        probe: Probe = no_probe,
+        tools: Sequence[Tool] = (),
+        agents: Mapping[str, Agent] | None = None,
+    ) -> None:
+        self._config = config
+        self._home = home
+        self._local_only = local_only
+        self._clock = clock or SystemClock()
+        self._ids = ids or Ids()
+        self._probe = probe
+        self._tools = tuple(tools)
+        self._roster = AgentRoster(config, home, self._clock, agents)
+        self._counters: Counter[str] = Counter()
+        self._started_at = self._clock.now()
+        self._stop = asyncio.Event()
+        self._stop_at_once = asyncio.Event()
+        self._parts: _Parts | None = None
+        self._ready = False
+        self._address: str | None = None
+
+    @property
+    def banner(self) -> tuple[str, ...]:
+        """Lines that say which agent answers, and how to get a better one."""
+        return self._roster.banner
+
+    def stop(self) -> None:
+        """End `run`: the first call lets running turns finish, the second does not wait for them."""
+        if self._stop.is_set():
+            self._stop_at_once.set()
+        self._stop.set()
+
+    async def run(self, on_ready: Callable[[], None] | None = None) -> None:
+        """Run until stopped. `on_ready` is called once everything is up.
+
+        Raises `LockHeldError`, `StorageError`, `ControlError`, or what the HTTP listener raises for a port in use.
+        """
+        self._home.ensure()
+        holder = "hermes-gateway chat" if self._local_only else "hermes-gateway run"
+        with hold(self._home.lock, holder):
+            async with self._open() as parts:
+                self._parts = parts
+                try:
+                    await self._run(parts, on_ready)
+                finally:
+                    self._ready = False
+                    self._parts = None
+
+    # --- building --------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[_Parts]:
+        config, clock, counters = self._config, self._clock, self._counters
+        async with Database.open(
+            self._home.database, synchronous=config.storage.synchronous, probe=self._probe
+        ) as database:
+            secret = await _install_secret(database)
+            store = SessionStore(database, config, clock=clock, ids=self._ids)
+            control = ControlServer(counters)
+            control.serve("control", self._serve_control)
+
+            def wake(platform: Platform, account: str) -> None:
+                outbox.wake(platform, account)
+
+            services = HostServices(
+                clock=clock,
+                inbox=lambda: inbox,
+                banner=lambda: self.banner,
+                commands=lambda: commands.menu,
+                serve=control.serve,
+                on_connected=wake,
+            )
+            platforms = [Platform.LOCAL] if self._local_only else list(config.enabled_platforms)
+            adapters = AdapterPool(config, platforms, services, counters)
+            outbox = Outbox(database, config.delivery, clock, adapters.find, counters, probe=self._probe)
+            runner = TurnRunner(
+                database,
+                store,
+                outbox,
+                self._roster,
+                adapters,
+                config,
+                clock,
+                self._ids,
+                counters,
+                tools=self._tools,
+                pii_secret=secret,
+                probe=self._probe,
+            )
+            lanes = Lanes(
+                database,
+                lambda: inbox,
+                outbox,
+                runner,
+                adapters,
+                config,
+                clock,
+                counters,
+                probe=self._probe,
+            )
+            inbox = Inbox(
+                database,
+                store,
+                config,
+                clock,
+                on_message=lanes.offer,
+                on_delivery=outbox.offer,
+                is_urgent=lanes.is_immediate,
+                probe=self._probe,
+            )
+            commands = BasicCommands(
+                clock, self._ids, stop=lanes.stop_turn, status_of=lanes.describe, agent=self._roster.default
+            ).table()
+            lanes.use(commands)
+            watcher = ExpiryWatcher(store, lanes, config.sessions.expiry_check_seconds, counters)
+            indexer = SearchIndexer(database)
+            yield _Parts(database, store, outbox, lanes, self._roster, adapters, control, watcher, indexer)
+
+    # --- running ---------------------------------------------------------------------------------------------
+
+    async def _run(self, parts: _Parts, on_ready: Callable[[], None] | None) -> None:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(parts.roster.close)
+            await self._start_agent(parts.roster)
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            parts.adapters.load()
+            outbox_ready, lanes_ready = asyncio.Event(), asyncio.Event()
+            background = [tasks.create_task(parts.outbox.run(outbox_ready), name="outbox")]
+            await outbox_ready.wait()
+            background.append(tasks.create_task(parts.lanes.run(lanes_ready), name="lanes"))
+            await lanes_ready.wait()
+            indexing = tasks.create_task(self._keep_index(parts.indexer), name="search index")
+            background += [
+                tasks.create_task(parts.adapters.run(), name="adapters"),
+                tasks.create_task(parts.watcher.run(), name="expiry watcher"),
+            ]
+            async with parts.control.listen(self._home.socket), self._http() as self._address:
+                self._ready = True
+                log.info("ready")
+                if on_ready is not None:
+                    on_ready()
+                await self._stop.wait()
+                self._ready = False
+                indexing.cancel()
+                await self._drain(parts)
+            for task in background:
+                task.cancel()
+
+    async def _start_agent(self, roster: AgentRoster) -> None:
+        """Get the default agent ready before anyone writes. If it cannot be, each message is told why."""
+        try:
+            await roster.get(roster.default)
+        except AgentError as error:
+            log.warning("the agent %s cannot be started: %s", roster.default, error)
+            self._counters["agents.start_errors"] += 1
+
+    async def _drain(self, parts: _Parts) -> None:
+        """Let running turns and their replies finish, as long as that may take; a second stop cuts it short."""
+        log.info("stopping")
+
+        async def finish() -> None:
+            await parts.lanes.drain()
+            await parts.outbox.drain()
+            with suppress(StorageError):
+                await parts.indexer.catch_up()
+
+        work = asyncio.create_task(finish(), name="drain")
+        at_once = asyncio.create_task(self._stop_at_once.wait(), name="stop at once")
+        try:
+            await asyncio.wait({work, at_once}, timeout=self._config.drain_seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (work, at_once):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    async def _keep_index(self, indexer: SearchIndexer) -> None:
+        while True:
+            try:
+                await indexer.catch_up()
+            except StorageError:
+                log.exception("the search index could not catch up; it is tried again")
+                self._counters["search.errors"] += 1
+            await asyncio.sleep(SEARCH_INDEX_SECONDS)
+
+    @asynccontextmanager
+    async def _http(self) -> AsyncIterator[str | None]:
+        """Serve HTTP, where it is wanted; gives the address that it listens on."""
+        http = self._config.http
+        if self._local_only or not http.enabled:
+            yield None
+            return
+        from gateway.api.app import create_app, serve
+
+        key = http.api_key.get_secret_value() if http.api_key else None
+        app = create_app(health=self._health, ready=self._readiness, api_key=key)
+        async with serve(app, http.host, http.port) as (host, port):
+            yield f"{host}:{port}"
+
+    # --- how it stands ---------------------------------------------------------------------------------------
+
+    def _health(self) -> Mapping[str, Any]:
+        return {"version": program_version()}
+
+    def _readiness(self) -> tuple[bool, Mapping[str, Any]]:
+        """Whether messages can be taken and answered, and if not, why."""
+        parts = self._parts
+        if not self._ready or parts is None:
+            return False, {"reasons": ["the gateway is starting or stopping"]}
+        reasons = [
+            f"{name} is {state['state']}" + (f": {state['reason']}" if state["reason"] else "")
+            for name, state in parts.adapters.states.items()
+            if state["state"] not in ("connected", "degraded")
+        ]
+        if parts.database.writer.failure is not None:
+            reasons.append(f"the database cannot be written: {parts.database.writer.failure}")
+        return not reasons, {"reasons": reasons}
+
+    async def status(self) -> dict[str, Any]:
+        """How the gateway stands, as plain data."""
+        parts = self._parts
+        if parts is None:
+            return {"version": program_version(), "running": False}
+        database = parts.database
+        (sessions,) = await database.read(queries.COUNT_SESSIONS)
+        return {
+            "version": program_version(),
+            "running": True,
+            "pid": os.getpid(),
+            "mode": "chat" if self._local_only else "daemon",
+            "started_at": self._started_at.isoformat(),
+            "agent": parts.roster.default,
+            "http": self._address,
+            "adapters": parts.adapters.states,
+            "sessions": {"total": sessions["total"], "live": sessions["live"]},
+            "turns": parts.lanes.counts,
+            "inbound": _by_state(await database.read(queries.COUNT_INBOUND), UNANSWERED_STATES),
+            "outbox": _by_state(await database.read(queries.COUNT_OUTBOX), ("pending", "sending", "dead", "repeated")),
+            "storage": {"mode": "sqlite", "reason": database.writer.failure, "queued": database.writer.queued},
+            "counters": dict(sorted(self._counters.items())),
+        }
+
+    async def _serve_control(self, connection: FrameConnection, hello: Mapping[str, Any]) -> None:
+        if hello.get("op") == "status":
+            await answer(connection, {"ok": True, "status": await self.status()})
+        else:
+            await answer(connection, {"ok": False, "error": "unknown operation; known: status"})
+
+
+async def _install_secret(database: Database) -> bytes:
+    """The installation's secret, made at the first start."""
+
+    def job(connection: sqlite3.Connection) -> str:
+        connection.execute(queries.ADD_META, (HASH_KEY_NAME, secrets.token_hex(32)))
+        return str(connection.execute(queries.GET_META, (HASH_KEY_NAME,)).fetchone()[0])
+
+    return bytes.fromhex(await database.write(job))
+
+
+def _by_state(rows: Sequence[sqlite3.Row], states: Sequence[str]) -> dict[str, int]:
+    counted = {row["state"]: row["number"] for row in rows}
+    return {state: counted.get(state, 0) for state in states}

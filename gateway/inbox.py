@@ -1,0 +1,279 @@
+"""The inbox: makes each message durable, once and in order of receipt, before its platform is told so."""
+
+import asyncio
+import json
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from config import GatewayConfig
+from gateway import access
+from gateway.delivery import NewDelivery, add_delivery
+from gateway.ports import Accepted, Clock, InboundMessage, InboundState, Target
+from gateway.session.key import SlotIdentity
+from gateway.session.records import slot_number
+from gateway.session.store import SessionStore
+from gateway.source import SessionSource
+from gateway.storage import queries
+from gateway.storage.codec import clean_text, dump, from_micros, to_micros
+from gateway.storage.database import Database
+from gateway.storage.writer import Probe, no_probe
+
+log = logging.getLogger(__name__)
+
+PAGE: Final = 500
+IDENTITY_PARTS: Final = ("agent", "platform", "chat_type", "chat", "thread", "participant")
+KEPT_OF_REFUSED: Final = 500
+"""Characters that are kept of a message refused for its length, so that people recognise it."""
+
+
+class InvalidMessageError(ValueError):
+    """An adapter handed over a message that can be neither answered nor refused: it names no chat, or has no id."""
+
+
+@dataclass(frozen=True, slots=True)
+class InboundRecord:
+    """A message that is in the inbox and waits for its turn."""
+
+    id: int
+    message_id: str
+    slot_id: int
+    identity: SlotIdentity
+    source: SessionSource
+    account: str
+    text: str
+    group_id: str | None
+    received_at: datetime
+
+    @property
+    def target(self) -> Target:
+        """Where the answer goes."""
+        return target_of(self.source, self.account)
+
+
+@dataclass(frozen=True, slots=True)
+class _Admission:
+    """What is decided about a message before it is stored."""
+
+    state: InboundState
+    text: str | None
+    reason: str | None = None
+    notice: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A receipt; the slot, where the message has one; and whether its sender is told something."""
+
+    accepted: Accepted
+    slot_id: int | None = None
+    told: bool = False
+
+
+class Inbox:
+    """Takes messages in. `on_message` gets each one that is to be answered, `on_delivery` the place of each notice of
+    refusal, both in order of receipt and after the commit. `is_urgent` says of a text that it does not wait in its
+    session's queue (`/stop`), so that a full one does not keep it out.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        store: SessionStore,
+        config: GatewayConfig,
+        clock: Clock,
+        *,
+        on_message: Callable[[InboundRecord], None],
+        on_delivery: Callable[[Target], object],
+        is_urgent: Callable[[str], bool] = lambda _text: False,
+        probe: Probe = no_probe,
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._config = config
+        self._clock = clock
+        self._on_message = on_message
+        self._on_delivery = on_delivery
+        self._is_urgent = is_urgent
+        self._probe = probe
+
+    def accept(self, message: InboundMessage, *, operator: bool) -> "asyncio.Future[Accepted]":
+        """Queue the message to the database before returning; the future ends once it is durable.
+
+        Raises `InvalidMessageError` and `StorageBusyError`; the future raises `StorageError`.
+        """
+        source = message.source
+        if not source.chat_id:
+            raise InvalidMessageError("the message names no chat: its answer would have no place to go")
+        if not message.message_id:
+            raise InvalidMessageError("the message has no id: it could not be told from a copy of itself")
+        if any(part != clean_text(part) for part in _ids(message)):
+            raise InvalidMessageError("an id in the message is no text: it has NUL or half of a surrogate pair")
+        received_at = self._clock.now()
+        identity = self._store.identity(source)
+        admission = self._admit(message, operator=operator)
+        stored = self._database.write(
+            lambda connection: self._store_message(connection, message, identity, admission, received_at)
+        )
+        result: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+        stored.add_done_callback(lambda done: self._announce(done, result, message, identity, received_at))
+        return result
+
+    async def pending(self) -> AsyncIterator[InboundRecord]:
+        """All messages that wait, in order of receipt: what an earlier process left."""
+        after = 0
+        while True:
+            rows = await self._database.read(queries.PENDING_INBOUND, (after, PAGE))
+            for row in rows:
+                try:
+                    yield record_from_row(row)
+                except (ValueError, TypeError, LookupError) as error:
+                    # An adapter that is not installed any more, say; the message waits until it is again.
+                    log.warning("message %d cannot be read, it stays in the inbox: %s", row["id"], error)
+            if len(rows) < PAGE:
+                return
+            after = rows[-1]["id"]
+
+    def _admit(self, message: InboundMessage, *, operator: bool) -> _Admission:
+        decision = access.decide(message, self._config, operator=operator)
+        if not decision.allowed:
+            return _Admission(InboundState.IGNORED, None, decision.reason)
+        limit = self._config.inbox.max_message_chars
+        if len(message.text) > limit:
+            notice = (
+                f"Your message has {len(message.text):,} characters; at most {limit:,} are taken. "
+                "Send it in parts, or as a file."
+            )
+            kept = clean_text(message.text[:KEPT_OF_REFUSED])
+            return _Admission(InboundState.REFUSED, kept, "too long", notice)
+        text = clean_text(message.text)
+        if not text.strip():
+            return _Admission(
+                InboundState.REFUSED, text, "empty", "Your message was empty: there is nothing to answer."
+            )
+        return _Admission(InboundState.PENDING, text)
+
+    def _store_message(
+        self,
+        connection: sqlite3.Connection,
+        message: InboundMessage,
+        identity: SlotIdentity,
+        admission: _Admission,
+        received_at: datetime,
+    ) -> _Stored:
+        platform, account = str(message.source.platform), message.account
+        if message.cursor is not None:
+            cursor = (platform, account, message.cursor.name, message.cursor.value)
+            connection.execute(queries.PUT_CURSOR, cursor)
+        kept = admission.state is not InboundState.IGNORED
+        slot_id = slot_number(connection, identity) if kept else None
+        if admission.state is InboundState.PENDING and not self._is_urgent(message.text):
+            admission = self._bound_queue(connection, slot_id, admission)
+        ended_at = None if admission.state is InboundState.PENDING else to_micros(received_at)
+        key = (platform, account, message.source.chat_id, message.message_id)
+        added = connection.execute(
+            queries.ADD_INBOUND,
+            (
+                *key,
+                slot_id,
+                dump(message.source.to_dict()) if kept else None,
+                admission.text,
+                message.group_id if kept else None,
+                to_micros(received_at),
+                admission.state,
+                admission.reason,
+                ended_at,
+            ),
+        )
+        if not added.rowcount:
+            row = connection.execute(queries.FIND_INBOUND, key).fetchone()
+            state = InboundState(row["state"])
+            return _Stored(Accepted(row["id"], state, duplicate=True, reason=row["reason"]))
+        accepted = Accepted(added.lastrowid or 0, admission.state, reason=admission.reason)
+        if admission.notice is not None:
+            target = target_of(message.source, account)
+            notice = NewDelivery(target, "error", admission.notice, answers=(message.message_id,))
+            add_delivery(connection, notice, received_at)
+        return _Stored(accepted, slot_id, told=admission.notice is not None)
+
+    def _bound_queue(self, connection: sqlite3.Connection, slot_id: int | None, admission: _Admission) -> _Admission:
+        limit = self._config.inbox.max_queued_per_session
+        (waiting,) = connection.execute(queries.COUNT_QUEUED, (slot_id,)).fetchone()
+        if waiting < limit:
+            return admission
+        notice = f"{waiting} of your messages still wait for an answer; this one was not taken. Send it again later."
+        return _Admission(InboundState.REFUSED, admission.text, "queue full", notice)
+
+    def _announce(
+        self,
+        done: "asyncio.Future[_Stored]",
+        result: "asyncio.Future[Accepted]",
+        message: InboundMessage,
+        identity: SlotIdentity,
+        received_at: datetime,
+    ) -> None:
+        """On the loop, right after the commit and in its order; nobody need wait for `result` any more."""
+        error = done.exception()
+        if error is not None:
+            if not result.done():
+                result.set_exception(error)
+            return
+        self._probe("inbox.accepted")
+        stored = done.result()
+        try:
+            self._pass_on(stored, message, identity, received_at)
+        except Exception:
+            log.exception(
+                "message %d is stored, but was not passed on; the next start does", stored.accepted.inbound_id
+            )
+        if not result.done():
+            result.set_result(stored.accepted)
+
+    def _pass_on(self, stored: _Stored, message: InboundMessage, identity: SlotIdentity, received_at: datetime) -> None:
+        accepted = stored.accepted
+        if stored.told:
+            self._on_delivery(target_of(message.source, message.account))
+        if accepted.duplicate or accepted.state is not InboundState.PENDING or stored.slot_id is None:
+            return
+        record = InboundRecord(
+            id=accepted.inbound_id,
+            message_id=message.message_id,
+            slot_id=stored.slot_id,
+            identity=identity,
+            source=message.source,
+            account=message.account,
+            text=clean_text(message.text),
+            group_id=message.group_id,
+            received_at=received_at,
+        )
+        self._on_message(record)
+
+
+def _ids(message: InboundMessage) -> list[str]:
+    source = message.source
+    ids = (source.chat_id, source.thread_id, source.user_id, source.user_id_alt)
+    return [part for part in (*ids, message.message_id, message.account, message.group_id) if part]
+
+
+def target_of(source: SessionSource, account: str) -> Target:
+    """Where an answer to this source goes."""
+    return Target(source.platform, source.chat_id or "", source.thread_id, account)
+
+
+def record_from_row(row: sqlite3.Row) -> InboundRecord:
+    """The record of a stored message."""
+    source = SessionSource.from_dict(json.loads(row["source"]))
+    return InboundRecord(
+        id=row["id"],
+        message_id=row["message_id"],
+        slot_id=row["slot_id"],
+        identity=SlotIdentity(*(row[f"slot_{part}"] for part in IDENTITY_PARTS)),
+        source=source,
+        account=row["account"],
+        text=row["text"],
+        group_id=row["group_id"],
+        received_at=from_micros(row["received_at"]),
+    )

@@ -1,0 +1,438 @@
+"""Lanes: one queue of turns for each session slot; a slot runs one turn at a time, slots never wait for each other."""
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any, TypeAlias
+
+from config import GatewayConfig
+from gateway.commands.table import Command, CommandTable
+from gateway.constants import COALESCE_LIMIT, LANE_ERROR_PAUSE_SECONDS, LANE_FAILURES, PARK_CHECK_SECONDS
+from gateway.desk import Desk, is_outage
+from gateway.inbox import InboundRecord, Inbox
+from gateway.outbox import Outbox
+from gateway.ports import Clock
+from gateway.session.key import SlotIdentity
+from gateway.storage import queries
+from gateway.storage.database import Database
+from gateway.storage.writer import Probe, no_probe
+from gateway.turns import Connections, Turn, TurnRunner
+
+log = logging.getLogger(__name__)
+
+Work: TypeAlias = Callable[[], Awaitable[Any]]
+
+
+class LanesClosedError(Exception):
+    """The gateway stops: nothing new begins. What is in the inbox is taken up at the next start."""
+
+
+@dataclass(slots=True, eq=False)
+class _Exclusive:
+    """Work that needs the slot for itself."""
+
+    work: Work
+    result: "asyncio.Future[Any]"
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """What waits in one slot, what runs in it, and the task that works on it, if any.
+
+    What waits leaves the queue once it has an end or is an open turn's, so a failure in between loses nothing.
+    `turn` is the open turn, also while it is put off; then `parked` is the timer that takes it up again.
+    `beginning`: the first of what waits is being made a turn; `joining`: parts of it are still awaited. A stop that
+    comes in that time is kept in `stop_reason`. `failures` counts how often in a row the lane failed at its head.
+    """
+
+    identity: SlotIdentity
+    waiting: deque[InboundRecord | _Exclusive] = field(default_factory=deque)
+    turn: Turn | None = None
+    running: bool = False
+    beginning: bool = False
+    joining: bool = False
+    stop_reason: str | None = None
+    failures: int = 0
+    task: asyncio.Task[None] | None = None
+    parked: asyncio.TimerHandle | None = None
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Lanes:
+    """Takes accepted messages to their slots' lanes, and runs them there, in order of receipt."""
+
+    def __init__(
+        self,
+        database: Database,
+        inbox: Callable[[], Inbox],
+        outbox: Outbox,
+        runner: TurnRunner,
+        connections: Connections,
+        config: GatewayConfig,
+        clock: Clock,
+        counters: Counter[str],
+        *,
+        probe: Probe = no_probe,
+    ) -> None:
+        self._database = database
+        self._inbox = inbox
+        self._runner = runner
+        self._connections = connections
+        self._config = config
+        self._clock = clock
+        self._counters = counters
+        self._desk = Desk(database, outbox, config.inbox.expire_hours, clock, counters, probe)
+        self._lanes: dict[SlotIdentity, _Lane] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._stopping = asyncio.Event()
+        self._draining = False
+
+    def use(self, commands: CommandTable) -> None:
+        """Set the commands; they need the lanes, so they come after them."""
+        self._desk.use(commands)
+
+    # --- running and stopping --------------------------------------------------------------------------------
+
+    async def run(self, ready: asyncio.Event) -> None:
+        """Take up what an earlier process left, open turns first, then serve until `stop`."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            try:
+                await self._recover()
+                ready.set()
+                await self._stopping.wait()
+            finally:
+                self._leave()
+
+    async def drain(self) -> None:
+        """Begin no further turn, and wait for those that run. What waits stays in the inbox."""
+        self._draining = True
+        for lane in self._lanes.values():
+            self._refuse_exclusive(lane)
+            if lane.turn is not None and lane.turn.queued and lane.task is not None:
+                lane.task.cancel()
+        while tasks := [lane.task for lane in self._lanes.values() if lane.task is not None]:
+            await asyncio.wait(tasks)
+
+    def stop(self) -> None:
+        """End `run`; turns that still run are taken up again at the next start."""
+        self._stopping.set()
+
+    def _leave(self) -> None:
+        """From now on nothing begins: what is offered waits in the inbox for the next start."""
+        self._tasks = None
+        self._draining = True
+        for lane in self._lanes.values():
+            self._refuse_exclusive(lane)
+            if lane.parked is not None:
+                lane.parked.cancel()
+            if lane.task is not None:
+                lane.task.cancel()
+
+    def _refuse_exclusive(self, lane: _Lane) -> None:
+        for item in lane.waiting:
+            if isinstance(item, _Exclusive) and not item.result.done():
+                item.result.set_exception(LanesClosedError("the gateway is stopping"))
+
+    async def _recover(self) -> None:
+        for row in await self._database.read(queries.OPEN_TURNS):
+            try:
+                turn = await self._runner.recover(row)
+            except (LookupError, ValueError, TypeError):
+                log.exception("turn %s cannot be taken up; it stays as it is", row["id"])
+                self._counters["lanes.unreadable"] += 1
+                continue
+            if turn is not None:
+                self._lane(turn.identity).turn = turn
+                log.info("taking up turn %s, which was cut short", turn.id)
+        async for record in self._inbox().pending():
+            self.offer(record)
+        for lane in list(self._lanes.values()):
+            self._start(lane)
+
+    # --- what comes in ---------------------------------------------------------------------------------------
+
+    def offer(self, record: InboundRecord) -> None:
+        """Take a message that is in the inbox. Returns at once."""
+        if self._tasks is None:
+            return
+        found = self._desk.find(record.text)
+        if found is not None and found[0].immediate:
+            self._tasks.create_task(self._run_immediate(record, found[0]), name=f"command {found[0].name}")
+            return
+        lane = self._lane(record.identity)
+        lane.waiting.append(record)
+        lane.arrived.set()
+        if found is None and self._config.busy == "interrupt":
+            self._interrupt(lane)
+        self._start(lane)
+
+    def is_immediate(self, text: str) -> bool:
+        """Whether this is a command that does not wait for the session's turn."""
+        found = self._desk.find(text)
+        return found is not None and found[0].immediate
+
+    async def exclusive(self, identity: SlotIdentity, work: Work) -> Any:  # noqa: ANN401 - what the work returns
+        """Run this while no turn of the slot runs, after what waits there already. Raises `LanesClosedError`."""
+        if self._draining or self._stopping.is_set():
+            raise LanesClosedError("the gateway is stopping")
+        item = _Exclusive(work, asyncio.get_running_loop().create_future())
+        lane = self._lane(identity)
+        lane.waiting.append(item)
+        lane.arrived.set()
+        self._start(lane)
+        return await item.result
+
+    def stop_turn(self, identity: SlotIdentity, reason: str = "stopped") -> bool:
+        """Stop the slot's turn, also one that is put off or about to begin; whether there was one."""
+        lane = self._lanes.get(identity)
+        if lane is None:
+            return False
+        if lane.turn is not None:
+            lane.turn.stop(reason)
+            self._unpark(lane)
+            return True
+        if lane.beginning:
+            lane.stop_reason = lane.stop_reason or reason
+        return lane.beginning
+
+    def _interrupt(self, lane: _Lane) -> None:
+        """A message comes while a turn is open, or about to be: it stops that. One for which it waits is no such."""
+        if lane.turn is not None or (lane.beginning and not lane.joining):
+            self.stop_turn(lane.identity, "interrupted")
+
+    def describe(self, identity: SlotIdentity) -> str:
+        """What a slot is doing, in words."""
+        lane = self._lanes.get(identity)
+        waiting = len(lane.waiting) if lane else 0
+        queue = f", {waiting} waiting" if waiting else ""
+        if lane is None or lane.turn is None:
+            return f"idle{queue}"
+        if lane.parked is not None:
+            return f"waiting to try again{queue}"
+        return f"answering{queue}"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Open turns, and what waits in all lanes."""
+        lanes = self._lanes.values()
+        return {
+            "running": sum(lane.running for lane in lanes),
+            "queued": sum(len(lane.waiting) for lane in lanes),
+            "put_off": sum(lane.parked is not None for lane in lanes),
+        }
+
+    def is_active(self, identity: SlotIdentity) -> bool:
+        """Whether the slot has an open turn or waiting messages."""
+        return identity in self._lanes
+
+    def _lane(self, identity: SlotIdentity) -> _Lane:
+        return self._lanes.setdefault(identity, _Lane(identity))
+
+    # --- the lane's task -------------------------------------------------------------------------------------
+
+    def _start(self, lane: _Lane) -> None:
+        if lane.task is None and lane.parked is None and self._tasks and not self._stopping.is_set():
+            lane.task = self._tasks.create_task(self._work(lane), name=f"lane {lane.identity.key}")
+
+    async def _work(self, lane: _Lane) -> None:
+        """Run what waits. Finding the lane empty and releasing it is one step without an await."""
+        try:
+            while not self._draining or _must_stop(lane):
+                if lane.failures >= LANE_FAILURES:
+                    await self._give_up(lane)
+                elif lane.turn is not None:
+                    if not await self._go_on(lane, lane.turn):
+                        return
+                elif lane.waiting:
+                    await self._next(lane)
+                else:
+                    self._lanes.pop(lane.identity, None)
+                    return
+                lane.failures = 0
+        except Exception as error:
+            log.exception("lane %s failed in the gateway itself; it is tried again", lane.identity.key)
+            self._counters["lanes.errors"] += 1
+            lane.failures += not is_outage(error)
+            self._park(lane, self._clock.now() + timedelta(seconds=LANE_ERROR_PAUSE_SECONDS))
+        finally:
+            lane.task = None
+
+    async def _go_on(self, lane: _Lane, turn: Turn) -> bool:
+        """Try an open turn again; False if the lane is to be left until its time."""
+        if turn.stop_reason is not None:
+            await self._runner.finish_stopped(turn)
+            lane.turn = None
+            return True
+        if turn.not_before is not None and turn.not_before > self._clock.now():
+            self._park(lane, turn.not_before)
+            return False
+        await self._run_turn(lane, turn, again=True)
+        return True
+
+    async def _run_turn(self, lane: _Lane, turn: Turn, *, again: bool) -> None:
+        if self._draining:
+            await self._runner.suspend(turn)
+            return
+        lane.running = True
+        try:
+            ended = await self._runner.attempt(
+                turn,
+                again=again,
+                waiting=lambda: self._steering(lane, turn),
+                absorbed=lambda records: _take_off(lane, records),
+            )
+        except asyncio.CancelledError:
+            with contextlib.suppress(Exception):
+                await self._runner.suspend(turn)
+            raise
+        finally:
+            lane.running = False
+        if ended:
+            lane.turn = None
+
+    def _steering(self, lane: _Lane, turn: Turn) -> Sequence[InboundRecord]:
+        """What may join the running turn: the messages before anything that has to wait for its own turn."""
+        records: list[InboundRecord] = []
+        if self._config.busy != "steer":
+            return records
+        for item in lane.waiting:
+            if not isinstance(item, InboundRecord) or item.account != turn.first.account:
+                break
+            if self._desk.is_expired(item) or self._desk.find(item.text) is not None:
+                break
+            records.append(item)
+        return records
+
+    async def _give_up(self, lane: _Lane) -> None:
+        """The lane failed at its head again and again: that is ended, so that it blocks nothing else."""
+        reason = f"the gateway failed at it {lane.failures} times"
+        if lane.turn is not None:
+            await self._runner.give_up(lane.turn, reason)
+            lane.turn = None
+        elif lane.waiting and isinstance(head := lane.waiting[0], InboundRecord):
+            await self._desk.give_up(head, reason)
+            lane.waiting.popleft()
+
+    def _park(self, lane: _Lane, until: datetime) -> None:
+        # Looked at again now and then, since the clock that says when may be set meanwhile.
+        delay = min(max(0.0, (until - self._clock.now()).total_seconds()), PARK_CHECK_SECONDS)
+        lane.parked = asyncio.get_running_loop().call_later(delay, self._unpark, lane)
+
+    def _unpark(self, lane: _Lane) -> None:
+        if lane.parked is not None:
+            lane.parked.cancel()
+            lane.parked = None
+            self._start(lane)
+
+    async def _next(self, lane: _Lane) -> None:
+        item = lane.waiting[0]
+        if isinstance(item, _Exclusive):
+            lane.waiting.popleft()
+            await _run_exclusive(item)
+        elif await self._desk.settle(item):
+            lane.waiting.popleft()
+        else:
+            await self._begin_turn(lane, item)
+
+    async def _begin_turn(self, lane: _Lane, record: InboundRecord) -> None:
+        lane.beginning = True
+        try:
+            inbound = await self._coalesce(lane, record)
+            turn = await self._runner.begin(inbound)
+        finally:
+            lane.beginning = False
+            stop_reason, lane.stop_reason = lane.stop_reason, None
+        # Where an earlier turn is found open, that goes on, and what is not its own waits.
+        _take_off(lane, inbound if turn is None else turn.inbound)
+        lane.turn = turn
+        if turn is None:
+            return
+        if stop_reason is not None:
+            turn.stop(stop_reason)
+        if not turn.interrupted and turn.not_before is None:
+            await self._run_turn(lane, turn, again=False)
+
+    async def _coalesce(self, lane: _Lane, first: InboundRecord) -> list[InboundRecord]:
+        """The messages that the platform made of one: parts of an album, or of a text too long for it."""
+        inbound = [first]
+        while len(inbound) < COALESCE_LIMIT and self._expects_more(inbound[-1]):
+            if len(lane.waiting) == len(inbound) and not await self._more_came(lane):
+                break
+            follower = next(islice(lane.waiting, len(inbound), None), None)
+            if not isinstance(follower, InboundRecord) or not _belongs(inbound[-1], follower):
+                break
+            if self._desk.find(follower.text) is not None:
+                break
+            inbound.append(follower)
+        return inbound
+
+    async def _more_came(self, lane: _Lane) -> bool:
+        """Wait for a part that is still on its way; whether anything came."""
+        lane.arrived.clear()
+        lane.joining = True
+        try:
+            async with asyncio.timeout(self._config.inbox.coalesce_seconds):
+                await lane.arrived.wait()
+        except TimeoutError:
+            return False
+        finally:
+            lane.joining = False
+        return True
+
+    def _expects_more(self, record: InboundRecord) -> bool:
+        if record.group_id is not None:
+            return True
+        connection = self._connections.find(record.source.platform, record.account)
+        splits_at = connection.adapter.capabilities.splits_text_at if connection else None
+        return splits_at is not None and len(record.text) >= splits_at
+
+    async def _run_immediate(self, record: InboundRecord, command: Command) -> None:
+        try:
+            await self._desk.settle(record)
+        except Exception:
+            log.exception("the command %s could not be recorded; it is run again in its session's lane", command.name)
+            self._counters["commands.errors"] += 1
+            lane = self._lane(record.identity)
+            lane.waiting.append(record)
+            self._start(lane)
+
+
+async def _run_exclusive(item: _Exclusive) -> None:
+    """Run the work, unless nobody waits for it any more; whoever asked for it gets its result or its error."""
+    if item.result.done():
+        return
+    try:
+        result = await item.work()
+    except asyncio.CancelledError:
+        item.result.cancel()
+        raise
+    except Exception as error:  # noqa: BLE001 - whoever asked for the work gets it
+        if not item.result.done():
+            item.result.set_exception(error)
+    else:
+        if not item.result.done():
+            item.result.set_result(result)
+
+
+def _must_stop(lane: _Lane) -> bool:
+    """Whether the lane has an open turn that a person has stopped: that ends, however little time is left."""
+    return lane.turn is not None and lane.turn.stop_reason is not None
+
+
+def _take_off(lane: _Lane, records: Sequence[InboundRecord]) -> None:
+    """What is an open turn's, or has an end, waits no more."""
+    gone = {record.id for record in records}
+    kept = [item for item in lane.waiting if isinstance(item, _Exclusive) or item.id not in gone]
+    lane.waiting.clear()
+    lane.waiting.extend(kept)
+
+
+def _belongs(one: InboundRecord, other: InboundRecord) -> bool:
+    same_person = (one.source.user_id, one.account) == (other.source.user_id, other.account)
+    return same_person and one.group_id == other.group_id

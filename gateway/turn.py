@@ -1,0 +1,100 @@
+"""A turn in memory, and what its parts see of agents and adapters."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from config import Platform
+from gateway.inbox import InboundRecord
+from gateway.journal import Progress
+from gateway.outbox import Connection
+from gateway.ports import Agent, Message, Target
+from gateway.session.entry import SessionEntry
+from gateway.session.key import SlotIdentity
+from gateway.transcript import TurnEnd
+
+
+class Roster(Protocol):
+    """Where agents come from."""
+
+    @property
+    def default(self) -> str:
+        """The name of the agent that answers where nothing else is said."""
+
+    async def get(self, name: str) -> tuple[str, Agent]:
+        """The agent of this name, started, or the default one; with its name. Raises `AgentError`."""
+
+    def timeout(self, name: str) -> float:
+        """Seconds without progress after which this agent's turn is given up."""
+
+
+class Connections(Protocol):
+    """The adapters, as turns see them."""
+
+    def find(self, platform: Platform, account: str) -> Connection | None:
+        """The connection to a platform, if there is an adapter for it."""
+
+    def connected(self) -> Sequence[Platform]:
+        """Platforms that can be reached now."""
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """A turn in memory, from its beginning to its end, over all its attempts.
+
+    `not_before` is set while it is put off. `end` is how it has ended, from when that is decided until it is stored.
+    """
+
+    id: str
+    identity: SlotIdentity
+    entry: SessionEntry
+    agent: str
+    inbound: list[InboundRecord]
+    attempts: int = 1
+    not_before: datetime | None = None
+    interrupted: bool = False
+    """It was cut short while its agent worked, and has not been taken up again."""
+    progress: Progress = field(default_factory=Progress)
+    stop_reason: str | None = None
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    queued: bool = False
+    """It waits for its place among the turns that may run at once."""
+    begun: bool = False
+    """Its agent was asked in the present attempt."""
+    end: TurnEnd | None = None
+
+    @property
+    def first(self) -> InboundRecord:
+        """The message that the turn began with."""
+        return self.inbound[0]
+
+    @property
+    def target(self) -> Target:
+        """Where the answer goes."""
+        return self.first.target
+
+    @property
+    def inputs(self) -> list[Message]:
+        """The messages that the turn began with; what it absorbed later stands where it was absorbed."""
+        return [user_message(record) for record in self.inbound if record.id not in self.progress.absorbed]
+
+    def stop(self, reason: str) -> None:
+        """Ask the turn to end with what it has."""
+        self.stop_reason = self.stop_reason or reason
+        self.stopped.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt did not come to an answer."""
+
+    words: str
+    retryable: bool
+    retry_after: float | None = None
+
+
+def user_message(record: InboundRecord) -> Message:
+    """A message that came in, as a row of a transcript."""
+    return {"role": "user", "content": record.text}

@@ -1,0 +1,363 @@
+"""One run of the agent: begun, watched, put off and tried again, and ended in one commit."""
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, Final
+
+from config import GatewayConfig
+from gateway.attempt import OUTCOME_UNKNOWN, Attempt, Workshop
+from gateway.constants import AGENT_CANCEL_GRACE_SECONDS
+from gateway.delivery import NewDelivery
+from gateway.ids import Ids
+from gateway.inbox import InboundRecord, record_from_row
+from gateway.journal import Progress, steps_from_rows
+from gateway.outbox import Outbox
+from gateway.ports import Clock, DeliveryKind, InboundState, StorageBusyError, Tool
+from gateway.session.store import SessionStore
+from gateway.storage import queries
+from gateway.storage.codec import clean_text, optional_instant, to_micros
+from gateway.storage.database import Database
+from gateway.storage.errors import StorageError
+from gateway.storage.writer import Probe, no_probe
+from gateway.stream import ReplyStream
+from gateway.transcript import TurnEnd, TurnOpenError, begin, drop, end, end_bare
+from gateway.turn import Connections, Failure, Roster, Turn
+
+__all__ = ["NO_TEXT", "OUTCOME_UNKNOWN", "Connections", "Roster", "Turn", "TurnRunner", "turn_id_of_task"]
+
+log = logging.getLogger(__name__)
+
+turn_id_of_task: contextvars.ContextVar[str] = contextvars.ContextVar("turn_id", default="")
+"""The turn that the running code works for; log records carry it."""
+
+NO_TEXT: Final = "(The model gave no answer. Ask again, or in other words.)"
+CANCELLED_ITSELF: Final = Failure("the agent gave up its work", retryable=True)
+
+
+class TurnRunner:
+    """Runs turns. Whoever calls it holds the lane of the turn's slot."""
+
+    def __init__(
+        self,
+        database: Database,
+        store: SessionStore,
+        outbox: Outbox,
+        roster: Roster,
+        connections: Connections,
+        config: GatewayConfig,
+        clock: Clock,
+        ids: Ids,
+        counters: Counter[str],
+        *,
+        tools: Sequence[Tool] = (),
+        pii_secret: bytes | None = None,
+        probe: Probe = no_probe,
+    ) -> None:
+        by_name = {tool.name: tool for tool in tools}
+        self._workshop = Workshop(
+            database, store, roster, connections, config, clock, counters, by_name, pii_secret, probe
+        )
+        self._database = database
+        self._store = store
+        self._outbox = outbox
+        self._roster = roster
+        self._connections = connections
+        self._config = config
+        self._clock = clock
+        self._ids = ids
+        self._counters = counters
+        self._probe = probe
+        self._places = asyncio.Semaphore(config.turns.max_concurrent)
+        self._abandoned: set[asyncio.Task[Failure | None]] = set()
+
+    # --- beginning -------------------------------------------------------------------------------------------
+
+    async def begin(self, inbound: Sequence[InboundRecord]) -> Turn | None:
+        """Resolve the session and begin a turn for these messages; None if they have an end already.
+
+        Where a turn is open in the slot, that one is given instead: it goes on first.
+        """
+        first = inbound[0]
+        turn_id, agent = self._ids.turn(), self._roster.default
+        arrival = await self._store.arrival(first.source, first.received_at, identity=first.identity)
+        try:
+            began = await self._database.write(lambda connection: begin(connection, turn_id, agent, arrival, inbound))
+        except TurnOpenError as error:
+            return await self._take_up_open(error.turn_id)
+        except asyncio.CancelledError:
+            # The job is queued and will be done; this one is behind it.
+            with contextlib.suppress(StorageError, StorageBusyError):
+                self._database.write(self._suspension(turn_id, begun=False))
+            raise
+        if began is None:
+            return None
+        self._probe("turn.begun")
+        if began.notified:
+            self._outbox.offer(first.target)
+        return Turn(turn_id, first.identity, began.entry, agent, list(began.inbound))
+
+    async def recover(self, row: sqlite3.Row) -> Turn | None:
+        """A turn that has been left open, with all that it had done; None if it has no messages: it is ended.
+
+        Raises `UnknownSession`, and ValueError for a message whose platform is not known any more.
+        """
+        turn_id = row["id"]
+        inbound = [record_from_row(found) for found in await self._database.read(queries.INBOUND_OF_TURN, (turn_id,))]
+        if not inbound:
+            log.error("turn %s has no message; it is ended", turn_id)
+            now = self._clock.now()
+            await self._database.write(lambda connection: drop(connection, turn_id, "no message", now))
+            return None
+        steps = steps_from_rows(await self._database.read(queries.STEPS, (turn_id,)))
+        return Turn(
+            id=turn_id,
+            identity=inbound[0].identity,
+            entry=await self._store.get_session(row["session_id"]),
+            agent=row["agent"],
+            inbound=inbound,
+            attempts=row["attempts"],
+            not_before=optional_instant(row["not_before"]),
+            interrupted=row["not_before"] is None,
+            progress=Progress.replay(steps),
+        )
+
+    async def _take_up_open(self, turn_id: str) -> Turn | None:
+        log.warning("turn %s is still open; it goes on first", turn_id)
+        (row,) = await self._database.read(queries.GET_TURN, (turn_id,))
+        return await self.recover(row)
+
+    # --- running ---------------------------------------------------------------------------------------------
+
+    async def attempt(
+        self,
+        turn: Turn,
+        *,
+        again: bool,
+        waiting: Callable[[], Sequence[InboundRecord]] = tuple,
+        absorbed: Callable[[Sequence[InboundRecord]], None] = lambda _records: None,
+    ) -> bool:
+        """Run the agent once; True if the turn has ended, False if it is to be tried again at `turn.not_before`.
+
+        `again`: this is not the turn's first attempt. `waiting` and `absorbed` are for steering, see `Attempt`.
+        Raises `StorageError` and `StorageBusyError`; then nothing is lost, and it is to be called again.
+        """
+        token = turn_id_of_task.set(turn.id)
+        try:
+            if turn.end is None and not await self._run(turn, again, waiting, absorbed):
+                return False
+            await self._store_end(turn)
+            return True
+        finally:
+            turn_id_of_task.reset(token)
+
+    async def suspend(self, turn: Turn) -> None:
+        """The program stops in good order: the turn is taken up again at the next start, no attempt counted."""
+        await self._database.write(self._suspension(turn.id, begun=turn.begun))
+
+    def _suspension(self, turn_id: str, *, begun: bool) -> Callable[[sqlite3.Connection], Any]:
+        not_before = None if begun else to_micros(self._clock.now())
+        return lambda connection: connection.execute(queries.SUSPEND_TURN, (not_before, turn_id)).rowcount
+
+    async def _run(
+        self,
+        turn: Turn,
+        again: bool,
+        waiting: Callable[[], Sequence[InboundRecord]],
+        absorbed: Callable[[Sequence[InboundRecord]], None],
+    ) -> bool:
+        """One attempt; True if the turn's end is decided, False if it was put off."""
+        turn.begun = False
+        async with self._place(turn):
+            if again and turn.stop_reason is None and not await self._may_try_again(turn):
+                return True
+            turn.progress.step_text = ""
+            async with self._stream(turn) as stream:
+                attempt = Attempt(turn, stream, self._workshop, waiting=waiting, absorbed=absorbed)
+                failure = None if turn.stop_reason else await self._watch(turn, attempt)
+        return await self._conclude(turn, attempt, failure)
+
+    @asynccontextmanager
+    async def _place(self, turn: Turn) -> AsyncIterator[None]:
+        """A place among the turns that may run at once, or none if the turn is stopped while it waits for one."""
+        acquired = asyncio.ensure_future(self._places.acquire())
+        stopped: asyncio.Future[Any] = asyncio.ensure_future(turn.stopped.wait())
+        turn.queued = True
+        try:
+            await asyncio.wait({acquired, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            turn.queued = False
+            yield
+        finally:
+            turn.queued = False
+            stopped.cancel()
+            if acquired.done():
+                self._places.release()
+            else:
+                acquired.cancel()
+
+    async def _may_try_again(self, turn: Turn) -> bool:
+        """Count a further attempt, before it is made; False, and the turn is dead, if there were enough."""
+        if turn.attempts >= self._config.turns.attempts:
+            reason = f"gave up after {turn.attempts} attempts"
+            await self._decide(turn, InboundState.DEAD, reason, _dead_words(turn))
+            return False
+        row = await self._database.write(
+            lambda connection: connection.execute(queries.RESTART_TURN, (turn.id,)).fetchone()
+        )
+        turn.attempts, turn.not_before = row["attempts"], None
+        return True
+
+    def _stream(self, turn: Turn) -> ReplyStream:
+        session_id = turn.entry.session_id
+        delivery = NewDelivery(turn.target, "reply", "", final=False, session_id=session_id, turn_id=turn.id)
+        connection = self._connections.find(turn.target.platform, turn.target.account)
+        return ReplyStream(
+            self._database, self._outbox, self._clock, connection, delivery, lambda: turn.progress.visible_text
+        )
+
+    async def _watch(self, turn: Turn, attempt: Attempt) -> Failure | None:
+        """Let the agent run until it has answered, has failed, is stopped, or shows no sign of life."""
+        limit = self._roster.timeout(turn.agent)
+        drive = asyncio.create_task(attempt.run(), name=f"turn {turn.id}")
+        stopped = asyncio.create_task(turn.stopped.wait(), name=f"stop {turn.id}")
+        try:
+            while True:
+                left = attempt.moved_at + limit - self._clock.monotonic()
+                done, _ = await asyncio.wait({drive, stopped}, timeout=max(0.0, left), return_when="FIRST_COMPLETED")
+                if drive in done:
+                    return CANCELLED_ITSELF if drive.cancelled() else drive.result()
+                if stopped in done:
+                    return None
+                limit = self._roster.timeout(turn.agent)
+                if attempt.moved_at + limit <= self._clock.monotonic():
+                    log.warning("the agent %s made no progress for %g seconds", turn.agent, limit)
+                    self._counters["turns.stalled"] += 1
+                    return Failure(f"the agent made no progress for {limit:g} seconds", retryable=True)
+        finally:
+            attempt.close()
+            stopped.cancel()
+            await self._let_go(turn, drive)
+
+    async def _let_go(self, turn: Turn, drive: "asyncio.Task[Failure | None]") -> None:
+        """Cancel the agent, and go on without it if it does not end."""
+        if drive.done():
+            return
+        drive.cancel()
+        await asyncio.wait({drive}, timeout=AGENT_CANCEL_GRACE_SECONDS)
+        self._abandoned.add(drive)
+        drive.add_done_callback(self._consume)
+        if not drive.done():
+            log.error("the agent %s does not end when it is cancelled; its turn goes on without it", turn.agent)
+            self._counters["turns.abandoned"] += 1
+
+    def _consume(self, drive: "asyncio.Task[Failure | None]") -> None:
+        """An agent that was let go has ended; its outcome does not count."""
+        self._abandoned.discard(drive)
+        if not drive.cancelled():
+            drive.exception()
+
+    # --- ending ----------------------------------------------------------------------------------------------
+
+    async def _conclude(self, turn: Turn, attempt: Attempt, failure: Failure | None) -> bool:
+        """Decide what an attempt came to; False if the turn is tried again later."""
+        if attempt.complete:
+            await self._decide(turn, InboundState.ANSWERED, None, None)
+        elif turn.stop_reason is not None or failure is None:
+            await self._decide(turn, InboundState.ANSWERED, turn.stop_reason or "stopped", None)
+        elif not failure.retryable or (turn.progress.messages and not attempt.resumable):
+            await self._decide(turn, InboundState.FAILED, failure.words, _failed_words(failure))
+        elif turn.attempts >= self._config.turns.attempts:
+            await self._decide(turn, InboundState.DEAD, failure.words, _failed_words(failure))
+        else:
+            await self._put_off(turn, failure)
+            return False
+        return True
+
+    async def _put_off(self, turn: Turn, failure: Failure) -> None:
+        policy = self._config.turns
+        seconds = min(policy.retry_seconds * 2.0 ** (turn.attempts - 1), policy.retry_max_seconds)
+        not_before = self._clock.now() + timedelta(seconds=max(seconds, failure.retry_after or 0.0))
+        values = (to_micros(not_before), clean_text(failure.words), turn.id)
+        await self._database.write(lambda connection: connection.execute(queries.DELAY_TURN, values).rowcount)
+        turn.not_before = not_before
+        self._counters["turns.retried"] += 1
+
+    async def finish_stopped(self, turn: Turn) -> None:
+        """End a turn that was put off and is not to be tried again."""
+        if turn.end is None:
+            await self._decide(turn, InboundState.ANSWERED, turn.stop_reason or "stopped", None)
+        await self._store_end(turn)
+
+    async def give_up(self, turn: Turn, reason: str) -> None:
+        """End a turn that the gateway itself cannot carry on or record. Its messages are dead, and their sender is
+        told; the transcript does not have them."""
+        words = "I could not answer: something is wrong inside the gateway. Its operator finds the reason in the log."
+        turn_end = TurnEnd(
+            turn.id, turn.entry.session_id, InboundState.DEAD, reason, tuple(turn.inbound), (), turn.progress.usage,
+            None, [("error", words)],
+        )  # fmt: skip
+        now = self._clock.now()
+        await self._database.write(lambda connection: end_bare(connection, turn_end, now))
+        self._counters["turns.dead"] += 1
+        self._outbox.offer(turn.target)
+
+    async def _decide(self, turn: Turn, state: InboundState, reason: str | None, words: str | None) -> None:
+        """Settle how the turn ends, with all that becomes durable with it."""
+        complete = state is InboundState.ANSWERED and reason is None
+        if not complete or not turn.progress.visible_text:
+            for row in await self._database.read(queries.STREAM_OF_TURN, (turn.id,)):
+                turn.progress.recall(row["text"])
+        reply = turn.progress.visible_text or None
+        if complete and reply is None:
+            words = NO_TEXT
+        elif state is InboundState.ANSWERED and not complete:
+            words = _stopped_words(reason, reply)
+        kind: DeliveryKind = "notice" if state is InboundState.ANSWERED else "error"
+        notes: list[tuple[DeliveryKind, str]] = [("notice", text) for text in turn.progress.notices]
+        if words is not None:
+            notes.append((kind, words))
+        turn.end = TurnEnd(
+            turn_id=turn.id,
+            session_id=turn.entry.session_id,
+            state=state,
+            reason=None if reason is None else clean_text(reason),
+            inbound=tuple(turn.inbound),
+            messages=[*turn.inputs, *turn.progress.final_messages(partial=not complete)],
+            usage=turn.progress.usage,
+            reply=reply,
+            notes=notes,
+        )
+
+    async def _store_end(self, turn: Turn) -> None:
+        """Make everything that the turn was durable at once, then let it be sent."""
+        turn_end = turn.end
+        assert turn_end is not None
+        now = self._clock.now()
+        self._probe("turn.before-end")
+        await self._database.write(lambda connection: end(connection, turn_end, now))
+        self._probe("turn.ended")
+        stopped = turn_end.state is InboundState.ANSWERED and turn_end.reason is not None
+        self._counters["turns.stopped" if stopped else f"turns.{turn_end.state.value}"] += 1
+        self._outbox.offer(turn.target)
+
+
+def _stopped_words(reason: str | None, reply: str | None) -> str:
+    why = "because of your next message" if reason == "interrupted" else "as you asked"
+    return f"Stopped {why}; the answer above is incomplete." if reply else f"Stopped {why}, before there was an answer."
+
+
+def _failed_words(failure: Failure) -> str:
+    return f"I could not answer: {failure.words.strip().removesuffix('.')}. Send it again to retry."
+
+
+def _dead_words(turn: Turn) -> str:
+    return (
+        f"I could not answer: the gateway was interrupted or the agent failed {turn.attempts} times at this message. "
+        "Send it again to retry."
+    )

@@ -1,0 +1,240 @@
+"""A reply that grows: its first text is a message, the rest are edits, and nothing waits for a preview."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.clock import SystemClock
+from gateway.ports import (
+    AdapterState,
+    AgentEvent,
+    AgentTurn,
+    Done,
+    OutcomeUnknownError,
+    RetryLaterError,
+    Text,
+    UndeliverableError,
+)
+from gateway.storage.errors import StorageError
+from tests.support.fakes import PLAIN, FakeAdapter, FakeAgent, Fault, ManualClock, Pause, core, texts_of
+
+
+class Dictation:
+    """A script whose pieces come one by one, when the test says so."""
+
+    def __init__(self) -> None:
+        self.pieces: asyncio.Queue[str | None] = asyncio.Queue()
+
+    async def __call__(self, _turn: AgentTurn) -> AsyncIterator[AgentEvent]:
+        while (piece := await self.pieces.get()) is not None:
+            yield Text(piece)
+        yield Done()
+
+    def say(self, *pieces: str) -> None:
+        for piece in pieces:
+            self.pieces.put_nowait(piece)
+
+    def end(self) -> None:
+        self.pieces.put_nowait(None)
+
+
+async def until_shown(adapter: FakeAdapter, *texts: str) -> None:
+    async with asyncio.timeout(5):
+        while adapter.texts() != list(texts):
+            await asyncio.sleep(0.001)
+
+
+async def test_the_first_message_has_text_and_the_last_edit_has_all(tmp_path: Path) -> None:
+    adapter, script = FakeAdapter(), Dictation()
+    async with core(tmp_path, FakeAgent(script), adapter) as gateway:
+        await gateway.say("hello")
+        script.say("  ", "One")
+        await until_shown(adapter, "  One")
+        async with asyncio.timeout(5):
+            while tuple((await gateway.rows("SELECT message_id, final FROM outbox"))[0]) != ("m1", 0):
+                await asyncio.sleep(0.001)
+        script.say(" two")
+        await until_shown(adapter, "  One two")
+        script.say(" three")
+        script.end()
+        await gateway.settled()
+        assert adapter.texts() == ["  One two three"]
+        assert len(adapter.of("send")) == 1
+        final = adapter.of("edit")[-1]
+        assert (final.final, final.answers, final.message_id) == (True, ("hello",), "m1")
+        assert [delivery.final for delivery in adapter.of("edit")[:-1]] == [False] * (len(adapter.of("edit")) - 1)
+        (row,) = await gateway.rows("SELECT text, final, state FROM outbox")
+        assert tuple(row) == ("  One two three", 1, "sent")
+
+
+async def test_a_platform_without_edits_gets_one_message(tmp_path: Path) -> None:
+    adapter, script = FakeAdapter(PLAIN), Dictation()
+    async with core(tmp_path, FakeAgent(script), adapter) as gateway:
+        await gateway.say("hello")
+        script.say("One", " two")
+        script.end()
+        await gateway.settled()
+        assert [name for name, _ in adapter.calls] == ["send"]
+        assert adapter.texts() == ["One two"]
+
+
+async def test_a_slow_platform_shows_the_newest_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+    adapter, script, slow = FakeAdapter(), Dictation(), asyncio.Event()
+    async with core(tmp_path, FakeAgent(script), adapter) as gateway:
+        await gateway.say("hello")
+        script.say("0")
+        await until_shown(adapter, "0")
+        adapter.faults["edit"].append(Fault(until=slow))
+        script.say("1")
+        while not adapter.of("edit"):
+            await asyncio.sleep(0.001)
+        script.say(*"23456789")
+        while not script.pieces.empty():  # the agent goes on although the edit is under way
+            await asyncio.sleep(0.001)
+        slow.set()
+        await until_shown(adapter, "0123456789")
+        assert len(adapter.of("edit")) <= 3
+        script.end()
+        await gateway.settled()
+
+
+@pytest.mark.parametrize("deaf", [True, False])
+async def test_an_edit_that_hangs_does_not_hold_the_answer(tmp_path: Path, deaf: bool) -> None:
+    adapter, script, never = FakeAdapter(), Dictation(), asyncio.Event()
+    async with core(tmp_path, FakeAgent(script), adapter) as gateway:
+        await gateway.say("hello")
+        script.say("0")
+        await until_shown(adapter, "0")
+        adapter.faults["edit"].append(Fault(until=never, deaf=deaf))
+        script.say("1")
+        while not adapter.of("edit"):
+            await asyncio.sleep(0.001)
+        script.end()
+        await asyncio.wait_for(gateway.settled(), 5)
+        assert adapter.texts() == ["01"]
+        assert await gateway.ends() == {"hello": "answered"}
+
+
+@pytest.mark.parametrize("error", [RetryLaterError("flood", 30.0), OutcomeUnknownError("?"), RuntimeError("a mistake")])
+async def test_a_preview_that_fails_leaves_the_answer_alone(tmp_path: Path, error: Exception) -> None:
+    adapter, script = FakeAdapter(), Dictation()
+    async with core(tmp_path, FakeAgent(script), adapter) as gateway:
+        await gateway.say("hello")
+        script.say("0")
+        await until_shown(adapter, "0")
+        adapter.fail("edit", error)
+        script.say("1")
+        while not adapter.of("edit"):
+            await asyncio.sleep(0.001)
+        script.end()
+        await asyncio.wait_for(gateway.settled(), 5)
+        assert adapter.texts() == ["01"]
+
+
+async def test_a_first_message_that_is_put_off_does_not_hold_the_answer_nor_break_the_wait(tmp_path: Path) -> None:
+    clock, adapter, script = ManualClock(), FakeAdapter(), Dictation()
+    adapter.fail("send", RetryLaterError("flood", 60))
+    async with core(tmp_path, FakeAgent(script), adapter, clock=clock) as gateway:
+        await gateway.say("hello")
+        script.say("0")
+        await adapter.called.wait()
+        script.say("1")
+        script.end()
+        await asyncio.wait_for(gateway.settled(), 5)
+        assert await gateway.ends() == {"hello": "answered"}
+    async with core(tmp_path, adapter=adapter, clock=clock) as gateway:
+        await gateway.settled()
+        assert len(adapter.of("send")) == 1
+    clock.advance(61)
+    async with core(tmp_path, adapter=adapter, clock=clock) as gateway:
+        await gateway.settled()
+        assert texts_of(adapter.of("send")) == ["0", "01"]
+        assert adapter.texts() == ["01"]
+
+
+async def test_a_first_message_that_is_refused_does_not_take_the_answer_with_it(tmp_path: Path) -> None:
+    adapter, script = FakeAdapter(), Dictation()
+    adapter.fail("send", UndeliverableError("too much markup"))
+    async with core(tmp_path, FakeAgent(script), adapter) as gateway:
+        await gateway.say("hello")
+        script.say("0")
+        await adapter.called.wait()
+        script.say("1")
+        script.end()
+        await gateway.settled()
+        assert adapter.texts() == ["01"]
+
+
+async def test_without_a_connection_the_turn_goes_on_and_is_sent_later(tmp_path: Path) -> None:
+    adapter = FakeAdapter()
+    async with core(tmp_path, adapter=adapter, state=AdapterState.CONNECTING) as gateway:
+        await gateway.say("hello")
+        await gateway.settled()
+        assert await gateway.ends() == {"hello": "answered"}
+    async with core(tmp_path, adapter=adapter) as gateway:
+        await gateway.settled()
+        assert adapter.texts() == ["re: hello"]
+
+
+async def test_what_is_seen_is_noted_so_that_a_crash_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.stream.CHECKPOINT_SECONDS", 0.001)
+    adapter, script = FakeAdapter(), Dictation()
+    async with core(tmp_path, FakeAgent(script, resumable=False), adapter, clock=SystemClock()) as gateway:
+        await gateway.say("hello")
+        script.say("One")
+        await until_shown(adapter, "One")
+        script.say(" two")
+        async with asyncio.timeout(5):
+            while (await gateway.rows("SELECT text FROM outbox"))[0]["text"] != "One two":
+                await asyncio.sleep(0.001)
+        await gateway.die()
+    async with core(tmp_path, FakeAgent(resumable=False), adapter) as gateway:
+        await gateway.settled()
+        assert adapter.texts()[0] == "One two"
+        assert await gateway.transcript() == [("user", "hello"), ("assistant", "One two")]
+
+
+async def test_a_turn_that_runs_again_goes_on_in_the_same_message_and_does_not_shrink(tmp_path: Path) -> None:
+    adapter, pause, script = FakeAdapter(), Pause("A long beginning"), Dictation()
+    async with core(tmp_path, FakeAgent(pause), adapter) as gateway:
+        await gateway.say("hello")
+        await until_shown(adapter, "A long beginning")
+        await gateway.die()
+    async with core(tmp_path, FakeAgent(script), adapter) as gateway:
+        script.say("Short")
+        await asyncio.sleep(0.01)
+        assert adapter.texts() == ["A long beginning"]
+        script.say(" at first, longer then")
+        await until_shown(adapter, "Short at first, longer then")
+        script.end()
+        await gateway.settled()
+        assert len(adapter.screen) == 1
+        assert len(await gateway.rows("SELECT * FROM outbox")) == 1
+
+
+async def test_a_reply_whose_first_text_cannot_be_stored_is_answered_all_the_same(tmp_path: Path) -> None:
+    adapter, script = FakeAdapter(), Dictation()
+    async with core(tmp_path, FakeAgent(script), adapter) as gateway:
+        await gateway.say("hello")
+        while not (await gateway.rows("SELECT * FROM turns")):
+            await asyncio.sleep(0.001)
+        gateway.database.fail(StorageError("the disk is full"))
+        script.say("0")
+        await asyncio.sleep(0.005)
+        script.say("1")
+        script.end()
+        await gateway.settled()
+        assert adapter.texts() == ["01"]
+
+
+async def test_a_first_text_that_comes_too_late_does_not_make_a_second_message(tmp_path: Path) -> None:
+    """The preview is begun while the turn ends: whichever commit comes first, there is one message."""
+    adapter = FakeAdapter()
+    async with core(tmp_path, adapter=adapter) as gateway:
+        for number in range(20):
+            await gateway.say(str(number))
+            await gateway.settled()
+        assert adapter.texts() == [f"re: {number}" for number in range(20)]
+        assert not await gateway.rows("SELECT * FROM outbox WHERE final = 0 OR state <> 'sent'")
