@@ -1,0 +1,69 @@
+"""Owns the options that several commands share, and the loading of what they name."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from gateway.cli.errors import CommandError, Invocation
+
+if TYPE_CHECKING:
+    from config import Home, Settings
+
+ConfigFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Configuration file.  [default: gateway.yaml in the home folder]",
+        show_default=False,
+    ),
+]
+
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+Limit: TypeAlias = Annotated[
+    int, typer.Option("--limit", min=0, metavar="N", help="Show at most this many; 0 shows all.")
+]
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help: what to type."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def debug_of(context: typer.Context) -> bool:
+    """Whether --debug was given."""
+    invocation = context.find_object(Invocation)
+    return invocation is not None and invocation.debug
+
+
+def load(file: Path | None, *, agent: str | None = None) -> "Settings":
+    """The configuration that holds, `agent` replacing the default agent. Raises `ConfigError`."""
+    from config import load_settings
+
+    return load_settings(file, overrides={"agent": agent})
+
+
+def find_home() -> "Home":
+    """The home folder that the environment names; nothing is created. Raises `CommandError`."""
+    from config import Home
+
+    try:
+        return Home.locate()
+    except RuntimeError as error:
+        raise CommandError(
+            f"there is no home folder ({error}); set HERMES_GATEWAY_HOME to a folder of yours"
+        ) from error
+
+
+def prepared_home() -> "Home":
+    """The home folder, created where it is missing. Raises `CommandError`."""
+    home = find_home()
+    try:
+        return home.ensure()
+    except OSError as error:
+        raise CommandError(
+            f"the home folder {home.path} cannot be used ({error.strerror});"
+            " set HERMES_GATEWAY_HOME to a folder of yours"
+        ) from error

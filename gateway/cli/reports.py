@@ -1,0 +1,170 @@
+"""Owns `status`, `unanswered` and `doctor`: how the gateway is, in words and as JSON."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import typer
+
+from gateway.cli.errors import FAILED, CommandError
+from gateway.cli.options import ConfigFile, Json, Limit, examples, find_home
+from gateway.cli.output import Column, age, console, counted, neutral, print_json, print_table, say
+
+LEVEL_STYLES: Final[Mapping[str, str]] = {"ok": "green", "warning": "yellow", "error": "bold red"}
+STATE_STYLES: Final[Mapping[str, str]] = {"connected": "green", "degraded": "yellow", "failed": "bold red"}
+WAITING: Final = ("pending", "running")
+
+
+def status(json: Json = False) -> None:
+    """Show whether the gateway runs, and how it is.
+
+    Exit code 1 if it does not run; sessions and messages are counted all the same.
+    """
+    found = asyncio.run(_status())
+    if json:
+        print_json(found)
+    else:
+        _print_status(found)
+    if not found["running"]:
+        raise CommandError("the gateway is not running; `hermes-gateway run` starts it")
+
+
+STATUS_EXAMPLES: Final = examples("hermes-gateway status", "hermes-gateway status --json")
+
+
+async def _status() -> dict[str, Any]:
+    """What the gateway that runs says, or what its database holds."""
+    from gateway.inspection import Inspection
+    from gateway.status import ask
+    from gateway.version import program_version
+
+    home = find_home()
+    running = await ask(home.socket)
+    if running is not None:
+        return {"running": True, **running}
+    async with Inspection.open(home.database) as inspection:
+        counts = await inspection.counts()
+    return {"version": program_version(), "running": False, "home": str(home.path), **counts}
+
+
+def _print_status(found: Mapping[str, Any]) -> None:
+    out = console()
+    for name, value, style in _status_lines(found):
+        out.print(f"{name:<13}", end="", style="bold")
+        out.print(neutral(value), style=style, soft_wrap=True)
+
+
+def _status_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    if found["running"]:
+        yield "Gateway", _process(found), "green"
+    else:
+        yield "Gateway", "not running", "yellow"
+    if "agent" in found:
+        yield "Agent", str(found["agent"]), ""
+    for number, (name, adapter) in enumerate(found.get("adapters", {}).items()):
+        reason = f": {adapter['reason']}" if adapter.get("reason") else ""
+        state = str(adapter["state"])
+        yield "" if number else "Platforms", f"{name} {state}{reason}", STATE_STYLES.get(state, "")
+    sessions = found.get("sessions", {})
+    yield "Sessions", f"{sessions.get('total', 0):,}, {sessions.get('live', 0):,} of them live", ""
+    if "turns" in found:
+        turns = found["turns"]
+        yield "Turns", f"{turns['running']} running, {turns['queued']} queued, {turns['put_off']} put off", ""
+    outbox = found.get("outbox", {})
+    undelivered = outbox.get("pending", 0) + outbox.get("sending", 0)
+    dead, repeated = outbox.get("dead", 0), outbox.get("repeated", 0)
+    yield "Replies", f"{undelivered:,} undelivered, {dead:,} given up, {repeated:,} repeated", "yellow" if dead else ""
+    yield from _unanswered_line(found.get("inbound", {}))
+    if "storage" in found:
+        storage = found["storage"]
+        reason = f": {storage['reason']}" if storage.get("reason") else ""
+        yield "Storage", f"{storage['mode']}{reason}", "bold red" if reason else ""
+
+
+def _process(found: Mapping[str, Any]) -> str:
+    from gateway.clock import SystemClock
+
+    started = datetime.fromisoformat(str(found["started_at"])) if "started_at" in found else None
+    since = f", started {age(started, SystemClock().now())}" if started else ""
+    chat = ", for the time of a chat" if found.get("mode") == "chat" else ""
+    return f"running, version {found.get('version')}, pid {found.get('pid')}{since}{chat}"
+
+
+def _unanswered_line(inbound: Mapping[str, int]) -> Iterator[tuple[str, str, str]]:
+    waiting = sum(inbound.get(state, 0) for state in WAITING)
+    ended = {state: number for state, number in inbound.items() if state not in WAITING and number}
+    parts = [f"{waiting:,} waiting", *(f"{number:,} {state}" for state, number in ended.items())]
+    hint = " (see `hermes-gateway unanswered`)" if waiting or ended else ""
+    yield "Unanswered", ", ".join(parts) + hint, "yellow" if ended else ""
+
+
+def unanswered(limit: Limit = 0, json: Json = False) -> None:
+    """Show the messages that have no answer.
+
+    They wait, or ended without one: refused, expired, failed or dead; each with the reason.
+    """
+    from gateway.clock import SystemClock
+    from gateway.inspection import Inspection
+
+    async def ask() -> list[Any]:
+        async with Inspection.open(find_home().database) as inspection:
+            return list(await inspection.unanswered(limit or None))
+
+    found = asyncio.run(ask())
+    if json:
+        print_json([message.to_dict() for message in found])
+        return
+    if not found:
+        say("Every message has its answer.")
+        return
+    now = SystemClock().now()
+    columns = (
+        Column("STATE"),
+        Column("RECEIVED"),
+        Column("FROM", elastic=True),
+        Column("TEXT", elastic=True),
+        Column("REASON", elastic=True),
+    )
+    rows = [
+        (
+            message.state,
+            age(message.received_at, now),
+            f"{message.platform} {message.sender or message.chat_id}",
+            message.text,
+            message.reason or "",
+        )
+        for message in found
+    ]
+    print_table(columns, rows, dim=[message.state == "refused" for message in found])
+
+
+UNANSWERED_EXAMPLES: Final = examples("hermes-gateway unanswered", "hermes-gateway unanswered --limit 20 --json")
+
+
+def doctor(config: ConfigFile = None, json: Json = False) -> None:
+    """Check the installation; say what to do.
+
+    Looks at configuration, credentials, agents, database, disk, clock, ports and permissions. Exit code 1 if
+    there is an error.
+    """
+    from gateway.doctor import Level, examine
+
+    findings = asyncio.run(examine(find_home(), config))
+    errors = sum(finding.level is Level.ERROR for finding in findings)
+    warnings = sum(finding.level is Level.WARNING for finding in findings)
+    if json:
+        print_json({"ok": not errors, "findings": [finding.to_dict() for finding in findings]})
+    else:
+        out = console()
+        for finding in findings:
+            out.print(f"{finding.level:<8}", style=LEVEL_STYLES[finding.level], end="")
+            out.print(f"{neutral(finding.subject)}: {neutral(finding.what)}", soft_wrap=True)
+            if finding.advice:
+                out.print(f"        → {neutral(finding.advice)}", soft_wrap=True)
+        out.print(f"{counted(errors, 'error')}, {counted(warnings, 'warning')}", style="bold")
+    if errors:
+        raise typer.Exit(FAILED)
+
+
+DOCTOR_EXAMPLES: Final = examples("hermes-gateway doctor", "hermes-gateway doctor --json")

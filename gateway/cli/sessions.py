@@ -1,0 +1,279 @@
+"""Owns `hermes-gateway sessions …`: the stored conversations, also while no gateway runs."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+
+import typer
+
+from gateway.cli.errors import CommandError
+from gateway.cli.options import Json, Limit, examples, find_home
+from gateway.cli.output import (
+    Column,
+    age,
+    console,
+    counted,
+    local_time,
+    neutral,
+    print_json,
+    print_table,
+    say,
+    width,
+    write_whole,
+)
+
+if TYPE_CHECKING:
+    from gateway.inspection import Inspection, SessionSummary, TranscriptMessage
+    from gateway.search import SearchHit
+
+T = TypeVar("T")
+
+SHORT_ID: Final = 20
+"""Characters of an id that a narrow list shows at least: the second that the session began, and four more."""
+
+WIDE: Final = 80
+WIDER: Final = 110
+"""Columns from which a list also shows where the session is, and whole ids."""
+
+MATCH_STYLE: Final = "bold yellow"
+MATCH_MARKS: Final = ("\x02", "\x03")
+"""Put around what a search found, and taken away before it is printed."""
+
+app = typer.Typer(
+    name="sessions",
+    help="List, show, search and export sessions.",
+    epilog=examples("hermes-gateway sessions list", "hermes-gateway sessions show 20260131_0912"),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+def _inspect(ask: "Callable[[Inspection], Awaitable[T]]") -> T:
+    """What a question to the store comes to."""
+    from gateway.inspection import Inspection
+
+    async def inspect() -> T:
+        async with Inspection.open(find_home().database) as inspection:
+            return await ask(inspection)
+
+    return asyncio.run(inspect())
+
+
+@app.command(
+    "list",
+    epilog=examples(
+        "hermes-gateway sessions list",
+        "hermes-gateway sessions list --limit 0 --archived --json",
+    ),
+)
+def list_sessions(
+    limit: Limit = 50,
+    archived: Annotated[bool, typer.Option("--archived", help="Include archived sessions.")] = False,
+    json: Json = False,
+) -> None:
+    """List sessions, the newest first.
+
+    Pinned ones come first and are marked *; those that have ended are dim.
+    """
+    wanted = limit + 1 if limit else None
+    found = _inspect(lambda inspection: inspection.sessions(wanted, archived=archived))
+    shown = found[:limit] if limit else found
+    if json:
+        print_json([summary.to_dict() for summary in shown])
+        return
+    if not shown:
+        say("There are no sessions yet.")
+        return
+    _print_list(shown)
+    if len(found) > len(shown):
+        say(f"There are more; --limit {limit * 2} shows twice as many, --limit 0 all.")
+
+
+def _print_list(sessions: "list[SessionSummary]") -> None:
+    from gateway.clock import SystemClock
+
+    now = SystemClock().now()
+    columns = [Column(" "), Column("ID"), Column("ACTIVE"), Column("MSGS", justify="right")]
+    if width() >= WIDE:
+        columns.append(Column("PLACE", elastic=True))
+    columns.append(Column("TITLE", elastic=True))
+    short = 0 if width() >= WIDER else _distinct([summary.entry.session_id for summary in sessions])
+    rows = []
+    for summary in sessions:
+        entry = summary.entry
+        row = [
+            "*" if summary.pinned else " ",
+            entry.session_id[: short or None],
+            age(entry.updated_at, now),
+            str(entry.message_count),
+        ]
+        if width() >= WIDE:
+            row.append(_place(summary))
+        row.append(entry.title or "Untitled")
+        rows.append(row)
+    print_table(columns, rows, dim=[not summary.entry.is_live or summary.archived for summary in sessions])
+
+
+def _place(summary: "SessionSummary") -> str:
+    entry = summary.entry
+    platform = str(entry.platform) if entry.platform else entry.unknown_platform or "?"
+    return f"{platform} {entry.display_name or entry.chat_type}"
+
+
+def _distinct(ids: list[str]) -> int:
+    """How much of each id tells it from the others of a list."""
+    length = SHORT_ID
+    while length < max(map(len, ids)) and len({each[:length] for each in ids}) < len(ids):
+        length += 1
+    return length
+
+
+@app.command(
+    epilog=examples(
+        "hermes-gateway sessions show 20260131_091203_5f0c",
+        "hermes-gateway sessions show 20260131 --json",
+    )
+)
+def show(
+    session: Annotated[str, typer.Argument(metavar="ID", help="The session's id, or a beginning that only it has.")],
+    json: Json = False,
+) -> None:
+    """Show a session and what was said in it."""
+    from gateway.cli.transcripts import facts
+
+    summary, messages = _inspect(lambda inspection: _load(inspection, session))
+    if json:
+        print_json({"session": summary.to_dict(), "messages": [message.to_dict() for message in messages]})
+        return
+    out = console()
+    out.print(neutral(summary.entry.title or "Untitled"), style="bold", soft_wrap=True)
+    for name, value in facts(summary):
+        out.print(f"{name + ':':<13}{neutral(value)}", style="dim", soft_wrap=True)
+    for message in messages:
+        _print_message(message)
+
+
+async def _load(inspection: "Inspection", prefix: str) -> "tuple[SessionSummary, list[TranscriptMessage]]":
+    summary = await inspection.session(prefix)
+    return summary, await inspection.transcript(summary.entry.session_id)
+
+
+def _print_message(message: "TranscriptMessage") -> None:
+    from gateway.cli.transcripts import body, speaker
+
+    out = console()
+    style = {"user": "bold cyan", "assistant": "bold green"}.get(str(message.message.get("role")), "bold")
+    out.print()
+    out.print(f"{neutral(speaker(message.message))}  {local_time(message.time)}", style=style, soft_wrap=True)
+    if text := body(message.message):
+        out.print(text, soft_wrap=True)
+
+
+@app.command(
+    epilog=examples(
+        "hermes-gateway sessions search invoice",
+        "hermes-gateway sessions search --limit 5 'meeting thursday'",
+    )
+)
+def search(
+    text: Annotated[list[str], typer.Argument(metavar="TEXT...", help="Words that all have to be in a message.")],
+    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Show at most this many messages.")] = 20,
+    json: Json = False,
+) -> None:
+    """Find messages by their words.
+
+    The newest come first. Case and accents do not matter, and the last word may be incomplete.
+    """
+    marks = ("", "") if json else MATCH_MARKS
+    hits, unseen = _inspect(lambda inspection: _search(inspection, " ".join(text), limit, marks))
+    if unseen:
+        say(f"{counted(unseen, 'message')} cannot be found yet: the gateway has to run for some seconds to index them.")
+    if json:
+        print_json(
+            [
+                {
+                    "session_id": hit.session_id,
+                    "session_key": hit.session_key,
+                    "title": hit.title,
+                    "role": hit.role,
+                    "snippet": hit.snippet,
+                    "time": hit.time.isoformat(),
+                    "message_id": hit.message_id,
+                }
+                for hit in hits
+            ]
+        )
+        return
+    if not hits:
+        say("Nothing was found.")
+    out = console()
+    for hit in hits:
+        out.print(f"{hit.session_id}  {neutral(hit.title or 'Untitled')}", style="bold", soft_wrap=True)
+        out.print(f"  {local_time(hit.time)}  {neutral(hit.role)}: ", style="dim", end="")
+        out.print(_highlighted(hit.snippet), soft_wrap=True)
+
+
+async def _search(
+    inspection: "Inspection", text: str, limit: int, marks: tuple[str, str]
+) -> "tuple[list[SearchHit], int]":
+    return await inspection.search(text, limit, marks), await inspection.unindexed()
+
+
+def _highlighted(snippet: str) -> object:
+    """A snippet with what was found in a style of its own, without what could steer a terminal."""
+    from rich.text import Text
+
+    begin, end = MATCH_MARKS
+    result = Text()
+    for number, part in enumerate(snippet.split(begin)):
+        found, _, rest = part.partition(end) if number else ("", "", part)
+        result.append(neutral(found), style=MATCH_STYLE)
+        result.append(neutral(rest))
+    return result
+
+
+@app.command(
+    epilog=examples(
+        "hermes-gateway sessions export 20260131_0912 > session.json",
+        "hermes-gateway sessions export 20260131_0912 --output session.md",
+        "hermes-gateway sessions export 20260131_0912 --format jsonl",
+    )
+)
+def export(
+    session: Annotated[str, typer.Argument(metavar="ID", help="The session's id, or a beginning that only it has.")],
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="FORMAT", help="json, jsonl or markdown.  [default: by FILE's name, else json]"
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write this file; without it, standard output."),
+    ] = None,
+) -> None:
+    """Write a session to a file.
+
+    With all that was said in it: as JSON, as JSONL (one message a line), or as Markdown.
+    """
+    from gateway.cli.transcripts import SUFFIXES, Format, render
+
+    if form is not None and form not in list(Format):
+        raise typer.BadParameter(f"{form!r} is none of json, jsonl, markdown", param_hint="--format")
+    to_file = output is not None and str(output) != "-"
+    suffix = output.suffix.lower() if output is not None and to_file else ""
+    chosen = Format(form) if form is not None else SUFFIXES.get(suffix, Format.JSON)
+    summary, messages = _inspect(lambda inspection: _load(inspection, session))
+    text = render(summary, messages, chosen)
+    if output is None or not to_file:
+        typer.echo(text, nl=False)
+        return
+    if output.is_dir():
+        raise CommandError(f"{output} is a folder; name a file in it, as in {output / 'session.json'}")
+    try:
+        write_whole(output, text)
+    except OSError as error:
+        raise CommandError(f"cannot write {output}: {error.strerror or os.strerror(error.errno or 0)}") from error
+    say(f"{counted(len(messages), 'message')} written to {output}")

@@ -1,0 +1,197 @@
+"""The doctor: what it looks at, what it finds, and that it shows no secret and changes nothing."""
+
+import socket
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from config import GatewayConfig, Home
+from gateway.clock import CallableClock
+from gateway.doctor import Finding, Level, examine
+from gateway.lock import hold
+from gateway.session import SessionSource, SessionStore
+from gateway.storage.database import Database
+
+TELEGRAM = "123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    home = Home(tmp_path / "home").ensure()
+    for name in ("TELEGRAM_BOT_TOKEN", "DISCORD_BOT_TOKEN", "SLACK_BOT_TOKEN", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HERMES_GATEWAY_HOME", str(home.path))
+    return home
+
+
+def configure(home: Home, text: str, mode: int = 0o600) -> None:
+    home.config_file.write_text(f"http: {{enabled: false}}\nagent: echo\n{text}")
+    home.config_file.chmod(mode)
+
+
+async def database(home: Home) -> None:
+    async with Database.open(home.database) as opened:
+        store = SessionStore(opened, GatewayConfig())
+        entry = await store.get_or_create_session(SessionSource.local_cli())
+        await store.append_turn(entry.session_id, [{"role": "user", "content": "x"}])
+
+
+def bad(findings: list[Finding], level: Level = Level.ERROR) -> list[str]:
+    return [f"{finding.subject}: {finding.what}" for finding in findings if finding.level is level]
+
+
+async def test_a_sound_installation_has_no_error(home: Home) -> None:
+    configure(home, "")
+    await database(home)
+    before = {path: path.stat().st_mtime_ns for path in home.path.iterdir() if path.is_file()}
+    findings = await examine(home)
+    assert bad(findings) == []
+    assert {"configuration", "agent echo", "http", "process", "home", "database", "disk", "clock"} == {
+        finding.subject for finding in findings
+    }
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+async def test_an_empty_home_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HERMES_GATEWAY__HTTP__PORT", "0")
+    home = Home(tmp_path / "none")
+    monkeypatch.setenv("HERMES_GATEWAY_HOME", str(home.path))
+    findings = await examine(home)
+    assert bad(findings) == []
+    assert not home.path.exists()
+
+
+async def test_every_finding_that_is_not_well_says_what_to_do(home: Home) -> None:
+    configure(home, f"platforms: {{telegram: {{token: '{TELEGRAM}x!', allowed_users: ['*']}}}}\n", 0o644)
+    home.database.write_bytes(b"no database at all" * 100)
+    home.socket.touch()
+    findings = await examine(home)
+    assert len(bad(findings)) >= 4
+    assert [finding for finding in findings if finding.level is not Level.OK and not finding.advice] == []
+
+
+async def test_each_fault_of_the_configuration_is_an_error(home: Home) -> None:
+    home.config_file.write_text("http: {prot: 1}\nbusy: loud\n")
+    findings = await examine(home)
+    assert [what for what in bad(findings) if what.startswith("configuration")] == [
+        f"configuration: {home.config_file}:1: http.prot: unknown key",
+        f"configuration: {home.config_file}:2: busy: is none of the choices",
+    ]
+    assert "database" in {finding.subject for finding in findings}, "the rest is looked at all the same"
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("telegram: {token: abc}", "platforms.telegram.token"),
+        ("discord: {token: abc}", "platforms.discord.token"),
+        ("slack: {bot_token: xoxp-123456789, app_token: xapp-1-234567}", "platforms.slack.bot_token"),
+        ("slack: {bot_token: xoxb-123456789, app_token: xoxb-234567}", "platforms.slack.app_token"),
+        ("slack: {bot_token: xoxb-123456789, signing_secret: z, mode: http}", "platforms.slack.signing_secret"),
+    ],
+)
+async def test_a_credential_of_the_wrong_form_is_named_and_not_shown(home: Home, section: str, key: str) -> None:
+    configure(home, f"platforms: {{{section}}}\n")
+    findings = [finding for finding in await examine(home) if finding.subject == "credentials"]
+    assert [finding.what for finding in findings if finding.level is Level.ERROR] == [
+        f"{key} does not have the form of one"
+    ]
+
+
+async def test_no_finding_shows_a_secret(home: Home) -> None:
+    configure(home, f"platforms: {{telegram: {{token: '{TELEGRAM}'}}}}\nallowed_users: ['*']\n", 0o644)
+    findings = await examine(home)
+    assert TELEGRAM not in str([finding.to_dict() for finding in findings])
+    assert any("holds secrets, and others can open it (mode 0644)" in what for what in bad(findings))
+    assert any("ANYBODY" in what for what in bad(findings, Level.WARNING))
+
+
+async def test_a_platform_that_lets_nobody_in_is_told(home: Home) -> None:
+    configure(home, f"platforms: {{telegram: {{token: '{TELEGRAM}'}}}}\n")
+    assert any("nobody is let in on telegram" in what for what in bad(await examine(home), Level.WARNING))
+
+
+async def test_open_folders_and_files_are_errors(home: Home) -> None:
+    configure(home, "")
+    await database(home)
+    home.path.chmod(0o755)
+    home.database.chmod(0o644)
+    assert [what for what in bad(await examine(home)) if what.startswith("home")] == [
+        f"home: others can open {home.path} (mode 0755)",
+        f"home: others can open {home.database} (mode 0644)",
+    ]
+
+
+async def test_a_damaged_database_is_found(home: Home) -> None:
+    configure(home, "")
+    await database(home)
+    data = bytearray(home.database.read_bytes())
+    data[4096 * 3 : 4096 * 6] = b"\xa5" * 4096 * 3
+    home.database.write_bytes(data)
+    assert any("is damaged" in what for what in bad(await examine(home)))
+
+
+async def test_a_newer_database_is_found(home: Home) -> None:
+    configure(home, "")
+    await database(home)
+    connection = sqlite3.connect(home.database)
+    connection.execute("PRAGMA user_version = 999")
+    connection.close()
+    assert any("newer version (schema 999" in what for what in bad(await examine(home)))
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        (lambda: datetime.now(UTC) - timedelta(days=2), "the database has a row of"),
+        (lambda: datetime(1970, 1, 2, tzinfo=UTC), "it says 1970-01-02"),
+    ],
+)
+async def test_a_clock_that_is_wrong_is_found(home: Home, now: "object", words: str) -> None:
+    configure(home, "")
+    await database(home)
+    assert callable(now)
+    assert any(words in what for what in bad(await examine(home, clock=CallableClock(now))))
+
+
+@pytest.mark.parametrize(("free", "level"), [(50, Level.ERROR), (500, Level.WARNING), (5000, Level.OK)])
+async def test_a_full_disk_is_found(home: Home, monkeypatch: pytest.MonkeyPatch, free: int, level: Level) -> None:
+    configure(home, "")
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=free * 1024 * 1024))
+    (finding,) = [finding for finding in await examine(home) if finding.subject == "disk"]
+    assert finding.level is level
+    assert f"{free} MiB free" in finding.what or free == 5000
+
+
+async def test_a_port_in_use_is_found(home: Home) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        home.config_file.write_text(f"agent: echo\nhttp: {{port: {port}}}\n")
+        (finding,) = [finding for finding in await examine(home) if finding.subject == "http"]
+    assert finding.level is Level.ERROR
+    assert "http.port" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("agents", "words"),
+    [
+        ("m: {type: model, model: 'openai:gpt-5-mini'}", "agent m:"),
+        ("m: {type: model, model: 'nonesuch:x'}", "agent m:"),
+    ],
+)
+async def test_an_agent_that_cannot_be_started_is_found(home: Home, agents: str, words: str) -> None:
+    home.config_file.write_text(f"http: {{enabled: false}}\nagent: m\nagents: {{{agents}}}\n")
+    assert [what for what in bad(await examine(home)) if what.startswith(words)]
+
+
+async def test_a_socket_left_behind_and_a_silent_holder_are_told(home: Home) -> None:
+    configure(home, "")
+    home.socket.touch()
+    home.socket.chmod(0o600)
+    assert any("left behind" in what for what in bad(await examine(home), Level.WARNING))
+    with hold(home.lock, "hermes-gateway run"):
+        (what,) = [what for what in bad(await examine(home), Level.WARNING) if what.startswith("process")]
+    assert "hermes-gateway run (pid" in what
