@@ -1,0 +1,268 @@
+"""A daemon that is killed again and again, people who write on meanwhile, and the verdict in the end."""
+
+import asyncio
+import itertools
+import signal
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from config import Home
+from tests.crash.record import Evidence, read_evidence, violations
+from tests.support.daemon_child import ChildOptions
+from tests.support.daemon_launcher import DaemonLauncher, DaemonProcess
+from tests.support.gateway_client import Event, RawClient, RecordingClient
+
+KILLED: Final = -signal.SIGKILL
+TRAFFIC: Final = ("tools", "/status", "say", "flaky", "chain", "/new", "draft", "silent", "say", "flaky-tools")
+"""What people write, over and over."""
+
+AT_ONCE: Final = 4
+"""Lines that wait for an answer at any time."""
+
+PATIENCE: Final = 20.0
+"""Seconds that anything awaited may take; the machine may be busy."""
+
+LONG_PAUSE: Final = 25 * 3600.0
+"""Seconds of a pause that ends a session by the default policy."""
+
+
+class Rig:
+    """One home over many lives of its daemon. Use as an async context manager; `finish` gives the verdict."""
+
+    def __init__(
+        self, launcher: DaemonLauncher, home: Home, *, traffic: Sequence[str] = TRAFFIC, **options: Any
+    ) -> None:
+        self._launcher = launcher
+        self._home = home
+        self._traffic = itertools.cycle(traffic)
+        self._numbers = itertools.count(1)
+        self._options = options
+        self._log = home.path / "daemon.log"
+        self._daemon: DaemonProcess | None = None
+        self._up = asyncio.Event()
+        self._writing: asyncio.Task[None] | None = None
+        self._events: list[Event] = []
+        self._lives_ended: set[int] = set()
+        self._client: RecordingClient | None = None
+        self._lives = 0
+        self._jumps = 0
+        self._hidden = False
+        self._opening: asyncio.Task[None] | None = None
+        self.kills: Counter[str] = Counter()
+
+    async def __aenter__(self) -> Self:
+        self.new_client()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.be_quiet()
+        if self._client is not None:
+            with suppress(Exception):
+                await self._client.die()
+        if self._daemon is not None:
+            self._daemon.signal(signal.SIGKILL)
+            await self._daemon.ended()
+
+    @property
+    def client(self) -> RecordingClient:
+        assert self._client is not None
+        return self._client
+
+    # --- the daemon ----------------------------------------------------------------------------------------
+
+    def start(self, step: str | None = None, hit: int = 1) -> DaemonProcess:
+        """Start the daemon, which kills itself at this hit of this step, if one is named."""
+        options = ChildOptions(
+            home=str(self._home.path),
+            log=str(self._log),
+            kill_step=step,
+            kill_hit=hit,
+            clock_offset=self._jumps * LONG_PAUSE,
+            **self._options,
+        )
+        self._daemon = daemon = self._launcher.start(options)
+        self._opening = asyncio.create_task(self._open_when_up(daemon))
+        return daemon
+
+    async def _open_when_up(self, daemon: DaemonProcess) -> None:
+        if await daemon.ready():
+            if not self._hidden:
+                self._up.set()
+            await daemon.ended(timeout=600)
+            self._up.clear()
+
+    async def dies_at(self, step: str, hit: int = 1) -> None:
+        """Run the daemon until it kills itself at this step. Raises AssertionError if it never does."""
+        daemon = self.start(step, hit)
+        try:
+            code = await daemon.ended(PATIENCE)
+        except TimeoutError:
+            raise AssertionError(f"hit {hit} of {step} did not come about; {self.log_tail()}") from None
+        assert code == KILLED, f"the daemon ended with {code}; {self.log_tail()}"
+        await self._gone()
+        self.kills[step] += 1
+
+    async def dies_unseen(self, step: str, hit: int) -> None:
+        """The same, while no terminal comes back; if the step does not come that often, it is killed at rest."""
+        self._hidden = True
+        try:
+            await self.dies_at_or_after(step, hit, 2.0)
+        finally:
+            self._hidden = False
+
+    async def dies_at_or_after(self, step: str, hit: int, seconds: float) -> str:
+        """The same, but it is killed from outside if that takes too long; where it died."""
+        daemon = self.start(step, hit)
+        try:
+            code = await daemon.ended(seconds)
+        except TimeoutError:
+            daemon.signal(signal.SIGKILL)
+            code = await daemon.ended()
+            step = "random"
+        assert code == KILLED, f"the daemon ended with {code}; {self.log_tail()}"
+        await self._gone()
+        self.kills[step] += 1
+        return step
+
+    async def dies_after(self, seconds: float) -> None:
+        """Start the daemon and kill it that long after its process began, wherever it is then."""
+        daemon = self.start()
+        await asyncio.sleep(seconds)
+        daemon.signal(signal.SIGKILL)
+        code = await daemon.ended()
+        assert code == KILLED, f"the daemon ended with {code}; {self.log_tail()}"
+        await self._gone()
+        self.kills["random"] += 1
+
+    async def stop(self) -> None:
+        """Stop the daemon in good order."""
+        assert self._daemon is not None
+        assert await self._daemon.ready(), f"the daemon did not start; {self.log_tail()}"
+        self._daemon.signal(signal.SIGTERM)
+        code = await self._daemon.ended()
+        assert code == 0, f"the daemon ended with {code}; {self.log_tail()}"
+        await self._gone()
+
+    async def _gone(self) -> None:
+        if self._opening is not None:
+            await self._opening
+        self._up.clear()
+
+    def pause_long(self) -> None:
+        """From the next start on it is more than a day later."""
+        self._jumps += 1
+
+    # --- people --------------------------------------------------------------------------------------------
+
+    def new_client(self) -> None:
+        """A terminal is opened."""
+        self._client = RecordingClient(self._home.socket, self._events, self._lives, self._wait_until_up)
+
+    async def client_dies(self) -> None:
+        """The terminal ends without a word, and another one is opened."""
+        await self.client.die()
+        self._lives_ended.add(self._lives)
+        self._lives += 1
+        self.new_client()
+
+    def say(self, what: str | None = None) -> None:
+        """Write a line: a command, or a plan for the agent; the next one of the traffic if none is given."""
+        what = next(self._traffic) if what is None else what
+        self.client.say(what if what.startswith("/") else f"m{next(self._numbers)} {what}")
+
+    def write_on(self, pause: float = 0.01) -> None:
+        """Keep writing, whether the daemon is there or not, until `be_quiet`."""
+        self._writing = asyncio.create_task(self._write(pause))
+
+    def be_quiet(self) -> None:
+        if self._writing is not None:
+            self._writing.cancel()
+            self._writing = None
+
+    async def _write(self, pause: float) -> None:
+        while True:
+            if self.client.unanswered < AT_ONCE:
+                self.say()
+            await asyncio.sleep(pause)
+
+    async def _wait_until_up(self) -> None:
+        await self._up.wait()
+
+    async def settle(self) -> None:
+        """Wait until every line has its answer, those of terminals that have died included."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        while self.client.unanswered or await self._under_way():
+            self.client.check()
+            if asyncio.get_running_loop().time() > deadline:
+                open_ = await self._under_way()
+                raise AssertionError(f"{self.client.unanswered} lines have no answer, {open_}; {self.log_tail()}")
+            await asyncio.sleep(0.01)
+
+    async def _under_way(self) -> dict[str, int]:
+        """What the gateway itself says is not at its end."""
+        await asyncio.wait_for(self._up.wait(), PATIENCE)
+        async with RawClient(self._home.socket) as client:
+            await client.frame({"service": "control", "op": "status"})
+            status = (await client.next())["status"]
+        states = {f"{part} {state}": n for part in ("inbound", "outbox") for state, n in status[part].items()}
+        ends = {"outbox repeated"}
+        return {state: number for state, number in states.items() if number and state not in ends}
+
+    # --- the verdict ---------------------------------------------------------------------------------------
+
+    async def finish(self) -> Evidence:
+        """Let everything come to its end, stop the daemon in good order, and check what is left."""
+        self.be_quiet()
+        if self._daemon is None or self._daemon.code.done():
+            self.start()
+        await self.settle()
+        await self.stop()
+        evidence = self.evidence()
+        self.assert_sound(evidence)
+        return evidence
+
+    def evidence(self) -> Evidence:
+        """What is left by a daemon that has ended."""
+        return read_evidence(
+            self._home.database,
+            self._events,
+            traces=self._home.path / "tools.log",
+            lives_ended=frozenset(self._lives_ended),
+            jumps=self._jumps,
+        )
+
+    def assert_sound(self, evidence: Evidence) -> None:
+        """Raises AssertionError with everything that is wrong."""
+        wrong = violations(evidence)
+        wrong += [
+            f"outcome: {id_} is {outcome}" for id_, outcome in self.client.outcomes.items() if outcome != "answered"
+        ]
+        wrong += [f"log: {line}" for line in self._faults_in_log()]
+        if wrong:
+            told = "\n".join(f"  {event}" for event in self._events[-60:])
+            raise AssertionError("\n".join([*wrong, f"kills: {dict(self.kills)}", "the end of the record:", told]))
+
+    def summary(self, evidence: Evidence) -> str:
+        """One line for people."""
+        kills = ", ".join(f"{step} {number}" for step, number in sorted(self.kills.items()))
+        return (
+            f"{self.kills.total()} kills ({kills}); {len(evidence.inbound)} messages, {len(evidence.turns)} turns,"
+            f" {len(evidence.sessions)} sessions, {len(evidence.traces)} tool runs; {evidence.marked} marked repeats;"
+            f" {len(self._lives_ended)} terminals died, {self._jumps} long pauses"
+        )
+
+    def _faults_in_log(self) -> list[str]:
+        return [line for line in _lines(self._log) if " ERROR " in line or "Traceback" in line or "Error:" in line]
+
+    def log_tail(self) -> str:
+        return "the end of its log:\n" + "\n".join(_lines(self._log)[-40:])
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(errors="replace").splitlines() if path.exists() else []
