@@ -18,7 +18,7 @@ from gateway.session.entry import SessionEntry
 from gateway.session.errors import AmbiguousSessionKey, SessionInUse, UnknownSession
 from gateway.session.key import SlotIdentity
 from gateway.session.messages import message_row
-from gateway.session.reset import reset_reason
+from gateway.session.reset import quiet_limit, reset_reason
 from gateway.session.text import UNTITLED, title_from
 from gateway.source import SessionSource
 from gateway.storage import queries
@@ -46,6 +46,15 @@ class Arrival:
     ids: Ids
     active: bool = False
     force_new: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A slot by its number, with the session that was live in it; `titled`: the session has its title."""
+
+    number: int
+    session_id: str
+    titled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,19 +128,46 @@ def resolve(connection: sqlite3.Connection, arrival: Arrival) -> Resolution:
 
 
 def record_turn(
-    connection: sqlite3.Connection, arrival: Arrival, messages: Sequence[Mapping[str, Any]], usage: Usage
-) -> str:
-    """What `resolve` and then `append` do, with one update instead of two; the session's id."""
+    connection: sqlite3.Connection,
+    arrival: Arrival,
+    messages: Sequence[Mapping[str, Any]],
+    usage: Usage,
+    hint: Slot | None = None,
+) -> Slot:
+    """What `resolve` and then `append` do, with one update instead of two; the session, and its slot.
+
+    `hint` is what an earlier call gave for the same slot. It may be out of date: the update looks whether it is.
+    """
+    if hint is not None and _count_live(connection, arrival, messages, usage, hint):
+        _add_messages(connection, hint.session_id, messages, arrival.now)
+        return hint
     row = _find_live(connection, queries.LIVE_SESSION_BRIEF, arrival)
     if row is None:
-        begun = _begin(connection, arrival).entry.session_id
-        append(connection, begun, messages, usage, arrival.now)
-        return begun
+        begun = _begin(connection, arrival)
+        append(connection, begun.entry.session_id, messages, usage, arrival.now)
+        return Slot(begun.slot_id, begun.entry.session_id, titled=False)
     session_id: str = row["id"]
     title = None if row["titled"] else _title(messages)
     _count(connection, session_id, messages, usage, arrival.now, title, arrival.source)
     _add_messages(connection, session_id, messages, arrival.now)
-    return session_id
+    return Slot(row["bound_slot_id"], session_id, titled=bool(row["titled"]))
+
+
+def _count_live(
+    connection: sqlite3.Connection,
+    arrival: Arrival,
+    messages: Sequence[Mapping[str, Any]],
+    usage: Usage,
+    hint: Slot,
+) -> bool:
+    """Count a turn if the hint still holds and the policy lets the session go on; whether it did."""
+    limit = quiet_limit(arrival.policy)
+    if limit is None or not hint.titled or arrival.force_new:
+        return False
+    now = to_micros(arrival.now)
+    values = _counted(messages, usage, now, None, arrival.source)
+    guard = (hint.session_id, hint.number, now - limit)
+    return bool(connection.execute(queries.COUNT_LIVE_TURN, (*values, *guard)).rowcount)
 
 
 def _find_live(connection: sqlite3.Connection, query: str, arrival: Arrival) -> sqlite3.Row | None:
@@ -139,7 +175,11 @@ def _find_live(connection: sqlite3.Connection, query: str, arrival: Arrival) -> 
     row: sqlite3.Row | None = connection.execute(query, _parts(arrival.identity)).fetchone()
     if row is None or row["id"] is None or arrival.force_new:
         return None
-    reason = reset_reason(arrival.policy, from_micros(row["updated_at"]), arrival.now, arrival.zone)
+    updated_at = row["updated_at"]
+    limit = quiet_limit(arrival.policy)
+    if limit is not None and to_micros(arrival.now) - updated_at <= limit:
+        return row
+    reason = reset_reason(arrival.policy, from_micros(updated_at), arrival.now, arrival.zone)
     if reason is None or arrival.active or has_open_turn(connection, row["bound_slot_id"]):
         return row
     return None
@@ -303,28 +343,32 @@ def _count(
     title: str | None,
     source: SessionSource | None = None,
 ) -> None:
-    counted = connection.execute(
-        queries.COUNT_TURN,
-        (
-            to_micros(now),
-            source.chat_name if source is not None else None,
-            _origin_json(source) if source is not None else None,
-            title,
-            len(messages),
-            usage.input_tokens,
-            usage.output_tokens,
-            usage.cache_read_tokens,
-            usage.cache_write_tokens,
-            usage.last_prompt_tokens,
-            usage.model,
-            usage.cost_usd,
-            usage.cost_usd,
-            usage.cost_status or None,
-            session_id,
-        ),
-    )
+    values = _counted(messages, usage, to_micros(now), title, source)
+    counted = connection.execute(queries.COUNT_TURN, (*values, session_id))
     if not counted.rowcount:
         raise UnknownSession(session_id)
+
+
+def _counted(
+    messages: Sequence[Mapping[str, Any]], usage: Usage, now: int, title: str | None, source: SessionSource | None
+) -> tuple[Any, ...]:
+    """What `queries.COUNT_TURN` and its kin count with."""
+    return (
+        now,
+        source.chat_name if source is not None else None,
+        _origin_json(source) if source is not None else None,
+        title,
+        len(messages),
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_read_tokens,
+        usage.cache_write_tokens,
+        usage.last_prompt_tokens,
+        usage.model,
+        usage.cost_usd,
+        usage.cost_usd,
+        usage.cost_status or None,
+    )
 
 
 def _add_messages(

@@ -19,6 +19,7 @@ ResetReason: TypeAlias = Literal["idle", "daily"]
 
 _TICK: Final = timedelta.resolution
 _TICKS_A_MINUTE: Final = timedelta(minutes=1) // _TICK
+_FOR_EVER: Final = 2**61
 _SECOND: Final = timedelta(seconds=1)
 _DAYS_AHEAD: Final = 2
 """A zone can go back across midnight, by a day at most: a later date's boundary may have passed already."""
@@ -41,6 +42,13 @@ def reset_reason(
     if policy.mode in ("daily", "both") and updated_at < daily_boundary(now, policy.at_hour, zone):
         return "daily"
     return None
+
+
+def quiet_limit(policy: SessionResetPolicy) -> int | None:
+    """For how many microseconds a session may be quiet and go on whatever the hour is; None if the hour matters."""
+    if policy.mode == "none":
+        return _FOR_EVER
+    return policy.idle_minutes * _TICKS_A_MINUTE if policy.mode == "idle" else None
 
 
 def next_reset_at(policy: SessionResetPolicy, updated_at: datetime, timezone: tzinfo | str) -> datetime | None:

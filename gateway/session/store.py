@@ -33,6 +33,9 @@ DATABASE_NAME: Final = "gateway.db"
 ALL: Final = -1
 """The LIMIT that SQLite reads as none."""
 NO_USAGE: Final = Usage()
+HINTS: Final = 4096
+"""Slots whose live session is remembered, so that a turn need not look for it; the database decides whether it is."""
+
 
 ActiveProcesses: TypeAlias = Callable[[str], bool | Awaitable[bool]]
 """Says of a session key whether background work goes on in it; such a session is never reset by its policy."""
@@ -67,6 +70,7 @@ class SessionStore:
         self._clock = as_clock(clock)
         self._ids = ids or Ids()
         self._has_active_processes = has_active_processes
+        self._hints: dict[SlotIdentity, records.Slot] = {}
 
     @classmethod
     @asynccontextmanager
@@ -116,7 +120,7 @@ class SessionStore:
             zone=self._config.zone,
             now=now,
             ids=self._ids,
-            active=await self._is_active(identity),
+            active=self._has_active_processes is not None and await self._is_active(identity),
             force_new=force_new,
         )
 
@@ -128,11 +132,15 @@ class SessionStore:
         The same rules as `get_or_create_session` and `append_turn`, in half the time of the two.
         """
         arrival = await self.arrival(source, self._clock.now())
-
-        counted = usage or NO_USAGE
-        return await self._database.write(
-            lambda connection: records.record_turn(connection, arrival, messages, counted)
+        counted, hint = usage or NO_USAGE, self._hints.get(arrival.identity)
+        slot = await self._database.write(
+            lambda connection: records.record_turn(connection, arrival, messages, counted, hint)
         )
+        if slot is not hint:
+            if len(self._hints) >= HINTS:
+                self._hints.pop(next(iter(self._hints)))
+            self._hints[arrival.identity] = slot
+        return slot.session_id
 
     async def reset_session(self, key: str | SlotIdentity) -> SessionEntry | None:
         """End the session of a slot and begin the next; None for a key that has none.

@@ -42,6 +42,11 @@ def encode_message(message: Mapping[str, Any]) -> tuple[str, str | None, str | N
 
     Raises TypeError or ValueError for what JSON cannot hold.
     """
+    if len(message) == 2:
+        # Most messages are a role and a text: they need no copy and no JSON.
+        role, content = message.get("role"), message.get("content")
+        if type(role) is str and role and type(content) is str:
+            return clean_text(role), clean_text(content), None
     rest = dict(message)
     role = clean_text(str(rest.pop("role", None) or "unknown"))
     if not isinstance(rest.get("content"), str):

@@ -102,7 +102,7 @@ UPDATE sessions SET ended_at = NULL, end_reason = NULL, end_detail = NULL, succe
 WHERE id = ?"""
 """Take an ended session up again, in this slot."""
 
-COUNT_TURN: Final = """
+_COUNT_TURN: Final = """
 UPDATE sessions SET
     updated_at = max(updated_at, ?),
     display_name = coalesce(?, display_name), origin = coalesce(?, origin), title = coalesce(title, ?),
@@ -111,10 +111,14 @@ UPDATE sessions SET
     cache_read_tokens = cache_read_tokens + ?, cache_write_tokens = cache_write_tokens + ?,
     last_prompt_tokens = coalesce(?, last_prompt_tokens), model = coalesce(?, model),
     estimated_cost_usd = coalesce(estimated_cost_usd + ?, ?, estimated_cost_usd),
-    cost_status = coalesce(?, cost_status)
-WHERE id = ?"""
+    cost_status = coalesce(?, cost_status)"""
+
+COUNT_TURN: Final = f"{_COUNT_TURN} WHERE id = ?"
 """Add a turn to a session: its time, how its place is called, its first title, its messages and its usage.
 What is null leaves what was there. The cost is given twice."""
+
+COUNT_LIVE_TURN: Final = f"{_COUNT_TURN} WHERE id = ? AND slot_id = ? AND ended_at IS NULL AND updated_at >= ?"
+"""The same, if the session is still the live one of this slot and has not been quiet since before an instant."""
 
 RESIZE_TRANSCRIPT: Final = """
 UPDATE sessions SET message_count = message_count + ?, updated_at = max(updated_at, ?) WHERE id = ?"""
@@ -232,7 +236,9 @@ INSERT INTO cursors (platform, account, name, value) VALUES (?, ?, ?, ?)
 ON CONFLICT (platform, account, name) DO UPDATE SET value = excluded.value"""
 """Move a platform's cursor."""
 
-COUNT_QUEUED: Final = "SELECT count(*) FROM inbound WHERE slot_id = ? AND state = 'pending'"
+COUNT_QUEUED: Final = (
+    "SELECT count(*) FROM inbound WHERE slot_id = ? AND state IN ('pending', 'running') AND state = 'pending'"
+)
 """How many messages wait in a slot."""
 
 _INBOUND: Final = """

@@ -182,3 +182,23 @@ async def test_record_turn_gives_a_title_to_a_session_without_one(store: Session
     await store.record_turn(dm(), [{"role": "user", "content": "late title"}])
     await store.record_turn(dm(), [{"role": "user", "content": "too late"}])
     assert (await store.get_session(session_id)).title == "late title"
+
+
+async def test_what_record_turn_remembers_never_overrules_the_database(store: SessionStore, clock: HandClock) -> None:
+    first = await store.record_turn(dm(), [USER])
+    for _ in range(3):
+        assert await store.record_turn(dm(), [USER]) == first
+    key = (await store.get_session(first)).session_key
+    fresh = await store.reset_session(key)
+    assert fresh is not None
+    assert await store.record_turn(dm(), [USER]) == fresh.session_id
+    for _ in range(2):
+        assert await store.record_turn(dm(), [USER]) == fresh.session_id
+    await store.switch_session(key, first)
+    assert await store.record_turn(dm(), [ANSWER]) == first
+    clock.advance(hours=2)
+    assert await store.expire_session(store.identity(dm())) == "idle"
+    later = await store.record_turn(dm(), [USER])
+    assert later not in (first, fresh.session_id)
+    counts = {entry.session_id: entry.message_count for entry in await store.list_sessions()}
+    assert counts == {first: 5, fresh.session_id: 3, later: 1}

@@ -1,0 +1,1 @@
+"""Benchmarks: what the gateway costs, measured; `python -m bench` runs them."""
