@@ -552,6 +552,11 @@ async def test_a_fault_of_the_database_after_tools_ends_the_turn_of_an_agent_tha
     async with core(tmp_path, agent, tools=bench.tools()) as gateway:
         await gateway.say("hello")
         await bench.reached.wait()
+        async with asyncio.timeout(10):
+            # The preview is on record, so that the fault meets the turn's own next write.
+            while not await gateway.rows("SELECT id FROM outbox WHERE state = 'sent'"):
+                await asyncio.sleep(0.005)
+        await gateway.outbox.drain()
         gateway.database.fail(StorageError("the disk is full"))
         bench.go.set()
         await gateway.settled()
