@@ -1,5 +1,5 @@
 """`SessionStore` against the cases of its suite, read as states. The cases about index files and per-session
-JSONL (-015, -019, -020, -022) are those of the importer and are held by its tests."""
+JSONL (-015, -019, -020, -022) need the fallback and the importer, and are not covered here."""
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
