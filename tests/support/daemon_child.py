@@ -1,6 +1,6 @@
 """The real daemon as a process that can kill itself at a named step; with a scripted agent and tools that leave traces.
 
-`python -m tests.support.daemon_child '{"home": "/tmp/h"}'` runs one. With `--fork-server` it reads such a line for each
+`python -m tests.support.daemon_child '{"home": "HOME"}'` runs one. With `--fork-server` it reads such a line for each
 daemon to run, and forks: a start then costs no imports. It tells on standard output, one JSON object a line, what
 happens: `pid`, `ready`, `exit`.
 """
