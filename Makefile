@@ -20,18 +20,25 @@ PY := $(VENV)/bin/python
 PIP_INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --no-input --no-deps
 # The exports name every package there is, so pip resolves nothing and checks each archive against its hash.
 LOCKED_INSTALL = $(PIP_INSTALL) --require-hashes -r
-LOG := $(VENV)/install.log
-LOGGED := > $(LOG) 2>&1 < /dev/null
-SHOW_LOG := { cat $(LOG) >&2; \
+LOG = $(VENV)/install.log
+LOGGED = > $(LOG) 2>&1 < /dev/null
+SHOW_LOG = { cat $(LOG) >&2; \
     echo 'Not installed: the lines above say why. The same command goes on from here.' >&2; exit 1; }
 INSTALLED := $(VENV)/.installed-
 APP := $(INSTALLED)app
 LOCAL := $(INSTALLED)local
 TEST := $(APP) $(LOCAL) $(INSTALLED)test
 
+# A model that could not be installed is a fault of the moment, and no reason to leave out what it would have tested.
+LOCAL_LOG := $(VENV)/install-local.log
+MODEL_SETTLED = [ -e $(LOCAL) ] || { tail -n 5 $(LOCAL_LOG) >&2; \
+    echo 'Not tested: the small local model could not be installed ($(LOCAL_LOG) says why).' \
+        'The same command tries again.' >&2; exit 1; }
+
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help run test test-system test-long crash bench lint format lock exports docs wheel build local clean FORCE
+.PHONY: help run test test-system test-long crash soak bench bench-peer lint format lock exports docs wheel build \
+    local clean FORCE
 
 help:  ## list the targets
 	@echo 'Hermes Gateway. `make run` opens a chat; the rest is for working on it:'
@@ -45,19 +52,28 @@ run: $(APP) $(LOCAL)  ## open a terminal chat, or run the command line in ARGS
 	@exec $(PY) hermes_gateway.py $(if $(ARGS),$(ARGS),chat)
 
 test: $(TEST)  ## run every test that this machine can run
+	@$(MODEL_SETTLED)
 	@exec $(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-test-system: $(TEST)  ## the same, and a missing system tool fails instead of skipping
+test-system: $(TEST)  ## the same, and a missing system tool or model fails instead of skipping
+	@$(MODEL_SETTLED)
 	@HERMES_GATEWAY_REQUIRE_SYSTEM=1 exec $(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-long: $(TEST)  ## the same, with the full counts of the long tests
+	@$(MODEL_SETTLED)
 	@HERMES_GATEWAY_TEST_LONG=1 HERMES_CRASH_KILLS=500 exec $(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 crash: $(TEST)  ## kill the gateway 500 times and look for anything lost or repeated
 	@HERMES_CRASH_KILLS=500 exec $(PY) -m pytest tests/crash $(ARGS)
 
+soak: $(TEST)  ## run the gateway under load for an hour (HERMES_SOAK_SECONDS=… for another time)
+	@HERMES_SOAK_SECONDS=$(or $(HERMES_SOAK_SECONDS),3600) exec $(PY) -m pytest tests/soak $(ARGS)
+
 bench: $(TEST)  ## run the benchmarks
 	@exec $(PY) -m bench $(ARGS)
+
+bench-peer: $(TEST)  ## measure the gateway beside another one
+	@exec $(PY) -m bench.peer $(ARGS)
 
 lint: $(TEST) $(INSTALLED)lint  ## check style and types
 	@$(PY) -m ruff check .
@@ -120,8 +136,16 @@ VENV_STALE := $(shell \
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 SUITABLE = import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
+# That of another checkout, which VENV=… names, is that one's to make anew.
+OF_ANOTHER = [ -e $@ ] && [ "$$(cat $@)" != '$(CURDIR)' ] && [ -d "$$(cat $@)" ] && \
+    case '$(abspath $(VENV))/' in '$(CURDIR)'/*) false;; esac
+
 $(VENV)/.made-in: $(if $(VENV_STALE),FORCE)
 	@set -e; \
+	if $(OF_ANOTHER); then \
+	    echo "$(VENV) is the environment of $$(cat $@): name another folder with VENV=…, or none." >&2; \
+	    exit 1; \
+	fi; \
 	if [ ! -e $@ ] && [ ! -e $(VENV)/.making ] && [ -z '$(PYTHON)' ] && $(PY) -c '$(SUITABLE)' 2> /dev/null; then \
 	    $(PY) -m pip --version > /dev/null 2>&1 || $(PY) -m ensurepip > /dev/null; \
 	else \
@@ -149,6 +173,7 @@ $(INSTALLED)%: requirements/%.txt $(VENV)/.made-in
 
 # Never compiled here, which takes twenty minutes: a machine that no ready-made build exists for chats without
 # it, and is not asked again until the export changes. Any other failure is tried again the next time.
+$(LOCAL): LOG = $(LOCAL_LOG)
 $(LOCAL): requirements/local.txt $(VENV)/.made-in
 	@echo '  local model, about 220 MB …' >&2
 	@if $(LOCKED_INSTALL) $< --only-binary :all: $(LOGGED); then touch $@; \

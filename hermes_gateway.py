@@ -11,19 +11,22 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from gateway.cli import configuration, reports, sessions
+from gateway.cli import backups, configuration, reports, sessions
 from gateway.cli.errors import FAILED, PROGRAM, USAGE, CommandError, Invocation, explain, unforeseen
-from gateway.cli.options import ConfigFile, debug_of, examples, load, prepared_home
+from gateway.cli.options import ConfigFile, debug_of, examples, find_home, load, prepared_home
 from gateway.cli.output import say
 
 if TYPE_CHECKING:
     from adapters.local import ChatOptions
-    from config import GatewayConfig, Home
+    from config import GatewayConfig, Home, Settings
     from gateway.daemon import Daemon
+    from gateway.logs import Redactor
+    from gateway.reload import ConfigSource
 
 JOIN_SECONDS: Final = 30.0
 """How long a chat waits for a gateway that holds the home and is not up yet: a local model may have to load."""
@@ -134,21 +137,25 @@ def _discard_output() -> None:
 
 
 @contextlib.contextmanager
-def _logging(config: "GatewayConfig", home: "Home", *, to_stderr: bool, debug: bool) -> Iterator[None]:
-    """Log to the home, and to standard error where asked; what nobody foresaw is logged with its traceback."""
+def _logging(config: "GatewayConfig", home: "Home", *, to_stderr: bool, debug: bool) -> Iterator["Redactor"]:
+    """Log to the home, and to standard error where asked; what nobody foresaw is logged with its traceback.
+
+    Yields what takes the secrets out of it.
+    """
     from gateway.logs import Redactor, logging_to, secrets_of
     from gateway.turns import turn_id_of_task
 
+    redact = Redactor(secrets_of(config, os.environ))
     with logging_to(
         config.logging,
         home,
-        redact=Redactor(secrets_of(config, os.environ)),
+        redact=redact,
         turn_id=turn_id_of_task.get,
         stream=sys.stderr if to_stderr else None,
         stream_traces=debug,
     ):
         try:
-            yield
+            yield redact
         except Exception as error:
             if explain(error) is None:
                 logging.getLogger(PROGRAM).critical("the gateway ends with an error", exc_info=error)
@@ -169,30 +176,74 @@ def run(context: typer.Context, config: ConfigFile = None) -> None:
     """Run the gateway with all its platforms.
 
     It stays in the foreground. SIGTERM or Ctrl-C lets running turns and their replies finish; a second one stops
-    it at once.
+    it at once. A change of the configuration file is put in force while it runs; SIGHUP has it read at once.
     """
-    settings = load(config)
+    from gateway.reload import ConfigSource
+
+    backups.settle(find_home())
+    source = ConfigSource.open(lambda: load(config))
     home = prepared_home()
-    with _logging(settings.config, home, to_stderr=True, debug=debug_of(context)):
-        asyncio.run(_run(settings.config, home))
+    with _logging(source.settings.config, home, to_stderr=True, debug=debug_of(context)) as redact:
+        asyncio.run(_run(source, home, redact))
 
 
-async def _run(config: "GatewayConfig", home: "Home") -> None:
-    from gateway.daemon import Daemon
-
-    gateway = _Gateway(Daemon(config, home))
-    with _on_signals(gateway.stop):
+async def _run(source: "ConfigSource", home: "Home", redact: "Redactor") -> None:
+    gateway = _Gateway(_daemon(source, home, redact))
+    with _on_signals(gateway.stop, hangup=_reload_unless_alone(gateway)):
         if await gateway.started():
             say(_ready_line(await gateway.daemon.status()))
         await gateway.ended()
 
 
 def _ready_line(status: dict[str, Any]) -> str:
-    platforms = ", ".join(status["adapters"]) or "none"
+    platforms = ", ".join(_platform(name, adapter) for name, adapter in status["adapters"].items()) or "none"
     return (
         f"ready: {PROGRAM} {status['version']}, pid {status['pid']}, agent {status['agent']},"
         f" platforms {platforms}, http {status['http'] or 'off'}"
     )
+
+
+def _platform(name: str, adapter: Mapping[str, Any]) -> str:
+    """A platform's name, and how it is where it is not well: `telegram (failed: …)`."""
+    if adapter["state"] == "connected":
+        return name
+    reason = f": {adapter['reason']}" if adapter.get("reason") else ""
+    return f"{name} ({adapter['state']}{reason})"
+
+
+def _daemon(source: "ConfigSource", home: "Home", redact: "Redactor", *, local_only: bool = False) -> "Daemon":
+    from gateway.daemon import Daemon
+    from gateway.logs import set_level
+
+    return Daemon(
+        source.settings.config,
+        home,
+        local_only=local_only,
+        source=source,
+        on_config=lambda config: set_level(config.logging.level),
+        redact=redact,
+    )
+
+
+def _reload_unless_alone(gateway: "_Gateway") -> Callable[[], None]:
+    """What SIGHUP does: it means "reload", but also that the terminal is gone that the gateway was started from."""
+    attached = _has_terminal()
+
+    def hangup() -> None:
+        if attached and not _has_terminal():
+            gateway.stop()
+        else:
+            gateway.daemon.reload()
+
+    return hangup
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 class _Gateway:
@@ -225,12 +276,15 @@ class _Gateway:
 
 
 @contextlib.contextmanager
-def _on_signals(call: Callable[[], object]) -> Iterator[None]:
-    """Have the signals that mean "stop" call this; one that is ignored (nohup) stays ignored."""
+def _on_signals(call: Callable[[], object], *, hangup: Callable[[], object] | None = None) -> Iterator[None]:
+    """Have the signals that mean "stop" call this; one that is ignored (nohup) stays ignored.
+
+    `hangup` is called for SIGHUP instead.
+    """
     loop = asyncio.get_running_loop()
     taken = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     for number in taken:
-        loop.add_signal_handler(number, call)
+        loop.add_signal_handler(number, hangup if hangup is not None and number == signal.SIGHUP else call)
     try:
         yield
     finally:
@@ -262,14 +316,16 @@ def chat(
 
     Goes through the gateway that runs; if none does, one is started for the time of the chat. Without a terminal,
     each line of standard input is one message (a backslash at its end continues it), and replies go to standard
-    output.
+    output. --config is for a gateway that is started: one that runs has its own configuration.
     """
     from adapters.local import ChatOptions
 
     home = prepared_home()
+    if config is not None:
+        load(config)  # what is wrong with it is told, whether or not a gateway has to be started
     text = " ".join(message) if message else None
     options = ChatOptions(socket=home.socket, home=home.path, message=text, json_mode=json)
-    keeper = _Keeper(home, lambda name: load(config, agent=name).config, agent, debug_of(context))
+    keeper = _Keeper(home, lambda name: load(config, agent=name), config, agent, debug_of(context))
     raise typer.Exit(asyncio.run(_chat(keeper, options)))
 
 
@@ -307,12 +363,13 @@ async def _comes_first(event: asyncio.Event, task: "asyncio.Task[Any]") -> bool:
 class _Keeper:
     """Sees to it that there is a gateway to chat through: one that runs, or one in this process.
 
-    `configuration` is asked, with the name of the agent, only if a gateway has to be started here. `agent` is the
-    one that must answer; None leaves the choice to the configuration.
+    `configuration` is asked, with the name of the agent, only if a gateway has to be started here; `file` is the one
+    that the person named for it. `agent` is the one that must answer; None leaves the choice to the configuration.
     """
 
     home: "Home"
-    configuration: "Callable[[str | None], GatewayConfig]"
+    configuration: "Callable[[str | None], Settings]"
+    file: Path | None = None
     agent: str | None = None
     debug: bool = False
     ready: asyncio.Event = field(default_factory=asyncio.Event)
@@ -336,7 +393,7 @@ class _Keeper:
                 await asyncio.sleep(HEIR_POLL_SECONDS if other.get("mode") == "chat" else math.inf)
                 continue
             try:
-                await self._serve(self.configuration(agent))
+                await self._serve(agent)
             except LockHeldError:
                 if not self.ready.is_set() and clock() - begin > JOIN_SECONDS:
                     raise
@@ -358,14 +415,19 @@ class _Keeper:
                 f"the gateway that runs (pid {status.get('pid')}) answers with the agent {other}, not {self.agent};"
                 " leave out --agent, or stop it first"
             )
+        if self.file is not None and not self.ready.is_set():
+            whose = f"pid {status.get('pid')}, agent {other}"
+            say(f"{self.file} is not used: the gateway that runs ({whose}) has its own configuration.")
         return status
 
-    async def _serve(self, config: "GatewayConfig") -> None:
+    async def _serve(self, agent: str | None) -> None:
         """Be the gateway, with the terminal alone, until cancelled. Raises what `Daemon.run` raises."""
-        from gateway.daemon import Daemon
+        from gateway.reload import ConfigSource
 
-        with _logging(config, self.home, to_stderr=False, debug=self.debug):
-            gateway = _Gateway(Daemon(config, self.home, local_only=True))
+        backups.settle(self.home)
+        source = ConfigSource.open(lambda: self.configuration(agent))
+        with _logging(source.settings.config, self.home, to_stderr=False, debug=self.debug) as redact:
+            gateway = _Gateway(_daemon(source, self.home, redact, local_only=True))
             try:
                 if await gateway.started():
                     self.ready.set()
@@ -390,6 +452,8 @@ async def _leave(gateway: _Gateway) -> None:
 app.command(epilog=reports.STATUS_EXAMPLES)(reports.status)
 app.command(epilog=reports.UNANSWERED_EXAMPLES)(reports.unanswered)
 app.command(epilog=reports.DOCTOR_EXAMPLES)(reports.doctor)
+app.command(epilog=backups.BACKUP_EXAMPLES)(backups.backup)
+app.command(epilog=backups.RESTORE_EXAMPLES)(backups.restore)
 app.add_typer(sessions.app)
 app.add_typer(configuration.app)
 

@@ -54,7 +54,7 @@ def make_fixture(path: Path, sessions: int) -> Fixture:
     leaves them.
     """
     asyncio.run(_create(path))
-    sources = [_source(number) for number in range(sessions)]
+    sources = [source_of(number) for number in range(sessions)]
     ids, now = Ids(), datetime.now(UTC)
     session_ids = [ids.session(now) for _ in sources]
     connection = connect(path)
@@ -70,6 +70,18 @@ def make_fixture(path: Path, sessions: int) -> Fixture:
     connection.execute("ANALYZE")
     connection.close()
     return Fixture(path, sources, session_ids)
+
+
+def index_everything(path: Path) -> None:
+    """Bring the search index up to date, as it is in a daemon that has run for a while."""
+    connection = connect(path)
+    connection.execute("BEGIN")
+    (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM messages").fetchone()
+    connection.execute(queries.INDEX_MESSAGES, (0, last))
+    connection.execute(queries.MOVE_SEARCH_CURSOR, (str(last),))
+    connection.execute("COMMIT")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
 
 
 def _add_session(connection: sqlite3.Connection, source: SessionSource, session_id: str, touched: datetime) -> None:
@@ -98,6 +110,7 @@ async def _create(path: Path) -> None:
         pass
 
 
-def _source(number: int) -> SessionSource:
+def source_of(number: int) -> SessionSource:
+    """The private chat with this number."""
     chat = str(100_000_000 + number * 7919)
     return SessionSource(Platform.TELEGRAM, chat, chat_name=f"Person {number}", user_id=chat, user_name=f"P {number}")

@@ -3,6 +3,7 @@
 from config.agents import AgentConfig, EchoAgentConfig, LocalAgentConfig, ModelAgentConfig, PluginAgentConfig
 from config.errors import ConfigError, Problem
 from config.home import Home
+from config.live import LiveConfig
 from config.load import Settings, load_config, load_settings
 from config.models import (
     DeliveryConfig,
@@ -40,6 +41,7 @@ __all__ = [
     "HomeChannel",
     "HttpConfig",
     "InboxConfig",
+    "LiveConfig",
     "LocalAgentConfig",
     "LocalConfig",
     "LoggingConfig",

@@ -21,10 +21,14 @@ _OFF: Final = frozenset({"false", "no", "off", "n", "f", "0"})
 
 
 class Assembler:
-    """Turns a merged tree into what the models validate; `problems` holds what it could not."""
+    """Turns a merged tree into what the models validate; `problems` holds what it could not.
+
+    `files` holds the files of secrets that were read or looked for.
+    """
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
+        self.files: list[Path] = []
 
     def assemble(self, tree: Tree) -> dict[str, Any]:
         """Return the plain values of the whole configuration."""
@@ -107,6 +111,7 @@ class Assembler:
             file = file.expanduser()
             if entry.origin.rank is Rank.FILE:
                 file = Path(entry.origin.name).parent / file
+            self.files.append(file)
             with file.open("rb") as stream:
                 secret = stream.read(MAX_SECRET_BYTES + 1)
             if len(secret) > MAX_SECRET_BYTES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,12 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """The configuration is wrong; `problems` names each fault, in the order of the file."""
+    """The configuration is wrong; `problems` names each fault, in the order of the file.
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    `files` are those that were read or looked for before the faults were found: a change of one may mend them.
+    """
+
+    def __init__(self, problems: Iterable[Problem], files: Iterable[Path] = ()) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
+        self.files: tuple[Path, ...] = tuple(files)
         super().__init__("\n".join(str(problem) for problem in self.problems))

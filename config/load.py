@@ -29,11 +29,13 @@ class Settings:
         config: the configuration.
         origin: by dotted key: `command line`, `environment NAME`, `file:line`, or `default`.
         path: the file that was read, or None if there is none.
+        files: every file that decides: the configuration file, also where it is not there yet, and those of secrets.
     """
 
     config: GatewayConfig
     origin: Mapping[str, str]
     path: Path | None
+    files: tuple[Path, ...] = ()
 
 
 def load_config(
@@ -67,10 +69,12 @@ def load_settings(
         ConfigError: with every fault that was found.
     """
     environ = os.environ if environ is None else environ
-    file, text = _read_file(path, environ)
+    place = Home.locate(environ).config_file if path is None else Path(path)
+    text = _read_file(place, required=path is not None)
+    file = None if text is None else place
     tree: Tree = {}
     problems: list[Problem] = []
-    if file is not None:
+    if file is not None and text is not None:
         tree, faults = read_document(text, Origin(Rank.FILE, str(file)), environ.get)
         problems.extend(faults)
     added, faults = read_environment(environ, tree)
@@ -79,34 +83,32 @@ def load_settings(
     added, faults = read_overrides(overrides or {}, tree)
     problems.extend(faults)
     tree = merged(tree, added)
-    config = _validate(tree, problems)
-    return Settings(config, dict(_origins(config, tree)), file)
+    config, secrets = _validate(tree, problems, place)
+    return Settings(config, dict(_origins(config, tree)), file, (place, *secrets))
 
 
-def _read_file(path: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> tuple[Path | None, str]:
-    """Return the file and its text; no file if none was named and the home has none."""
-    file = Home.locate(environ).config_file if path is None else Path(path)
+def _read_file(file: Path, *, required: bool) -> str | None:
+    """Return the file's text; None if it is not there and need not be."""
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        return file.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
-        if path is None:
-            return None, ""
+        if not required:
+            return None
         advice = "check the path, or create the file with: hermes-gateway config init"
-        raise ConfigError([Problem(str(file), None, "", "there is no such file", advice)]) from error
+        raise ConfigError([Problem(str(file), None, "", "there is no such file", advice)], [file]) from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         fault = Problem(str(file), line, "", "is not UTF-8 text", "save the file as UTF-8")
-        raise ConfigError([fault]) from None
+        raise ConfigError([fault], [file]) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         message, advice = f"cannot be read ({reason})", "check the path and its permissions"
         fault = Problem(str(file), None, "", message, advice)
-        raise ConfigError([fault]) from error
-    return file, text
+        raise ConfigError([fault], [file]) from error
 
 
-def _validate(tree: Tree, problems: list[Problem]) -> GatewayConfig:
-    """Return the configuration of the merged tree.
+def _validate(tree: Tree, problems: list[Problem], file: Path) -> tuple[GatewayConfig, tuple[Path, ...]]:
+    """Return the configuration of the merged tree, and the files of secrets that it names.
 
     Raises:
         ConfigError: with `problems`, and with those that are found now.
@@ -122,8 +124,8 @@ def _validate(tree: Tree, problems: list[Problem]) -> GatewayConfig:
         known = {problem.key for problem in problems}
         problems.extend(fault for fault in explain(error, plain, tree) if fault.key not in known)
     if config is None or problems:
-        raise ConfigError(sorted(problems, key=_place))
-    return config
+        raise ConfigError(sorted(problems, key=_place), [file, *assembler.files])
+    return config, tuple(assembler.files)
 
 
 def _place(problem: Problem) -> tuple[bool, str, int]:

@@ -95,6 +95,13 @@ class StorageConfig(Section):
     retention_days: Int = Field(
         default=0, ge=0, description="Days after which an ended session is deleted; 0 keeps for ever."
     )
+    reserve_kb: Int = Field(
+        default=1024,
+        ge=0,
+        le=1_048_576,
+        description="Kilobytes of the disk that are kept free for when it is full, so that what people write can"
+        " still be stored for a while; 0 keeps none.",
+    )
 
 
 class HttpConfig(Section):
@@ -145,7 +152,9 @@ class TurnsConfig(Section):
         default=2.0, ge=0, description="Seconds before the second attempt; doubles with each further one."
     )
     retry_max_seconds: Float = Field(default=300.0, ge=0, description="Longest wait between two attempts, in seconds.")
-    max_concurrent: Int = Field(default=64, ge=1, description="Turns that may run at once, over all sessions.")
+    max_concurrent: Int = Field(
+        default=64, ge=1, description="Turns of one agent that may run at once, over all sessions."
+    )
 
 
 class DeliveryConfig(Section):
@@ -156,11 +165,6 @@ class DeliveryConfig(Section):
         default=1.0, ge=0, description="Seconds before the second attempt; doubles with each further one."
     )
     retry_max_seconds: Float = Field(default=300.0, ge=0, description="Longest wait between two attempts, in seconds.")
-    ack_seconds: Float = Field(
-        default=10.0,
-        gt=0,
-        description="Seconds that a terminal or HTTP client has to acknowledge a delivery.",
-    )
 
 
 class MediaConfig(Section):

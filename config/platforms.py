@@ -26,6 +26,9 @@ class PlatformConfig(Section):
     unused: ClassVar[Mapping[str, str]] = {}
     """Keys of this base that a platform has no use for, with what to write instead."""
 
+    core_keys: ClassVar[frozenset[str]] = frozenset({"allowed_users", "home_channel"})
+    """Keys that the core reads, each time anew. No adapter reads them: it is not restarted when one changes."""
+
     enabled: bool | None = Field(
         default=None,
         description="Connect to this platform; where it is not set, the section's presence switches it on.",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, Final
 
 from pydantic.fields import FieldInfo
 
 from config.agents import agent_model
+from config.changes import RESTART_KEYS
 from config.environment import CUSTOMARY, customary_of, variable_of
 from config.models import GatewayConfig, SessionResetPolicy
 from config.platforms import HomeChannel, platform_model
@@ -33,6 +35,7 @@ Hermes Gateway reads one YAML file, `gateway.yaml` in its home folder (`HERMES_G
 | `hermes-gateway config check` | validates it; each error names file, line and key, and says what to write instead |
 | `hermes-gateway config show --origin` | shows the values that hold, secrets masked, with where each comes from |
 | `hermes-gateway config path` | shows where the file is |
+| `hermes-gateway config reload` | has the gateway that runs read it again |
 
 ## Where values come from
 
@@ -53,6 +56,11 @@ empty variable, and a key with nothing after it, count as not set.
 
 """
 
+_RELOAD: Final = (
+    "The file can change while the gateway runs: it is read again, and what has changed is put in force; see"
+    " [operations.md](operations.md#changing-the-configuration-while-it-runs). Only these keys need a restart:"
+)
+
 _AGENTS_TEXT: Final = (
     "`type` decides which keys apply. The names `echo` and `local` need no definition."
     " An agent of another package takes the keys that the package defines."
@@ -71,6 +79,8 @@ def render_reference() -> str:
 
 
 def _body() -> Iterator[str]:
+    keys = ", ".join(f"`{key}`" for key in RESTART_KEYS)
+    yield from ("## Changes", "", *wrap(f"{_RELOAD} {keys}.", 118, break_on_hyphens=False), "")
     yield from _customary()
     top = fields_of(GatewayConfig)
     plain = {name: info for name, info in top.items() if not _has_keys(info)}

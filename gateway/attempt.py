@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from config import GatewayConfig
+from config import LiveConfig
+from gateway.constants import MAX_ANSWER_CHARS
 from gateway.inbox import InboundRecord
 from gateway.journal import Step, add_step
 from gateway.ports import (
@@ -29,11 +30,11 @@ from gateway.ports import (
 from gateway.session.context import build_session_context
 from gateway.session.prompt import build_session_context_prompt
 from gateway.session.store import SessionStore
-from gateway.storage import queries
 from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
-from gateway.storage.writer import Probe
+from gateway.storage.probe import Probe
 from gateway.stream import ReplyStream
+from gateway.transcript import claim
 from gateway.turn import Connections, Failure, Roster, Turn, user_message
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class Workshop:
     store: SessionStore
     roster: Roster
     connections: Connections
-    config: GatewayConfig
+    config: LiveConfig
     clock: Clock
     counters: Counter[str]
     tools: Mapping[str, Tool]
@@ -103,18 +104,8 @@ class Attempt:
         """Run the agent to its end; why it failed, if it did. Raises `StorageError` and `StorageBusyError`."""
         turn = self._turn
         try:
-            turn.agent, agent = await self._workshop.roster.get(turn.agent)
-            self.resumable = agent.capabilities.resumable
-            if not self.resumable and (turn.interrupted or turn.progress.messages):
-                return INTERRUPTED
-            turn.interrupted, turn.begun = False, True
-            async with _events(agent, await self._request()) as events:
-                async for event in events:
-                    if self._closed:
-                        return None
-                    await self._take(event)
-                    if self.complete:
-                        return None
+            async with self._workshop.roster.use(turn.agent) as (turn.agent, agent):
+                return await self._answer(agent)
         except (StorageError, StorageBusyError):
             raise
         except AgentError as error:
@@ -124,6 +115,20 @@ class Attempt:
             log.exception("the agent %s failed unexpectedly", turn.agent)
             self._workshop.counters["turns.agent_errors"] += 1
             return Failure(f"the agent failed unexpectedly ({type(error).__name__})", retryable=True)
+
+    async def _answer(self, agent: Agent) -> Failure | None:
+        turn = self._turn
+        self.resumable = agent.capabilities.resumable
+        if not self.resumable and (turn.interrupted or turn.progress.messages):
+            return INTERRUPTED
+        turn.interrupted, turn.begun = False, True
+        async with _events(agent, await self._request()) as events:
+            async for event in events:
+                if self._closed:
+                    return None
+                await self._take(event)
+                if self.complete:
+                    return None
         return CUT_SHORT
 
     def _moved(self) -> None:
@@ -139,6 +144,8 @@ class Attempt:
             self._workshop.probe(f"turn.{step.kind}")
         elif isinstance(event, Done):
             self.complete = True
+        elif len(progress.step_text) > MAX_ANSWER_CHARS:
+            raise AgentError(f"the answer grew beyond {MAX_ANSWER_CHARS:,} characters")
         elif progress.step_text:
             self._stream.touch()
             self._workshop.probe("turn.text")
@@ -151,7 +158,7 @@ class Attempt:
         def job(connection: sqlite3.Connection) -> None:
             add_step(connection, turn.id, step)
             for record in claimed:
-                connection.execute(queries.CLAIM_INBOUND, (turn.id, record.id))
+                claim(connection, turn.id, record.id)
 
         written = self._workshop.database.write(job)
         try:
@@ -175,9 +182,10 @@ class Attempt:
     async def _request(self) -> AgentTurn:
         turn, shop = self._turn, self._workshop
         history = await shop.store.load_transcript(turn.entry.session_id)
-        source = turn.first.source
-        context = build_session_context(source, shop.config, turn.entry, connected=shop.connections.connected())
-        prompt = build_session_context_prompt(context, redact_pii=shop.config.redact_pii, secret=shop.pii_secret)
+        source, config = turn.first.source, shop.config.current
+        connected, traits = shop.connections.connected(), shop.connections.traits()
+        context = build_session_context(source, config, turn.entry, connected=connected, traits=traits)
+        prompt = build_session_context_prompt(context, redact_pii=config.redact_pii, secret=shop.pii_secret)
         return AgentTurn(
             turn_id=turn.id,
             session_id=turn.entry.session_id,

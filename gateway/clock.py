@@ -1,9 +1,11 @@
-"""The real clock, and the one place where an injected clock is made uniform."""
+"""The real clock, the one place where an injected clock is made uniform, and timers for its instants."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from gateway.constants import PARK_CHECK_SECONDS
 from gateway.ports import Clock
 
 
@@ -44,3 +46,12 @@ def as_clock(clock: Clock | Callable[[], datetime] | None) -> Clock:
     if callable(clock):
         return CallableClock(clock)
     return clock
+
+
+def call_at(clock: Clock, instant: datetime, callback: Callable[[], object]) -> asyncio.TimerHandle:
+    """Call back at this instant, or after `PARK_CHECK_SECONDS`, whichever is sooner: the clock may be set meanwhile.
+
+    Whoever is called back too soon looks at the clock and asks again.
+    """
+    seconds = max(0.0, (instant - clock.now()).total_seconds())
+    return asyncio.get_running_loop().call_later(min(seconds, PARK_CHECK_SECONDS), callback)

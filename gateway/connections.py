@@ -3,30 +3,63 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, TypeAlias
 
-from config import ADAPTER_GROUP, GatewayConfig, Platform
-from gateway.constants import ADAPTER_RESTART_MAX_SECONDS, ADAPTER_RESTART_SECONDS, ADAPTER_STEADY_SECONDS
+from config import ADAPTER_GROUP, GatewayConfig, LiveConfig, Platform, PlatformConfig
+from gateway.constants import (
+    ADAPTER_HANDOVER_SECONDS,
+    ADAPTER_RESTART_MAX_SECONDS,
+    ADAPTER_RESTART_SECONDS,
+    ADAPTER_STEADY_SECONDS,
+    ADAPTER_STOP_SECONDS,
+)
 from gateway.inbox import Inbox
 from gateway.outbox import Connection
-from gateway.ports import Accepted, Adapter, AdapterState, Clock, FrameHandler, InboundMessage
+from gateway.ports import (
+    Accepted,
+    Adapter,
+    AdapterHost,
+    AdapterState,
+    Clock,
+    FrameHandler,
+    InboundMessage,
+    NotStoredError,
+)
+from gateway.session.traits import Traits
+from gateway.storage.errors import StorageError
 
 log = logging.getLogger(__name__)
 
 ACCOUNT = "default"
+
+AdapterFactory: TypeAlias = Callable[[PlatformConfig, AdapterHost], Adapter]
+"""What builds an adapter: its class, as a rule."""
 
 
 class _NotInstalledError(Exception):
     """No installed package has an adapter for the platform."""
 
 
+class AdapterRefusedError(Exception):
+    """The adapter of a new configuration cannot be built; nothing of it was kept."""
+
+    def __init__(self, platform: Platform, reason: str) -> None:
+        super().__init__(f"platforms.{platform}: {reason}")
+        self.platform = platform
+        self.reason = reason
+
+
+async def _nothing_under_way(_platform: Platform, _account: str) -> None:
+    return
+
+
 @dataclass(frozen=True, slots=True)
 class HostServices:
-    """What the daemon lends every adapter."""
+    """What the daemon lends every adapter. `settled` waits until no delivery is on its way through the old one."""
 
     clock: Clock
     inbox: Callable[[], Inbox]
@@ -34,11 +67,12 @@ class HostServices:
     commands: Callable[[], Sequence[tuple[str, str]]]
     serve: Callable[[str, FrameHandler], None]
     on_connected: Callable[[Platform, str], None]
+    settled: Callable[[Platform, str], Awaitable[None]] = _nothing_under_way
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Entry:
-    """One adapter and how it stands."""
+    """One adapter, how it stands, and the task that runs it."""
 
     platform: Platform
     since: datetime
@@ -46,6 +80,16 @@ class _Entry:
     state: AdapterState = AdapterState.CONNECTING
     reason: str | None = None
     next_try: datetime | None = None
+    task: asyncio.Task[None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterChange:
+    """Adapters that were built for a configuration that is not in force yet: new ones, and ones in the place of
+    others. `removed` are platforms that it does not have any more."""
+
+    built: Mapping[Platform, _Entry]
+    removed: tuple[Platform, ...]
 
 
 class _Host:
@@ -71,7 +115,11 @@ class _Host:
     async def accept(self, message: InboundMessage) -> Accepted:
         adapter = self._entry.adapter
         operator = adapter is not None and adapter.capabilities.operator
-        return await self._services.inbox().accept(message, operator=operator)
+        try:
+            return await self._services.inbox().accept(message, operator=operator)
+        except StorageError as error:
+            log.warning("a message from %s could not be stored: %s", message.source.platform, error)
+            raise NotStoredError("The gateway cannot store messages at present. Its operator has to act.") from error
 
     def set_state(self, state: AdapterState, reason: str | None = None) -> None:
         self._pool.set_state(self._entry, state, reason)
@@ -81,36 +129,129 @@ class _Host:
 
 
 class AdapterPool:
-    """Runs one adapter for each platform that is switched on. One that fails disturbs no other."""
+    """Runs one adapter for each platform that is switched on. One that fails disturbs no other.
+
+    `given` builds adapters, by platform, in place of what is installed.
+    """
 
     def __init__(
-        self, config: GatewayConfig, platforms: Sequence[Platform], services: HostServices, counters: Counter[str]
+        self,
+        config: GatewayConfig | LiveConfig,
+        platforms: Sequence[Platform],
+        services: HostServices,
+        counters: Counter[str],
+        given: Mapping[str, AdapterFactory] | None = None,
     ) -> None:
-        self._config = config
+        self._config = LiveConfig.of(config)
+        self._given = dict(given or {})
         self._services = services
         self._counters = counters
         now = services.clock.now()
         self._entries = {platform: _Entry(platform, now) for platform in platforms}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._handovers: dict[Platform, asyncio.Task[None]] = {}
 
     def load(self) -> None:
         """Build the adapters; a platform without one is `failed`, and says what to install."""
         for entry in self._entries.values():
             try:
-                entry.adapter = self._build(entry)
+                entry.adapter = self._build(entry, self._config.current, self._factory(entry.platform))
             except _NotInstalledError as error:
                 self.set_state(entry, AdapterState.FAILED, str(error))
             except Exception as error:
                 log.exception("the adapter for %s cannot be built", entry.platform)
                 self._counters["adapters.errors"] += 1
-                self.set_state(entry, AdapterState.FAILED, f"{type(error).__name__}: {error}")
+                self.set_state(entry, AdapterState.FAILED, _words(error))
 
     async def run(self) -> None:
         """Run all adapters until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for entry in self._entries.values():
-                if entry.adapter is not None:
-                    tasks.create_task(self._keep_running(entry, entry.adapter), name=f"adapter {entry.platform}")
-            await asyncio.Event().wait()
+            self._tasks = tasks
+            try:
+                for entry in self._entries.values():
+                    self._start(entry)
+                await asyncio.Event().wait()
+            finally:
+                self._tasks = None
+
+    # --- a change of the configuration -----------------------------------------------------------------------
+
+    async def prepare(self, config: GatewayConfig, platforms: Sequence[Platform]) -> AdapterChange:
+        """Build the adapters that a new configuration adds or changes; none of them is started, none is touched.
+
+        Raises `AdapterRefusedError`.
+        """
+        built: dict[Platform, _Entry] = {}
+        for platform in platforms:
+            if platform not in self._entries or _differs(self._config.current, config, platform):
+                built[platform] = await self._built_for(config, platform)
+        return AdapterChange(built, tuple(platform for platform in self._entries if platform not in platforms))
+
+    def take_over(self, change: AdapterChange) -> None:
+        """Replace the adapters that a configuration changes, in the moment in which it comes into force.
+
+        Each that leaves is stopped once what is on its way through it is through, and its successor started after
+        that. Its platform's other deliveries wait meanwhile. No other adapter is touched.
+        """
+        for platform in change.removed:
+            self._hand_over(platform, self._entries.pop(platform), None)
+        for platform, entry in change.built.items():
+            before = self._entries.get(platform)
+            self._entries[platform] = entry
+            self._hand_over(platform, before, entry)
+
+    async def _built_for(self, config: GatewayConfig, platform: Platform) -> _Entry:
+        entry = _Entry(platform, self._services.clock.now())
+        try:
+            # Its package may be imported for the first time, which takes long.
+            factory = await asyncio.to_thread(self._factory, platform)
+            entry.adapter = self._build(entry, config, factory)
+        except _NotInstalledError as error:
+            raise AdapterRefusedError(platform, str(error)) from error
+        except Exception as error:
+            log.exception("the adapter for %s of the new configuration cannot be built", platform)
+            raise AdapterRefusedError(platform, f"its adapter cannot be built: {_words(error)}") from error
+        return entry
+
+    def _hand_over(self, platform: Platform, before: _Entry | None, after: _Entry | None) -> None:
+        if self._tasks is None:
+            return
+        earlier = self._handovers.get(platform)
+        task = self._tasks.create_task(self._replace(earlier, before, after), name=f"handing over {platform}")
+        self._handovers[platform] = task
+        task.add_done_callback(lambda done: self._forget_handover(platform, done))
+
+    def _forget_handover(self, platform: Platform, done: "asyncio.Task[None]") -> None:
+        if self._handovers.get(platform) is done:
+            del self._handovers[platform]
+
+    async def _replace(self, earlier: "asyncio.Task[None] | None", before: _Entry | None, after: _Entry | None) -> None:
+        """Stop an adapter, then start the other: two connections of one account would disturb each other."""
+        if earlier is not None:
+            await asyncio.wait({earlier})
+        if before is not None and before.task is not None:
+            await self._stop(before, before.task)
+        if after is not None and self._entries.get(after.platform) is after:
+            self._start(after)
+
+    async def _stop(self, entry: _Entry, task: "asyncio.Task[None]") -> None:
+        try:
+            async with asyncio.timeout(ADAPTER_HANDOVER_SECONDS):
+                await self._services.settled(entry.platform, ACCOUNT)
+        except TimeoutError:
+            log.warning("a delivery to %s takes long; its adapter is stopped all the same", entry.platform)
+        task.cancel()
+        _, alive = await asyncio.wait({task}, timeout=ADAPTER_STOP_SECONDS)
+        if alive:
+            log.error("the adapter for %s does not end when it is cancelled; it is left behind", entry.platform)
+            self._counters["adapters.abandoned"] += 1
+
+    def _start(self, entry: _Entry) -> None:
+        if self._tasks is not None and entry.adapter is not None:
+            running = self._keep_running(entry, entry.adapter)
+            entry.task = self._tasks.create_task(running, name=f"adapter {entry.platform}")
+
+    # --- how they stand --------------------------------------------------------------------------------------
 
     def find(self, platform: Platform, account: str) -> Connection | None:
         """The connection to a platform, if there is an adapter for it."""
@@ -123,6 +264,11 @@ class AdapterPool:
         """The platforms that can be reached now."""
         usable = (AdapterState.CONNECTED, AdapterState.DEGRADED)
         return [platform for platform, entry in self._entries.items() if entry.state in usable]
+
+    def traits(self) -> Mapping[str, Traits]:
+        """What the adapters declare about their platforms, by platform; it stays while a connection comes and goes."""
+        entries = self._entries.items()
+        return {str(platform): entry.adapter.capabilities for platform, entry in entries if entry.adapter is not None}
 
     @property
     def states(self) -> dict[str, dict[str, Any]]:
@@ -148,16 +294,11 @@ class AdapterPool:
             entry.next_try = None
             self._services.on_connected(entry.platform, ACCOUNT)
 
-    def _build(self, entry: _Entry) -> Adapter:
-        found = next(iter(entry_points(group=ADAPTER_GROUP, name=str(entry.platform))), None)
-        if found is None:
-            raise _NotInstalledError(
-                f"no adapter for {entry.platform} is installed; install the package that has one, "
-                f"or remove platforms.{entry.platform}"
-            )
-        factory = found.load()
-        adapter: Adapter = factory(self._config.platform(entry.platform), _Host(self, entry, self._services))
-        return adapter
+    def _factory(self, platform: Platform) -> AdapterFactory:
+        return self._given.get(str(platform)) or _installed(platform)
+
+    def _build(self, entry: _Entry, config: GatewayConfig, factory: AdapterFactory) -> Adapter:
+        return factory(config.platform(entry.platform), _Host(self, entry, self._services))
 
     async def _keep_running(self, entry: _Entry, adapter: Adapter) -> None:
         wait = ADAPTER_RESTART_SECONDS
@@ -176,7 +317,7 @@ class AdapterPool:
                 except Exception as error:
                     log.exception("the adapter for %s failed; it is started again", entry.platform)
                     self._counters["adapters.errors"] += 1
-                    reason = f"{type(error).__name__}: {error}"
+                    reason = _words(error)
                 if clock.monotonic() - started >= ADAPTER_STEADY_SECONDS:
                     wait = ADAPTER_RESTART_SECONDS
                 self.set_state(entry, AdapterState.FAILED, reason)
@@ -186,3 +327,23 @@ class AdapterPool:
         finally:
             entry.next_try = None
             self.set_state(entry, AdapterState.STOPPED, None)
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _differs(before: GatewayConfig, after: GatewayConfig, platform: Platform) -> bool:
+    """Whether a platform's section changes in what its adapter was built with."""
+    old, new = before.platform(platform), after.platform(platform)
+    return old.model_dump(exclude=set(old.core_keys)) != new.model_dump(exclude=set(new.core_keys))
+
+
+def _installed(platform: Platform) -> AdapterFactory:
+    found = next(iter(entry_points(group=ADAPTER_GROUP, name=str(platform))), None)
+    if found is None:
+        raise _NotInstalledError(
+            f"no adapter for {platform} is installed; install the package that has one, or remove platforms.{platform}"
+        )
+    factory: AdapterFactory = found.load()
+    return factory

@@ -17,6 +17,15 @@ SQLITE_BUSY_SECONDS: Final = 5.0
 AGENT_CANCEL_GRACE_SECONDS: Final = 5.0
 """How long a cancelled agent may take to end before its lane goes on without it."""
 
+ABANDONED_LIMIT: Final = 64
+"""Cancelled runs of one agent that have not ended; beyond it the agent is asked no more, so that memory is bounded."""
+
+MAX_ANSWER_CHARS: Final = 1_000_000
+"""The longest text of one model step: no person reads more, and an agent that never stops talking is a fault."""
+
+WAITING_LIMIT: Final = 100_000
+"""Messages that wait in all lanes together, in memory; beyond it new ones are not taken, so that memory is bounded."""
+
 FRAME_CLOSE_SECONDS: Final = 1.0
 """How long a client of the socket may take to read what is left when its connection is closed."""
 
@@ -34,6 +43,10 @@ PARK_CHECK_SECONDS: Final = 60.0
 
 PREVIEW_CLOSE_SECONDS: Final = 5.0
 """How long the last edit of a growing reply may take before its final content goes out regardless."""
+
+FIRST_TEXT_SECONDS: Final = 0.003
+"""How long the first text of a reply waits for its end: a reply that is complete by then is one message, sent once.
+No person notices it, and it is longer than an agent takes that has its whole answer at once."""
 
 CHECKPOINT_SECONDS: Final = 1.0
 """How often what people see of a growing reply is noted, so that a crash leaves at most this much unknown."""
@@ -70,6 +83,18 @@ ADAPTER_RESTART_SECONDS: Final = 1.0
 
 ADAPTER_RESTART_MAX_SECONDS: Final = 60.0
 """The longest wait before an adapter is started again."""
+
+ADAPTER_HANDOVER_SECONDS: Final = 15.0
+"""How long deliveries that are on their way may take before an adapter is replaced by one of other settings."""
+
+ADAPTER_STOP_SECONDS: Final = 10.0
+"""How long an adapter that is replaced may take to end before its successor starts."""
+
+CONFIG_WATCH_SECONDS: Final = 1.0
+"""How often the files of the configuration are looked at; a change counts once two looks in a row agree."""
+
+CONFIG_RETRY_SECONDS: Final = 1.0
+"""How long a file that cannot be read as configuration is left alone before it is read again and reported."""
 
 ADAPTER_STEADY_SECONDS: Final = 60.0
 """An adapter that ran this long had recovered: its next restart waits as little as the first."""

@@ -11,26 +11,31 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from config import GatewayConfig, Home, Platform
+from config import GatewayConfig, Home, LiveConfig, Platform
 from gateway.clock import SystemClock
 from gateway.commands.basic import BasicCommands
-from gateway.connections import AdapterPool, HostServices
+from gateway.connections import AdapterFactory, AdapterPool, HostServices
 from gateway.constants import SEARCH_INDEX_SECONDS
 from gateway.control import ControlServer, answer
+from gateway.erasure import Eraser
 from gateway.ids import Ids
 from gateway.inbox import Inbox
 from gateway.lanes import Lanes
 from gateway.lifecycle import ExpiryWatcher
 from gateway.lock import hold
+from gateway.logs import Redactor, redacted, secrets_of
 from gateway.outbox import Outbox
-from gateway.ports import Agent, AgentError, Clock, FrameConnection, Tool
+from gateway.ports import Agent, AgentError, Clock, FrameConnection, StorageBusyError, Tool
+from gateway.reload import ConfigSource, Reloader
+from gateway.retention import Retention
 from gateway.roster import AgentRoster
 from gateway.search import SearchIndexer
-from gateway.session.store import SessionStore
+from gateway.session.store import ActiveProcesses, SessionStore
 from gateway.storage import queries
 from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
-from gateway.storage.writer import Probe, no_probe
+from gateway.storage.probe import Probe, no_probe
+from gateway.storage.restore import apply_staged
 from gateway.turns import TurnRunner
 from gateway.version import program_version
 
@@ -55,13 +60,20 @@ class _Parts:
     control: ControlServer
     watcher: ExpiryWatcher
     indexer: SearchIndexer
+    reloader: Reloader
+    retention: Retention
+    eraser: Eraser
 
 
 class Daemon:
     """One gateway over one home. `local_only` leaves out every platform but the terminal, and HTTP.
 
-    `clock`, `ids`, `probe`, `tools` and `agents` (which exist already, by name) are injected by tests and by
-    programs that embed the gateway.
+    `source` is where the configuration came from: it is read again when its files change, and when `reload` says so.
+    `on_config` is told of each configuration that has come into force then. `redact` learns its secrets.
+
+    `clock`, `ids`, `probe`, `tools`, `agents` (which exist already, by name), `adapters` (what builds them, by
+    platform, in place of what is installed) and `has_active_processes` (whether background work goes on under a
+    session key: no policy resets such a session) are injected by tests and by programs that embed the gateway.
     """
 
     def __init__(
@@ -75,19 +87,30 @@ class Daemon:
         probe: Probe = no_probe,
         tools: Sequence[Tool] = (),
         agents: Mapping[str, Agent] | None = None,
+        adapters: Mapping[str, AdapterFactory] | None = None,
+        has_active_processes: ActiveProcesses | None = None,
+        source: ConfigSource | None = None,
+        on_config: Callable[[GatewayConfig], object] = lambda _config: None,
+        redact: Redactor | None = None,
     ) -> None:
-        self._config = config
+        self._config = LiveConfig(config)
         self._home = home
         self._local_only = local_only
         self._clock = clock or SystemClock()
         self._ids = ids or Ids()
         self._probe = probe
         self._tools = tuple(tools)
-        self._roster = AgentRoster(config, home, self._clock, agents)
+        self._roster = AgentRoster(self._config, home, self._clock, agents)
+        self._adapters = adapters
+        self._has_active_processes = has_active_processes
+        self._source = source
+        self._on_config = on_config
+        self._redact = redact or Redactor(secrets_of(config, os.environ))
         self._counters: Counter[str] = Counter()
         self._started_at = self._clock.now()
         self._stop = asyncio.Event()
         self._stop_at_once = asyncio.Event()
+        self._reload_asked = asyncio.Event()
         self._parts: _Parts | None = None
         self._ready = False
         self._address: str | None = None
@@ -103,6 +126,10 @@ class Daemon:
             self._stop_at_once.set()
         self._stop.set()
 
+    def reload(self) -> None:
+        """Read the configuration again soon, and put in force what has changed. Before `run` is ready: then."""
+        self._reload_asked.set()
+
     async def run(self, on_ready: Callable[[], None] | None = None) -> None:
         """Run until stopped. `on_ready` is called once everything is up.
 
@@ -111,6 +138,7 @@ class Daemon:
         self._home.ensure()
         holder = "hermes-gateway chat" if self._local_only else "hermes-gateway run"
         with hold(self._home.lock, holder):
+            await asyncio.to_thread(apply_staged, self._home, self._clock.now())
             async with self._open() as parts:
                 self._parts = parts
                 try:
@@ -124,16 +152,26 @@ class Daemon:
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[_Parts]:
         config, clock, counters = self._config, self._clock, self._counters
+        storage = config.current.storage
         async with Database.open(
-            self._home.database, synchronous=config.storage.synchronous, probe=self._probe
+            self._home.database,
+            synchronous=storage.synchronous,
+            reserve_bytes=storage.reserve_kb * 1024,
+            clock=clock,
+            probe=self._probe,
         ) as database:
             secret = await _install_secret(database)
-            store = SessionStore(database, config, clock=clock, ids=self._ids)
+            store = SessionStore(
+                database, config, clock=clock, ids=self._ids, has_active_processes=self._has_active_processes
+            )
             control = ControlServer(counters)
             control.serve("control", self._serve_control)
 
             def wake(platform: Platform, account: str) -> None:
                 outbox.wake(platform, account)
+
+            async def settled(platform: Platform, account: str) -> None:
+                await outbox.settled(platform, account)
 
             services = HostServices(
                 clock=clock,
@@ -142,10 +180,10 @@ class Daemon:
                 commands=lambda: commands.menu,
                 serve=control.serve,
                 on_connected=wake,
+                settled=settled,
             )
-            platforms = [Platform.LOCAL] if self._local_only else list(config.enabled_platforms)
-            adapters = AdapterPool(config, platforms, services, counters)
-            outbox = Outbox(database, config.delivery, clock, adapters.find, counters, probe=self._probe)
+            adapters = AdapterPool(config, self._platforms(config.current), services, counters, self._adapters)
+            outbox = Outbox(database, config, clock, adapters.find, counters, probe=self._probe)
             runner = TurnRunner(
                 database,
                 store,
@@ -179,15 +217,45 @@ class Daemon:
                 on_message=lanes.offer,
                 on_delivery=outbox.offer,
                 is_urgent=lanes.is_immediate,
+                is_full=lambda: lanes.is_full,
                 probe=self._probe,
             )
             commands = BasicCommands(
-                clock, self._ids, stop=lanes.stop_turn, status_of=lanes.describe, agent=self._roster.default
+                clock, self._ids, stop=lanes.stop_turn, status_of=lanes.describe, agent=lambda: self._roster.default
             ).table()
             lanes.use(commands)
-            watcher = ExpiryWatcher(store, lanes, config.sessions.expiry_check_seconds, counters)
+            watcher = ExpiryWatcher(store, lanes, lambda: config.current.sessions.expiry_check_seconds, counters)
             indexer = SearchIndexer(database)
-            yield _Parts(database, store, outbox, lanes, self._roster, adapters, control, watcher, indexer)
+            reloader = Reloader(
+                config,
+                self._source,
+                self._roster,
+                adapters,
+                clock,
+                counters,
+                self._redact,
+                asked=self._reload_asked,
+                platforms=self._platforms,
+                on_change=self._on_config,
+            )
+            folders = (self._home.sessions_dir, self._home.media_dir)
+            yield _Parts(
+                database,
+                store,
+                outbox,
+                lanes,
+                self._roster,
+                adapters,
+                control,
+                watcher,
+                indexer,
+                reloader,
+                Retention(database, config, clock, counters, folders),
+                Eraser(database, self._home, clock),
+            )
+
+    def _platforms(self, config: GatewayConfig) -> list[Platform]:
+        return [Platform.LOCAL] if self._local_only else list(config.enabled_platforms)
 
     # --- running ---------------------------------------------------------------------------------------------
 
@@ -206,14 +274,19 @@ class Daemon:
             background += [
                 tasks.create_task(parts.adapters.run(), name="adapters"),
                 tasks.create_task(parts.watcher.run(), name="expiry watcher"),
+                tasks.create_task(parts.retention.run(), name="retention"),
+                tasks.create_task(self._take_up_after_outages(parts), name="recovery"),
             ]
             async with parts.control.listen(self._home.socket), self._http() as self._address:
                 self._ready = True
                 log.info("ready")
+                reloading = tasks.create_task(parts.reloader.run(), name="reload")
                 if on_ready is not None:
                     on_ready()
                 await self._stop.wait()
                 self._ready = False
+                parts.reloader.close()
+                reloading.cancel()
                 indexing.cancel()
                 await self._drain(parts)
             for task in background:
@@ -239,13 +312,28 @@ class Daemon:
 
         work = asyncio.create_task(finish(), name="drain")
         at_once = asyncio.create_task(self._stop_at_once.wait(), name="stop at once")
+        seconds = self._config.current.drain_seconds
         try:
-            await asyncio.wait({work, at_once}, timeout=self._config.drain_seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work, at_once}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (work, at_once):
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+
+    async def _take_up_after_outages(self, parts: _Parts) -> None:
+        """What lay in the database while it could not be read is taken up once it can be."""
+        recovered = asyncio.Event()
+        parts.database.on_recovered(recovered.set)
+        while True:
+            await recovered.wait()
+            recovered.clear()
+            try:
+                await parts.outbox.take_up()
+                await parts.lanes.take_up()
+            except (StorageError, StorageBusyError):
+                log.exception("what waited in the database could not be taken up; the next start does")
+                self._counters["storage.recovery_errors"] += 1
 
     async def _keep_index(self, indexer: SearchIndexer) -> None:
         while True:
@@ -259,14 +347,17 @@ class Daemon:
     @asynccontextmanager
     async def _http(self) -> AsyncIterator[str | None]:
         """Serve HTTP, where it is wanted; gives the address that it listens on."""
-        http = self._config.http
+        http = self._config.current.http
         if self._local_only or not http.enabled:
             yield None
             return
         from gateway.api.app import create_app, serve
 
-        key = http.api_key.get_secret_value() if http.api_key else None
-        app = create_app(health=self._health, ready=self._readiness, api_key=key)
+        def key() -> str | None:
+            secret = self._config.current.http.api_key
+            return secret.get_secret_value() if secret else None
+
+        app = create_app(health=self._health, ready=self._readiness, api_key=key, redact=self._redact)
         async with serve(app, http.host, http.port) as (host, port):
             yield f"{host}:{port}"
 
@@ -285,15 +376,20 @@ class Daemon:
             for name, state in parts.adapters.states.items()
             if state["state"] not in ("connected", "degraded")
         ]
-        if parts.database.writer.failure is not None:
-            reasons.append(f"the database cannot be written: {parts.database.writer.failure}")
-        return not reasons, {"reasons": reasons}
+        storage = parts.database.state
+        if storage.mode == "none":
+            reasons.append(f"nothing can be stored: {storage.reason}")
+        degraded = []
+        if storage.mode == "spool":
+            degraded.append(f"the database is out of use since {storage.since}, the spool is used: {storage.reason}")
+        return not reasons, {"reasons": reasons, "degraded": degraded}
 
     async def status(self) -> dict[str, Any]:
         """How the gateway stands, as plain data."""
         parts = self._parts
         if parts is None:
             return {"version": program_version(), "running": False}
+        reloader, redact = parts.reloader, self._redact
         database = parts.database
         (sessions,) = await database.read(queries.COUNT_SESSIONS)
         return {
@@ -304,20 +400,31 @@ class Daemon:
             "started_at": self._started_at.isoformat(),
             "agent": parts.roster.default,
             "http": self._address,
-            "adapters": parts.adapters.states,
+            "adapters": redacted(parts.adapters.states, redact),
+            "config": {
+                "file": str(reloader.file) if reloader.file else None,
+                "reload": reloader.last.to_dict() if reloader.last else None,
+            },
             "sessions": {"total": sessions["total"], "live": sessions["live"]},
             "turns": parts.lanes.counts,
             "inbound": _by_state(await database.read(queries.COUNT_INBOUND), UNANSWERED_STATES),
             "outbox": _by_state(await database.read(queries.COUNT_OUTBOX), ("pending", "sending", "dead", "repeated")),
-            "storage": {"mode": "sqlite", "reason": database.writer.failure, "queued": database.writer.queued},
+            "storage": {**database.state.to_dict(), "queued": database.writer.queued},
             "counters": dict(sorted(self._counters.items())),
         }
 
     async def _serve_control(self, connection: FrameConnection, hello: Mapping[str, Any]) -> None:
-        if hello.get("op") == "status":
+        operation, parts = hello.get("op"), self._parts
+        if operation == "status":
             await answer(connection, {"ok": True, "status": await self.status()})
+        elif operation == "reload" and parts is not None:
+            result = await parts.reloader.reload("request")
+            await answer(connection, {"ok": True, "reload": result.to_dict()})
+        elif operation == "sessions.delete" and parts is not None:
+            await answer(connection, await parts.eraser.serve(hello))
         else:
-            await answer(connection, {"ok": False, "error": "unknown operation; known: status"})
+            known = "reload, sessions.delete, status"
+            await answer(connection, {"ok": False, "error": f"unknown operation; known: {known}"})
 
 
 async def _install_secret(database: Database) -> bytes:

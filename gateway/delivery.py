@@ -43,6 +43,23 @@ def add_delivery(connection: sqlite3.Connection, delivery: NewDelivery, now: dat
     return connection.execute(queries.ADD_DELIVERY, row).lastrowid or 0
 
 
+def start_next(
+    connection: sqlite3.Connection, chat: tuple[str, str, str], *, usable: bool
+) -> tuple[sqlite3.Row | None, Delivery | None]:
+    """What is to be sent next in a chat (platform, account, chat), as a job of the writer; None if nothing waits.
+
+    Where the platform is usable and nothing has to be decided before, the same commit notes that the call is about to
+    be made: then there is the delivery too.
+    """
+    row: sqlite3.Row | None = connection.execute(queries.NEXT_DELIVERY, chat).fetchone()
+    if row is None or not usable:
+        return row, None
+    if row["state"] != "pending" or row["message_id"] is not None or row["not_before"] is not None:
+        return row, None
+    connection.execute(queries.START_DELIVERY, (0, row["id"]))
+    return row, delivery_from_row(row)
+
+
 def start_sending(connection: sqlite3.Connection, delivery_id: int, *, repeated: bool) -> Delivery:
     """Note, as a job of the writer, that the call to the platform is about to be made; the delivery as it is now."""
     connection.execute(queries.START_DELIVERY, (int(repeated), delivery_id))

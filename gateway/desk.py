@@ -5,6 +5,7 @@ import sqlite3
 from collections import Counter
 from datetime import timedelta
 
+from config import LiveConfig
 from gateway.commands.table import Command, CommandTable, Effect, say
 from gateway.delivery import NewDelivery, add_delivery
 from gateway.inbox import InboundRecord
@@ -14,26 +15,26 @@ from gateway.storage import queries
 from gateway.storage.codec import to_micros
 from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
-from gateway.storage.writer import Probe
+from gateway.storage.probe import Probe
 
 log = logging.getLogger(__name__)
 
 
 class Desk:
-    """Ends messages without a turn. `expire_hours` is how long one may wait; 0 is for ever."""
+    """Ends messages without a turn."""
 
     def __init__(
         self,
         database: Database,
         outbox: Outbox,
-        expire_hours: float,
+        config: LiveConfig,
         clock: Clock,
         counters: Counter[str],
         probe: Probe,
     ) -> None:
         self._database = database
         self._outbox = outbox
-        self._expire_hours = expire_hours
+        self._config = config
         self._clock = clock
         self._counters = counters
         self._probe = probe
@@ -49,8 +50,8 @@ class Desk:
 
     def is_expired(self, record: InboundRecord) -> bool:
         """Whether a message has waited too long for its turn."""
-        waited = self._clock.now() - record.received_at
-        return self._expire_hours > 0 and waited > timedelta(hours=self._expire_hours)
+        waited, hours = self._clock.now() - record.received_at, self._config.current.inbox.expire_hours
+        return hours > 0 and waited > timedelta(hours=hours)
 
     async def settle(self, record: InboundRecord) -> bool:
         """End a message that has waited too long, or is a command; False if it is for the agent."""

@@ -64,16 +64,22 @@ class StreamConnection:
     async def close(self) -> None:
         """Close the stream; never raises. What a client does not read in time is dropped."""
         self._writer.close()
-        try:
-            async with asyncio.timeout(FRAME_CLOSE_SECONDS):
-                await self._writer.wait_closed()
-        except TimeoutError:
+        # A task of its own: to cancel the wait itself would leave the stream's end cancelled for whoever waits next.
+        closed = asyncio.ensure_future(self._writer.wait_closed())
+        closed.add_done_callback(_consume)
+        done, _ = await asyncio.wait([closed], timeout=FRAME_CLOSE_SECONDS)
+        if not done:
             self._writer.transport.abort()
-        except OSError:
-            return
+            await asyncio.wait([closed])
 
 
 async def connect(path: str) -> StreamConnection:
     """Open the socket at `path`. Raises OSError."""
     reader, writer = await asyncio.open_unix_connection(path, limit=MAX_FRAME_BYTES)
     return StreamConnection(reader, writer)
+
+
+def _consume(closed: "asyncio.Future[None]") -> None:
+    """How a stream ended is no news to whoever closes it."""
+    if not closed.cancelled():
+        closed.exception()

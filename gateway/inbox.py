@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from config import GatewayConfig
+from config import GatewayConfig, LiveConfig
 from gateway import access
 from gateway.delivery import NewDelivery, add_delivery
-from gateway.ports import Accepted, Clock, InboundMessage, InboundState, Target
+from gateway.ports import Accepted, Clock, InboundMessage, InboundState, StorageBusyError, Target
 from gateway.session.key import SlotIdentity
 from gateway.session.records import slot_number
 from gateway.session.store import SessionStore
@@ -20,7 +20,7 @@ from gateway.source import SessionSource
 from gateway.storage import queries
 from gateway.storage.codec import clean_text, dump, from_micros, to_micros
 from gateway.storage.database import Database
-from gateway.storage.writer import Probe, no_probe
+from gateway.storage.probe import Probe, no_probe
 
 log = logging.getLogger(__name__)
 
@@ -76,28 +76,31 @@ class _Stored:
 class Inbox:
     """Takes messages in. `on_message` gets each one that is to be answered, `on_delivery` the place of each notice of
     refusal, both in order of receipt and after the commit. `is_urgent` says of a text that it does not wait in its
-    session's queue (`/stop`), so that a full one does not keep it out.
+    session's queue (`/stop`), so that a full one does not keep it out. `is_full` says that too much waits in all
+    sessions together.
     """
 
     def __init__(
         self,
         database: Database,
         store: SessionStore,
-        config: GatewayConfig,
+        config: GatewayConfig | LiveConfig,
         clock: Clock,
         *,
         on_message: Callable[[InboundRecord], None],
         on_delivery: Callable[[Target], object],
         is_urgent: Callable[[str], bool] = lambda _text: False,
+        is_full: Callable[[], bool] = lambda: False,
         probe: Probe = no_probe,
     ) -> None:
         self._database = database
         self._store = store
-        self._config = config
+        self._config = LiveConfig.of(config)
         self._clock = clock
         self._on_message = on_message
         self._on_delivery = on_delivery
         self._is_urgent = is_urgent
+        self._is_full = is_full
         self._probe = probe
 
     def accept(self, message: InboundMessage, *, operator: bool) -> "asyncio.Future[Accepted]":
@@ -112,6 +115,8 @@ class Inbox:
             raise InvalidMessageError("the message has no id: it could not be told from a copy of itself")
         if any(part != clean_text(part) for part in _ids(message)):
             raise InvalidMessageError("an id in the message is no text: it has NUL or half of a surrogate pair")
+        if self._is_full() and not self._is_urgent(message.text):
+            raise StorageBusyError("too many messages wait for an answer: hand this one over again later")
         received_at = self._clock.now()
         identity = self._store.identity(source)
         admission = self._admit(message, operator=operator)
@@ -138,10 +143,10 @@ class Inbox:
             after = rows[-1]["id"]
 
     def _admit(self, message: InboundMessage, *, operator: bool) -> _Admission:
-        decision = access.decide(message, self._config, operator=operator)
+        decision = access.decide(message, self._config.current, operator=operator)
         if not decision.allowed:
             return _Admission(InboundState.IGNORED, None, decision.reason)
-        limit = self._config.inbox.max_message_chars
+        limit = self._config.current.inbox.max_message_chars
         if len(message.text) > limit:
             notice = (
                 f"Your message has {len(message.text):,} characters; at most {limit:,} are taken. "
@@ -200,7 +205,7 @@ class Inbox:
         return _Stored(accepted, slot_id, told=admission.notice is not None)
 
     def _bound_queue(self, connection: sqlite3.Connection, slot_id: int | None, admission: _Admission) -> _Admission:
-        limit = self._config.inbox.max_queued_per_session
+        limit = self._config.current.inbox.max_queued_per_session
         (waiting,) = connection.execute(queries.COUNT_QUEUED, (slot_id,)).fetchone()
         if waiting < limit:
             return admission

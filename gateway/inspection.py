@@ -131,8 +131,11 @@ class Inspection:
 
     async def sessions(self, limit: int | None = None, *, archived: bool = False) -> list[SessionSummary]:
         """Sessions, pinned ones first, then the newest; `archived` adds those that were put away, by time alone."""
-        sql = queries.LIST_SESSIONS if archived else queries.LATEST_SESSIONS
-        return [_summary(row) for row in await self.read(sql, (_rows(limit),))]
+        if archived:
+            rows = await self.read(queries.LIST_SESSIONS, (queries.EVER, _rows(limit)))
+        else:
+            rows = await self.read(queries.LATEST_SESSIONS, (_rows(limit),))
+        return [_summary(row) for row in rows]
 
     async def session(self, prefix: str) -> SessionSummary:
         """The session whose id this is, or begins with this. Raises `SessionNotFoundError`."""

@@ -16,10 +16,15 @@ BETWEEN_STEPS: Final = "\n\n"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One line of the journal: `calls`, `started`, `result` or `steer`, with the usage up to there."""
+    """One line of the journal: `calls`, `started`, `result` or `steer`, with the usage up to there; or `stop`."""
 
     kind: str
     data: Mapping[str, Any]
+
+
+def stop_step(reason: str) -> Step:
+    """The step that a person makes who stops the turn."""
+    return Step("stop", {"reason": reason})
 
 
 def add_step(connection: sqlite3.Connection, turn_id: str, step: Step) -> None:
@@ -36,7 +41,8 @@ def steps_from_rows(rows: Iterable[sqlite3.Row]) -> list[Step]:
 class Progress:
     """A turn's messages, usage and visible text, grown event by event.
 
-    `begun` are the calls that have been begun so far, `results` those whose result is known.
+    `begun` are the calls that have been begun so far, `results` those whose result is known; `stop_reason` is set once
+    a person has stopped it.
     """
 
     messages: list[Message] = field(default_factory=list)
@@ -46,6 +52,7 @@ class Progress:
     results: dict[str, str] = field(default_factory=dict)
     absorbed: set[int] = field(default_factory=set)
     step_text: str = ""
+    stop_reason: str | None = None
 
     @classmethod
     def replay(cls, steps: Sequence[Step]) -> Self:
@@ -113,6 +120,8 @@ class Progress:
         elif step.kind == "steer":
             self.absorbed.update(data["inbound"])
             self.messages.extend(data["messages"])
+        elif step.kind == "stop":
+            self.stop_reason = data["reason"]
 
     def recall(self, seen: str) -> None:
         """People have seen this much of the reply: what goes beyond the known steps becomes the partial last one."""

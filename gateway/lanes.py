@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import sqlite3
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,17 +11,19 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, TypeAlias
 
-from config import GatewayConfig
+from config import GatewayConfig, LiveConfig
+from gateway.clock import call_at
 from gateway.commands.table import Command, CommandTable
-from gateway.constants import COALESCE_LIMIT, LANE_ERROR_PAUSE_SECONDS, LANE_FAILURES, PARK_CHECK_SECONDS
+from gateway.constants import COALESCE_LIMIT, LANE_ERROR_PAUSE_SECONDS, LANE_FAILURES, WAITING_LIMIT
 from gateway.desk import Desk, is_outage
-from gateway.inbox import InboundRecord, Inbox
+from gateway.inbox import IDENTITY_PARTS, InboundRecord, Inbox
 from gateway.outbox import Outbox
 from gateway.ports import Clock
 from gateway.session.key import SlotIdentity
 from gateway.storage import queries
 from gateway.storage.database import Database
-from gateway.storage.writer import Probe, no_probe
+from gateway.storage.probe import Probe, no_probe
+from gateway.transcript import STOPPED
 from gateway.turns import Connections, Turn, TurnRunner
 
 log = logging.getLogger(__name__)
@@ -73,7 +76,7 @@ class Lanes:
         outbox: Outbox,
         runner: TurnRunner,
         connections: Connections,
-        config: GatewayConfig,
+        config: GatewayConfig | LiveConfig,
         clock: Clock,
         counters: Counter[str],
         *,
@@ -83,11 +86,13 @@ class Lanes:
         self._inbox = inbox
         self._runner = runner
         self._connections = connections
-        self._config = config
+        self._config = LiveConfig.of(config)
         self._clock = clock
         self._counters = counters
-        self._desk = Desk(database, outbox, config.inbox.expire_hours, clock, counters, probe)
+        self._desk = Desk(database, outbox, self._config, clock, counters, probe)
         self._lanes: dict[SlotIdentity, _Lane] = {}
+        self._waiting = 0
+        """What waits in all lanes."""
         self._tasks: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
         self._draining = False
@@ -141,19 +146,51 @@ class Lanes:
 
     async def _recover(self) -> None:
         for row in await self._database.read(queries.OPEN_TURNS):
-            try:
-                turn = await self._runner.recover(row)
-            except (LookupError, ValueError, TypeError):
-                log.exception("turn %s cannot be taken up; it stays as it is", row["id"])
-                self._counters["lanes.unreadable"] += 1
-                continue
+            turn = await self._recovered(row)
             if turn is not None:
                 self._lane(turn.identity).turn = turn
-                log.info("taking up turn %s, which was cut short", turn.id)
         async for record in self._inbox().pending():
             self.offer(record)
         for lane in list(self._lanes.values()):
             self._start(lane)
+
+    async def _recovered(self, row: sqlite3.Row) -> Turn | None:
+        try:
+            turn = await self._runner.recover(row)
+        except (LookupError, ValueError, TypeError):
+            log.exception("turn %s cannot be taken up; it stays as it is", row["id"])
+            self._counters["lanes.unreadable"] += 1
+            return None
+        if turn is not None:
+            log.info("taking up turn %s, which was cut short", turn.id)
+        return turn
+
+    async def take_up(self) -> None:
+        """Take what lies in the database and is not known here, because an outage hid it. Raises `StorageError`."""
+        known = {lane.turn.id for lane in self._lanes.values() if lane.turn is not None}
+        for row in await self._database.read(queries.OPEN_TURNS):
+            if row["id"] not in known:
+                self._adopt(row)
+        waiting = {item.id for lane in self._lanes.values() for item in lane.waiting if isinstance(item, InboundRecord)}
+        async for record in self._inbox().pending():
+            # One that came in meanwhile is harmless twice: it is claimed once.
+            if record.id not in waiting:
+                self.offer(record)
+
+    def _adopt(self, row: sqlite3.Row) -> None:
+        """Let a turn go on, in its slot's lane, that this process did not begin."""
+        identity = SlotIdentity(*(row[f"slot_{part}"] for part in IDENTITY_PARTS))
+        lane = self._lane(identity)
+
+        async def adopt() -> None:
+            (found,) = await self._database.read(queries.GET_TURN, (row["id"],))
+            if lane.turn is None and found["ended_at"] is None:
+                lane.turn = await self._recovered(found)
+
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        done.add_done_callback(_report_adoption)
+        self._put(lane, _Exclusive(adopt, done))
+        self._start(lane)
 
     # --- what comes in ---------------------------------------------------------------------------------------
 
@@ -166,9 +203,8 @@ class Lanes:
             self._tasks.create_task(self._run_immediate(record, found[0]), name=f"command {found[0].name}")
             return
         lane = self._lane(record.identity)
-        lane.waiting.append(record)
-        lane.arrived.set()
-        if found is None and self._config.busy == "interrupt":
+        self._put(lane, record)
+        if found is None and self._config.current.busy == "interrupt":
             self._interrupt(lane)
         self._start(lane)
 
@@ -183,23 +219,27 @@ class Lanes:
             raise LanesClosedError("the gateway is stopping")
         item = _Exclusive(work, asyncio.get_running_loop().create_future())
         lane = self._lane(identity)
-        lane.waiting.append(item)
-        lane.arrived.set()
+        self._put(lane, item)
         self._start(lane)
         return await item.result
 
-    def stop_turn(self, identity: SlotIdentity, reason: str = "stopped") -> bool:
-        """Stop the slot's turn, also one that is put off or about to begin; whether there was one."""
+    def stop_turn(self, identity: SlotIdentity, reason: str = STOPPED) -> int | None:
+        """Stop the slot's turn, also one that is put off or about to begin; the number of its first message.
+
+        None if there is none. That it is stopped is not durable by this, see `gateway.transcript.stop`.
+        """
         lane = self._lanes.get(identity)
         if lane is None:
-            return False
+            return None
         if lane.turn is not None:
             lane.turn.stop(reason)
             self._unpark(lane)
-            return True
-        if lane.beginning:
-            lane.stop_reason = lane.stop_reason or reason
-        return lane.beginning
+            return lane.turn.first.id
+        head = lane.waiting[0] if lane.beginning else None
+        if not isinstance(head, InboundRecord):
+            return None
+        lane.stop_reason = lane.stop_reason or reason
+        return head.id
 
     def _interrupt(self, lane: _Lane) -> None:
         """A message comes while a turn is open, or about to be: it stops that. One for which it waits is no such."""
@@ -223,7 +263,7 @@ class Lanes:
         lanes = self._lanes.values()
         return {
             "running": sum(lane.running for lane in lanes),
-            "queued": sum(len(lane.waiting) for lane in lanes),
+            "queued": self._waiting,
             "put_off": sum(lane.parked is not None for lane in lanes),
         }
 
@@ -231,8 +271,32 @@ class Lanes:
         """Whether the slot has an open turn or waiting messages."""
         return identity in self._lanes
 
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits that nothing more is to be taken in, `/stop` and its like excepted."""
+        return self._waiting >= WAITING_LIMIT
+
     def _lane(self, identity: SlotIdentity) -> _Lane:
         return self._lanes.setdefault(identity, _Lane(identity))
+
+    # --- what waits ------------------------------------------------------------------------------------------
+
+    def _put(self, lane: _Lane, item: InboundRecord | _Exclusive) -> None:
+        lane.waiting.append(item)
+        lane.arrived.set()
+        self._waiting += 1
+
+    def _take_head(self, lane: _Lane) -> None:
+        lane.waiting.popleft()
+        self._waiting -= 1
+
+    def _take_off(self, lane: _Lane, records: Sequence[InboundRecord]) -> None:
+        """What is an open turn's, or has an end, waits no more."""
+        gone = {record.id for record in records}
+        kept = [item for item in lane.waiting if isinstance(item, _Exclusive) or item.id not in gone]
+        self._waiting -= len(lane.waiting) - len(kept)
+        lane.waiting.clear()
+        lane.waiting.extend(kept)
 
     # --- the lane's task -------------------------------------------------------------------------------------
 
@@ -285,7 +349,7 @@ class Lanes:
                 turn,
                 again=again,
                 waiting=lambda: self._steering(lane, turn),
-                absorbed=lambda records: _take_off(lane, records),
+                absorbed=lambda records: self._take_off(lane, records),
             )
         except asyncio.CancelledError:
             with contextlib.suppress(Exception):
@@ -299,7 +363,7 @@ class Lanes:
     def _steering(self, lane: _Lane, turn: Turn) -> Sequence[InboundRecord]:
         """What may join the running turn: the messages before anything that has to wait for its own turn."""
         records: list[InboundRecord] = []
-        if self._config.busy != "steer":
+        if self._config.current.busy != "steer":
             return records
         for item in lane.waiting:
             if not isinstance(item, InboundRecord) or item.account != turn.first.account:
@@ -317,12 +381,10 @@ class Lanes:
             lane.turn = None
         elif lane.waiting and isinstance(head := lane.waiting[0], InboundRecord):
             await self._desk.give_up(head, reason)
-            lane.waiting.popleft()
+            self._take_head(lane)
 
     def _park(self, lane: _Lane, until: datetime) -> None:
-        # Looked at again now and then, since the clock that says when may be set meanwhile.
-        delay = min(max(0.0, (until - self._clock.now()).total_seconds()), PARK_CHECK_SECONDS)
-        lane.parked = asyncio.get_running_loop().call_later(delay, self._unpark, lane)
+        lane.parked = call_at(self._clock, until, lambda: self._unpark(lane))
 
     def _unpark(self, lane: _Lane) -> None:
         if lane.parked is not None:
@@ -333,10 +395,10 @@ class Lanes:
     async def _next(self, lane: _Lane) -> None:
         item = lane.waiting[0]
         if isinstance(item, _Exclusive):
-            lane.waiting.popleft()
+            self._take_head(lane)
             await _run_exclusive(item)
         elif await self._desk.settle(item):
-            lane.waiting.popleft()
+            self._take_head(lane)
         else:
             await self._begin_turn(lane, item)
 
@@ -349,7 +411,7 @@ class Lanes:
             lane.beginning = False
             stop_reason, lane.stop_reason = lane.stop_reason, None
         # Where an earlier turn is found open, that goes on, and what is not its own waits.
-        _take_off(lane, inbound if turn is None else turn.inbound)
+        self._take_off(lane, inbound if turn is None else turn.inbound)
         lane.turn = turn
         if turn is None:
             return
@@ -377,7 +439,7 @@ class Lanes:
         lane.arrived.clear()
         lane.joining = True
         try:
-            async with asyncio.timeout(self._config.inbox.coalesce_seconds):
+            async with asyncio.timeout(self._config.current.inbox.coalesce_seconds):
                 await lane.arrived.wait()
         except TimeoutError:
             return False
@@ -399,7 +461,7 @@ class Lanes:
             log.exception("the command %s could not be recorded; it is run again in its session's lane", command.name)
             self._counters["commands.errors"] += 1
             lane = self._lane(record.identity)
-            lane.waiting.append(record)
+            self._put(lane, record)
             self._start(lane)
 
 
@@ -420,17 +482,14 @@ async def _run_exclusive(item: _Exclusive) -> None:
             item.result.set_result(result)
 
 
+def _report_adoption(done: "asyncio.Future[Any]") -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        log.error("a turn that an outage had hidden is taken up at the next start only", exc_info=error)
+
+
 def _must_stop(lane: _Lane) -> bool:
     """Whether the lane has an open turn that a person has stopped: that ends, however little time is left."""
     return lane.turn is not None and lane.turn.stop_reason is not None
-
-
-def _take_off(lane: _Lane, records: Sequence[InboundRecord]) -> None:
-    """What is an open turn's, or has an end, waits no more."""
-    gone = {record.id for record in records}
-    kept = [item for item in lane.waiting if isinstance(item, _Exclusive) or item.id not in gone]
-    lane.waiting.clear()
-    lane.waiting.extend(kept)
 
 
 def _belongs(one: InboundRecord, other: InboundRecord) -> bool:

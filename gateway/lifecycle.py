@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable
 
 from gateway.lanes import Lanes, LanesClosedError
 from gateway.ports import StorageBusyError
@@ -15,9 +16,12 @@ log = logging.getLogger(__name__)
 
 
 class ExpiryWatcher:
-    """Looks for sessions whose reset policy says that they are over. Their slots stay empty until the next message."""
+    """Looks for sessions whose reset policy says that they are over. Their slots stay empty until the next message.
 
-    def __init__(self, store: SessionStore, lanes: Lanes, seconds: float, counters: Counter[str]) -> None:
+    `seconds` says how long to wait before each look.
+    """
+
+    def __init__(self, store: SessionStore, lanes: Lanes, seconds: Callable[[], float], counters: Counter[str]) -> None:
         self._store = store
         self._lanes = lanes
         self._seconds = seconds
@@ -26,7 +30,7 @@ class ExpiryWatcher:
     async def run(self) -> None:
         """Look again and again, until cancelled or the gateway stops."""
         while True:
-            await asyncio.sleep(self._seconds)
+            await asyncio.sleep(self._seconds())
             try:
                 await self.sweep()
             except LanesClosedError:

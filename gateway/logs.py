@@ -78,15 +78,34 @@ class Redactor:
     """Takes secrets out of a text: those it was given, and what has the form of one."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        forms = {form for secret in secrets if len(secret) >= MIN_SECRET_CHARS for form in _written(secret)}
-        longest_first = sorted(forms, key=lambda form: (-len(form), form))
-        self._values = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+        self._forms: frozenset[str] = frozenset()
+        self._values: re.Pattern[str] | None = None
+        self.learn(secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Take these out too. Secrets of before stay known: a text may still come that has one."""
+        new = {form for secret in secrets if len(secret) >= MIN_SECRET_CHARS for form in _written(secret)}
+        if new <= self._forms:
+            return
+        self._forms |= new
+        longest_first = sorted(self._forms, key=lambda form: (-len(form), form))
+        self._values = re.compile("|".join(map(re.escape, longest_first)))
 
     def __call__(self, text: str) -> str:
         """The text with `***` in the place of each secret."""
-        if self._values is not None:
-            text = self._values.sub(MASK, text)
+        values = self._values
+        if values is not None:
+            text = values.sub(MASK, text)
         return LABELLED.sub(rf"\g<1>{MASK}", SHAPES.sub(MASK, text))
+
+
+def redacted(value: Any, redact: Callable[[str], str]) -> Any:  # noqa: ANN401 - plain data of any form
+    """Plain data with the secrets taken out of its texts; keys stay as they are."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {key: redacted(below, redact) for key, below in value.items()}
+    return [redacted(below, redact) for below in value] if isinstance(value, list | tuple) else value
 
 
 def _written(secret: str) -> set[str]:
@@ -337,7 +356,7 @@ def logging_to(
     outlet = _Outlet(records, intake, handlers)
     outlet.start()
     try:
-        with _attached(intake, logging.getLevelNamesMapping()[config.level.upper()]):
+        with _attached(intake, config.level):
             yield lambda: intake.dropped
     finally:
         outlet.finish()
@@ -345,16 +364,22 @@ def logging_to(
             handler.close()
 
 
+def set_level(level: str) -> None:
+    """Have the program log from this level on, as `logging.level` names it."""
+    least = logging.getLevelNamesMapping()[level.upper()]
+    logging.getLogger().setLevel(least)
+    for name in NOISY:
+        logging.getLogger(name).setLevel(max(least, logging.WARNING))
+
+
 @contextmanager
-def _attached(intake: logging.Handler, level: int) -> Iterator[None]:
+def _attached(intake: logging.Handler, level: str) -> Iterator[None]:
     """Have the root logger, and Python's warnings, speak to `intake` alone; then all is as it was before."""
     root = logging.getLogger()
     noisy = [logging.getLogger(name) for name in NOISY]
     before, root_level, levels = root.handlers[:], root.level, [logger.level for logger in noisy]
     root.handlers[:] = [intake]
-    root.setLevel(level)
-    for logger in noisy:
-        logger.setLevel(max(level, logging.WARNING))
+    set_level(level)
     logging.captureWarnings(True)
     try:
         yield

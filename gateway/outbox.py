@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias, TypeVar
 
-from config import DeliveryConfig, Platform
-from gateway.constants import DELIVERY_CALL_SECONDS, OUTBOX_ERROR_PAUSE_SECONDS, PARK_CHECK_SECONDS
-from gateway.delivery import delivery_from_row, start_sending
+from config import GatewayConfig, LiveConfig, Platform
+from gateway.clock import call_at
+from gateway.constants import DELIVERY_CALL_SECONDS, OUTBOX_ERROR_PAUSE_SECONDS
+from gateway.delivery import delivery_from_row, start_next, start_sending
 from gateway.ports import (
     Adapter,
     AdapterState,
@@ -29,7 +30,7 @@ from gateway.ports import (
 from gateway.storage import queries
 from gateway.storage.codec import clean_text, from_micros, to_micros
 from gateway.storage.database import Database
-from gateway.storage.writer import Probe, no_probe
+from gateway.storage.probe import Probe, no_probe
 
 log = logging.getLogger(__name__)
 
@@ -75,13 +76,14 @@ class _Chat:
 class _Attempt:
     """What is to be done now about a delivery; `search`: it may have been shown already.
 
-    `attempts` counts earlier ones.
+    `attempts` counts earlier ones. `started`: it is noted already that it is being sent.
     """
 
     delivery: Delivery
     adapter: Adapter
     attempts: int
     search: bool
+    started: bool = False
 
 
 class _Postponed(Exception):  # noqa: N818 - control flow between a delivery and its chat
@@ -101,7 +103,7 @@ class Outbox:
     def __init__(
         self,
         database: Database,
-        config: DeliveryConfig,
+        config: GatewayConfig | LiveConfig,
         clock: Clock,
         connection: Callable[[Platform, str], Connection | None],
         counters: Counter[str],
@@ -109,7 +111,7 @@ class Outbox:
         probe: Probe = no_probe,
     ) -> None:
         self._database = database
-        self._config = config
+        self._config = LiveConfig.of(config)
         self._clock = clock
         self._connection = connection
         self._counters = counters
@@ -144,6 +146,12 @@ class Outbox:
         while tasks := [chat.task for chat in self._chats.values() if chat.task is not None]:
             await asyncio.wait(tasks)
 
+    async def settled(self, platform: Platform, account: str) -> None:
+        """Wait until nothing is being sent there."""
+        there = (str(platform), account)
+        while tasks := [chat.task for key, chat in self._chats.items() if key[:2] == there and chat.task is not None]:
+            await asyncio.wait(tasks)
+
     def offer(self, target: Target) -> None:
         """Something for this place has been committed: send it in its turn. Returns at once."""
         chat = self._chat((str(target.platform), target.account, target.chat_id))
@@ -170,8 +178,15 @@ class Outbox:
                     self._unpark(chat)
 
     async def _recover(self) -> None:
-        await self._execute(queries.COMPLETE_ORPHANS, ())
         self._unsure.update(row["id"] for row in await self._database.read(queries.OPEN_EDITS))
+        await self.take_up()
+
+    async def take_up(self) -> None:
+        """Send what lies in the database and is not known here: what an earlier process left, or an outage hid.
+
+        Raises `StorageError`.
+        """
+        await self._execute(queries.COMPLETE_ORPHANS, ())
         for platform, account, chat in await self._database.read(queries.OPEN_CHATS):
             try:
                 Platform(platform)
@@ -223,10 +238,8 @@ class Outbox:
     def _park(self, chat: _Chat, until: datetime | None) -> None:
         """Leave the chat until then, with no task. A chat that waits for its platform looks again by itself too."""
         chat.offline = until is None
-        until = self._after(self._config.retry_max_seconds) if until is None else until
-        # Looked at again now and then, since the clock that says when may be set meanwhile.
-        delay = min(max(0.0, (until - self._clock.now()).total_seconds()), PARK_CHECK_SECONDS)
-        chat.parked = asyncio.get_running_loop().call_later(delay, self._unpark, chat)
+        until = self._after(self._config.current.delivery.retry_max_seconds) if until is None else until
+        chat.parked = call_at(self._clock, until, lambda: self._unpark(chat))
 
     def _unpark(self, chat: _Chat) -> None:
         if chat.parked is not None:
@@ -239,13 +252,17 @@ class Outbox:
 
     async def _send_next(self, key: ChatKey) -> bool:
         """Go one step with what is first in this chat; False if nothing waits. Raises `_Postponed`."""
-        rows = await self._database.read(queries.NEXT_DELIVERY, key)
-        if not rows:
+        connection = self._connection(Platform(key[0]), key[1])
+        usable = connection is not None and connection.usable
+        row, started = await self._database.write(lambda connection: start_next(connection, key, usable=usable))
+        if row is None:
             return False
-        shown = self._unrecorded.get(rows[0]["id"]) or await self._try(self._attempt(rows[0]))
-        if shown is not None:
-            await self._record(shown)
-        return True
+        if started is not None and connection is not None:
+            attempt = _Attempt(started, connection.adapter, row["attempts"], search=False, started=True)
+            shown = await self._try(attempt)
+        else:
+            shown = self._unrecorded.get(row["id"]) or await self._try(self._attempt(row))
+        return shown is None or await self._record(shown, key)
 
     def _attempt(self, row: sqlite3.Row) -> _Attempt:
         """What to do about this delivery. Raises `_Postponed`."""
@@ -319,16 +336,17 @@ class Outbox:
             raise _Postponed(None) from None
         except DeliveryError as error:
             asked = error.retry_after if isinstance(error, RetryLaterError) else None
-            if asked is None and attempt.attempts + 1 >= self._config.attempts:
+            if asked is None and attempt.attempts + 1 >= self._config.current.delivery.attempts:
                 return SearchOutcome.UNKNOWN
             seconds, counted = self._pause(attempt, asked), int(asked is None)
             raise await self._postpone(attempt, seconds, error, counted=counted, sending=attempt.search) from error
 
     async def _send(self, attempt: _Attempt, *, repeated: bool) -> Delivery:
-        delivery_id = attempt.delivery.id
-        delivery = await self._database.write(
-            lambda connection: start_sending(connection, delivery_id, repeated=repeated)
-        )
+        delivery = attempt.delivery
+        if not attempt.started:
+            delivery = await self._database.write(
+                lambda connection: start_sending(connection, attempt.delivery.id, repeated=repeated)
+            )
         self._probe("outbox.sending")
         if delivery.repeated and not attempt.delivery.repeated:
             self._counters["outbox.repeated"] += 1
@@ -356,14 +374,20 @@ class Outbox:
             self._counters["outbox.adapter_errors"] += 1
             raise OutcomeUnknownError(f"{type(error).__name__}: {error}") from error
 
-    async def _record(self, shown: Delivery) -> None:
-        """Note what was shown; it waits again if it has become complete meanwhile."""
+    async def _record(self, shown: Delivery, key: ChatKey) -> bool:
+        """Note what was shown; it waits again if it has become complete meanwhile. Whether anything waits."""
         values = (shown.message_id, to_micros(self._clock.now()), int(shown.final), shown.id)
-        await self._execute(queries.SENT_DELIVERY, values)
+
+        def job(connection: sqlite3.Connection) -> bool:
+            connection.execute(queries.SENT_DELIVERY, values)
+            return connection.execute(queries.NEXT_DELIVERY, key).fetchone() is not None
+
+        more = await self._database.write(job)
         self._probe("outbox.recorded")
         self._unrecorded.pop(shown.id, None)
         self._unsure.discard(shown.id)
         self._tell(shown.id, shown.message_id)
+        return more
 
     def _tell(self, delivery_id: int, message_id: str | None) -> None:
         sent = self._awaited.get(delivery_id)
@@ -382,7 +406,7 @@ class Outbox:
         """Nothing was shown. What the platform asks us to wait is no failed attempt."""
         if asked is not None:
             raise await self._postpone(attempt, asked, error, counted=-_counted(attempt)) from error
-        if attempt.attempts + 1 < self._config.attempts:
+        if attempt.attempts + 1 < self._config.current.delivery.attempts:
             seconds = self._pause(attempt, None)
             raise await self._postpone(attempt, seconds, error, counted=1 - _counted(attempt)) from error
         await self._give_up(attempt, str(error))
@@ -402,7 +426,7 @@ class Outbox:
         if attempt.delivery.message_id is not None:
             self._unsure.add(attempt.delivery.id)
             await self._back_off(attempt, error, None)
-        elif attempt.attempts + 1 < self._config.attempts:
+        elif attempt.attempts + 1 < self._config.current.delivery.attempts:
             log.warning("delivery %d: outcome unknown (%s)", attempt.delivery.id, error)
             seconds = self._pause(attempt, None)
             raise await self._postpone(attempt, seconds, error, counted=0, sending=True) from error
@@ -416,8 +440,8 @@ class Outbox:
         """Seconds until the next attempt: what the platform asks for, else twice as long each time."""
         if asked is not None:
             return asked
-        doubled = self._config.retry_seconds * 2.0 ** min(attempt.attempts, MAX_DOUBLINGS)
-        return min(doubled, self._config.retry_max_seconds)
+        policy = self._config.current.delivery
+        return min(policy.retry_seconds * 2.0 ** min(attempt.attempts, MAX_DOUBLINGS), policy.retry_max_seconds)
 
     async def _postpone(
         self, attempt: _Attempt, seconds: float | None, error: DeliveryError, *, counted: int, sending: bool = False
@@ -437,7 +461,7 @@ class Outbox:
         reason = clean_text(reason)
         log.error("delivery %d to %s was given up: %s", attempt.delivery.id, attempt.delivery.target.platform, reason)
         self._counters["outbox.dead"] += 1
-        await self._execute(queries.KILL_DELIVERY, (reason, attempt.delivery.id))
+        await self._execute(queries.KILL_DELIVERY, (reason, to_micros(self._clock.now()), attempt.delivery.id))
         self._unsure.discard(attempt.delivery.id)
         self._tell(attempt.delivery.id, None)
 

@@ -83,8 +83,15 @@ class Accepted:
     reason: str | None = None
 
 
-class StorageBusyError(Exception):
-    """The queue to the database is full: the message was not taken; the platform should send it again."""
+class NotStoredError(Exception):
+    """The message could not be stored, and so was not taken: the platform should send it again, or its sender be told.
+
+    `str()` is fit to be shown to them.
+    """
+
+
+class StorageBusyError(NotStoredError):
+    """The queue to the database is full."""
 
 
 # --- what goes out -------------------------------------------------------------------------------------
@@ -237,7 +244,8 @@ class AdapterHost(Protocol):
     async def accept(self, message: InboundMessage) -> Accepted:
         """Make a message durable. Acknowledge upstream only after this has returned.
 
-        Receipt order is the order of the calls. Raises `StorageBusyError`.
+        Receipt order is the order of the calls. Who wrote a message that is refused is told by a delivery: the adapter
+        has nothing to add. Raises `NotStoredError`.
         """
 
     def set_state(self, state: AdapterState, reason: str | None = None) -> None:

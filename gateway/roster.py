@@ -1,12 +1,14 @@
-"""The roster of agents: which one answers, each started once, when it is first needed."""
+"""The roster of agents: which one answers, each started once, when it is first needed, and anew when it changes."""
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
-from config import GatewayConfig, Home
+from config import AgentConfig, GatewayConfig, Home, LiveConfig
 from gateway.agents import create_agent, local_available
-from gateway.ports import Agent, Clock
+from gateway.ports import Agent, AgentError, Clock
 
 log = logging.getLogger(__name__)
 
@@ -14,48 +16,83 @@ DEFAULT_TIMEOUT_SECONDS = 600.0
 """Without a `timeout` of the agent's own: the default of those that have one."""
 
 
+@dataclass(slots=True, eq=False)
+class _Running:
+    """An agent that was started, by which section (None: it was given), and in how many turns it is used."""
+
+    name: str
+    agent: Agent
+    section: AgentConfig | None
+    users: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentChange:
+    """Agents that were started for a configuration that is not in force yet. It is taken over, or discarded."""
+
+    config: GatewayConfig
+    started: Mapping[str, _Running] = field(default_factory=dict)
+
+
+class AgentRefusedError(Exception):
+    """An agent of a new configuration cannot be built or started; nothing of it was kept."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"agents.{name}: {reason}")
+        self.name = name
+        self.reason = reason
+
+
 class AgentRoster:
     """Builds and starts agents by the configuration; `given` are agents that exist already, by name."""
 
     def __init__(
-        self, config: GatewayConfig, home: Home, clock: Clock, given: Mapping[str, Agent] | None = None
+        self, config: GatewayConfig | LiveConfig, home: Home, clock: Clock, given: Mapping[str, Agent] | None = None
     ) -> None:
-        self._config = config
+        self._config = LiveConfig.of(config)
         self._home = home
         self._clock = clock
         self._given = dict(given or {})
-        self._started: dict[str, Agent] = {}
+        self._started: dict[str, _Running] = {}
         self._starting: dict[str, asyncio.Lock] = {}
-        self._default = self._choose()
+        self._retired: set[_Running] = set()
+        self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def default(self) -> str:
         """The name of the agent that answers where nothing else is said."""
-        return self._default
+        return self._default_of(self._config.current)
 
     async def get(self, name: str) -> tuple[str, Agent]:
-        """The agent of this name, or, if the configuration has it no more, the default one. Raises `AgentError`."""
-        if not self._is_known(name):
-            log.warning("there is no agent %r any more; %s takes its turn", name, self._default)
-            name = self._default
-        if name not in self._started:
-            # One agent that takes long to start keeps no other one waiting.
-            async with self._starting.setdefault(name, asyncio.Lock()):
-                if name not in self._started:
-                    self._started[name] = await self._start(name)
-        return name, self._started[name]
+        """The agent of this name, or, if the configuration has it no more, the default one. Raises `AgentError`.
+
+        Nothing keeps it from being closed by a change of the configuration; see `use`.
+        """
+        running = await self._running(name)
+        return running.name, running.agent
+
+    @asynccontextmanager
+    async def use(self, name: str) -> AsyncIterator[tuple[str, Agent]]:
+        """The same, for as long as the context lasts: an agent that is replaced meanwhile is closed after it."""
+        running = await self._running(name)
+        running.users += 1
+        try:
+            yield running.name, running.agent
+        finally:
+            running.users -= 1
+            self._close_if_done(running)
 
     def timeout(self, name: str) -> float:
         """Seconds without progress after which this agent's turn is given up."""
-        if name in self._given or not self._is_known(name):
-            return DEFAULT_TIMEOUT_SECONDS
-        return float(getattr(self._config.agent_config(name), "timeout", DEFAULT_TIMEOUT_SECONDS))
+        section = self._section(self._config.current, name)
+        return float(getattr(section, "timeout", DEFAULT_TIMEOUT_SECONDS))
 
     @property
     def banner(self) -> tuple[str, ...]:
         """Which agent answers, and how to get a better one."""
-        name = self._default
-        kind = "given" if name in self._given else self._config.agent_config(name).type
+        name = self.default
+        section = self._section(self._config.current, name)
+        kind = "given" if section is None else section.type
         if kind == "echo":
             return (
                 "Agent: echo. It repeats what you write.",
@@ -66,14 +103,101 @@ class AgentRoster:
                 "Agent: local, a small model on this machine (SmolLM2, 135M). It shows that it works, no more.",
                 "For a better one: `hermes-gateway config init`, then set `agents` in the file it names.",
             )
-        model = getattr(self._config.agent_config(name), "model", "") if kind != "given" else ""
+        model = getattr(section, "model", "")
         return (f"Agent: {name}" + (f" ({model})" if model else ""),)
 
     async def close(self) -> None:
-        """Close every agent that was started."""
-        for name, agent in self._started.items():
-            await self._close(name, agent)
+        """Close every agent that was started, also those that are still in use."""
+        running = [*self._started.values(), *self._retired]
         self._started.clear()
+        self._retired.clear()
+        for each in running:
+            await self._close(each.name, each.agent)
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    # --- a change of the configuration -----------------------------------------------------------------------
+
+    async def prepare(self, config: GatewayConfig) -> AgentChange:
+        """Start what a new configuration changes: agents that are new or other than before, and a new default one.
+
+        Nothing that runs is touched. Raises `AgentRefusedError`.
+        """
+        started: dict[str, _Running] = {}
+        try:
+            for name in self._to_start(config):
+                started[name] = await self._start_for(config, name)
+        except BaseException:
+            await self.discard(AgentChange(config, started))
+            raise
+        return AgentChange(config, started)
+
+    def take_over(self, change: AgentChange) -> None:
+        """Replace the agents that a configuration changes, in the moment in which it comes into force.
+
+        Turns that run keep the agent that they have; it is closed when the last of them is over.
+        """
+        for name, running in list(self._started.items()):
+            if running.section is not None and running.section != self._section(change.config, name):
+                self._retire(name)
+        for name, running in change.started.items():
+            if name in self._started:
+                self._retire(name)
+            self._started[name] = running
+
+    async def discard(self, change: AgentChange) -> None:
+        """Close what was started for a configuration that does not come into force."""
+        for name, running in change.started.items():
+            await self._close(name, running.agent)
+
+    def _to_start(self, config: GatewayConfig) -> list[str]:
+        before, default = self._config.current, self._default_of(config)
+        is_new = default != self.default and default not in self._started
+        return [
+            name
+            for name in dict.fromkeys((*config.agents, default))
+            if name not in self._given
+            and (self._section(before, name) != self._section(config, name) or (is_new and name == default))
+        ]
+
+    async def _start_for(self, config: GatewayConfig, name: str) -> _Running:
+        try:
+            return await self._start(name, self._section(config, name))
+        except AgentError as error:
+            raise AgentRefusedError(name, str(error)) from error
+        except Exception as error:
+            log.exception("the agent %s of the new configuration cannot be started", name)
+            raise AgentRefusedError(name, f"{type(error).__name__}: {error}") from error
+
+    def _retire(self, name: str) -> None:
+        running = self._started.pop(name)
+        self._retired.add(running)
+        self._close_if_done(running)
+
+    def _close_if_done(self, running: _Running) -> None:
+        if running in self._retired and not running.users:
+            self._retired.discard(running)
+            task = asyncio.create_task(self._close(running.name, running.agent), name=f"close agent {running.name}")
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    # --- starting --------------------------------------------------------------------------------------------
+
+    async def _running(self, name: str) -> _Running:
+        if not self._is_known(name):
+            log.warning("there is no agent %r any more; %s takes its turn", name, self.default)
+            name = self.default
+        if name not in self._started:
+            # One agent that takes long to start keeps no other one waiting.
+            async with self._starting.setdefault(name, asyncio.Lock()):
+                if name not in self._started:
+                    running = await self._start(name, self._section(self._config.current, name))
+                    if name not in self._started and running.section == self._section(self._config.current, name):
+                        self._started[name] = running
+                    else:
+                        # The configuration changed while it was starting.
+                        await self._close(name, running.agent)
+        return self._started.get(name) or await self._running(name)
 
     async def _close(self, name: str, agent: Agent) -> None:
         try:
@@ -81,31 +205,36 @@ class AgentRoster:
         except Exception:
             log.exception("the agent %s did not close cleanly", name)
 
-    def _choose(self) -> str:
-        if self._config.agent is not None:
-            return self._config.agent
-        names = [*self._given, *self._config.agents]
+    def _default_of(self, config: GatewayConfig) -> str:
+        if config.agent is not None:
+            return config.agent
+        names = [*self._given, *config.agents]
         if names:
             return names[0]
         return "local" if local_available() else "echo"
 
     def _is_known(self, name: str) -> bool:
-        if name in self._given:
-            return True
-        try:
-            self._config.agent_config(name)
-        except KeyError:
-            return False
-        return True
+        return name in self._given or self._section(self._config.current, name) is not None
 
-    async def _start(self, name: str) -> Agent:
+    def _section(self, config: GatewayConfig, name: str) -> AgentConfig | None:
+        """What the configuration says of an agent; None for one that was given, or that it does not have."""
+        if name in self._given:
+            return None
+        try:
+            return config.agent_config(name)
+        except KeyError:
+            return None
+
+    async def _start(self, name: str, section: AgentConfig | None) -> _Running:
         agent = self._given.get(name)
         if agent is None:
-            agent = create_agent(name, self._config.agent_config(name), self._home, self._clock)
+            if section is None:
+                raise AgentError(f"there is no agent {name!r} in the configuration; add it to agents")
+            agent = create_agent(name, section, self._home, self._clock)
         try:
             await agent.start()
         except BaseException:
             # Half started, or cancelled in the middle: what it took so far is released.
             await self._close(name, agent)
             raise
-        return agent
+        return _Running(name, agent, section)

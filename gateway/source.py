@@ -10,6 +10,12 @@ from config import Platform
 LOCAL_PLATFORM: Final = "local"
 LOCAL_DESCRIPTION: Final = "CLI terminal"
 
+CHAT_TYPES: Final = ("dm", "group", "channel", "thread")
+"""Every kind of place. It is part of a session's key and of what the model is told, so it is never free text."""
+
+UNKNOWN_CHAT_TYPE: Final = "group"
+"""How a stored place of an unknown kind is read: as one where people are told apart, and nothing is a person's own."""
+
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _ID_FIELDS: Final = ("chat_id", "user_id", "thread_id", "user_id_alt", "chat_id_alt")
 _NAME_FIELDS: Final = ("chat_name", "user_name", "chat_topic")
@@ -19,12 +25,12 @@ _NAME_FIELDS: Final = ("chat_name", "user_name", "chat_topic")
 class SessionSource:
     """The place and the person that a message came from.
 
-    Ids are text: integers are turned into it, None stays None. `chat_type` is dm, group, channel or thread.
+    Ids are text: integers are turned into it, None stays None. `chat_type` is one of `CHAT_TYPES`; None is a dm.
     `thread_id` is where the answer goes when it is set. The alternative ids are a platform's second, more
     lasting name for the same person or chat; `user_id_alt` is preferred where people are told apart.
 
-    Raises ValueError for an unknown platform, and for an id that is neither text nor an integer or that no
-    database could store (a lone surrogate). Names lose such characters instead.
+    Raises ValueError for an unknown platform or chat type, and for an id that is neither text nor an integer or
+    that no database could store (a lone surrogate). Names lose such characters instead.
     """
 
     platform: Platform
@@ -40,7 +46,7 @@ class SessionSource:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "platform", Platform(self.platform))
-        object.__setattr__(self, "chat_type", _name("chat_type", self.chat_type) or "dm")
+        object.__setattr__(self, "chat_type", _chat_type(self.chat_type))
         for name in _ID_FIELDS:
             object.__setattr__(self, name, _identifier(name, getattr(self, name)))
         for name in _NAME_FIELDS:
@@ -52,17 +58,18 @@ class SessionSource:
         return cls(platform=Platform(LOCAL_PLATFORM), chat_id="cli", chat_name=LOCAL_DESCRIPTION)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "SessionSource":
-        """Read what `to_dict` wrote; fields that are not known are ignored.
+    def from_dict(cls, data: Mapping[str, Any], *, needs_chat: bool = True) -> "SessionSource":
+        """Read what `to_dict` wrote, or another maker's record; fields that are not known are ignored.
 
-        Raises KeyError if `platform` or `chat_id` is missing, ValueError if one of them is null, or if the
-        platform is not known.
+        A chat type that is not known is read as `UNKNOWN_CHAT_TYPE`: what is stored is not refused for it.
+        Raises KeyError if `platform` or `chat_id` is missing, ValueError if one of them is null (the chat only if it
+        is needed: a DM may be known by its person alone), or if the platform is not known.
         """
         platform, chat_id = data["platform"], data["chat_id"]
-        if platform is None or chat_id is None:
+        if platform is None or (chat_id is None and needs_chat):
             raise ValueError("a source needs a platform and a chat_id; neither may be null")
         optional = {name: data.get(name) for name in (*_ID_FIELDS[1:], *_NAME_FIELDS)}
-        return cls(platform=platform, chat_id=chat_id, chat_type=data.get("chat_type") or "dm", **optional)
+        return cls(platform=platform, chat_id=chat_id, chat_type=_read_chat_type(data.get("chat_type")), **optional)
 
     def to_dict(self) -> dict[str, str | None]:
         """The source as plain data: nulls included, the alternative ids only where there are any."""
@@ -103,6 +110,20 @@ def _place_in_words(source: SessionSource) -> str:
     if source.chat_type in ("group", "channel"):
         return f"{source.chat_type}: {name}"
     return name
+
+
+def _chat_type(value: object) -> str:
+    if value is None:
+        return "dm"
+    if value not in CHAT_TYPES:
+        raise ValueError(f"chat_type must be one of {', '.join(CHAT_TYPES)}, not {value!r}")
+    return str(value)
+
+
+def _read_chat_type(value: object) -> str:
+    if not value:
+        return "dm"
+    return str(value) if value in CHAT_TYPES else UNKNOWN_CHAT_TYPE
 
 
 def _identifier(field: str, value: object) -> str | None:

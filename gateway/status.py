@@ -1,4 +1,4 @@
-"""Owns the question "how is the gateway?" as it is asked of the process that runs."""
+"""Owns the questions that are asked of the process that runs: how it is, and to read its configuration again."""
 
 import asyncio
 from collections.abc import Mapping
@@ -11,22 +11,63 @@ STATUS_TIMEOUT_SECONDS: Final = 5.0
 """How long a gateway that runs may take to answer; its loop never stalls, so this is ample."""
 
 
+RELOAD_TIMEOUT_SECONDS: Final = 300.0
+"""How long a reload may take: agents are started in it, and a local model has to load."""
+
+
+DELETE_TIMEOUT_SECONDS: Final = 3600.0
+"""How long the deletion of a session may take: a purge writes the whole database anew, and each copy of it."""
+
+
 class StatusError(Exception):
     """The socket cannot be reached, or who listens there does not answer as a gateway does."""
 
 
 async def ask(socket: Path) -> Mapping[str, Any] | None:
     """What the gateway that listens on `socket` says of itself, None if none does. Raises `StatusError`."""
+    return await _request(socket, "status", STATUS_TIMEOUT_SECONDS)
+
+
+async def ask_to_reload(socket: Path) -> Mapping[str, Any] | None:
+    """Have the gateway that listens on `socket` read its configuration again; what that came to, None if none does.
+
+    Raises `StatusError`.
+    """
+    return await _request(socket, "reload", RELOAD_TIMEOUT_SECONDS)
+
+
+async def ask_to_delete(socket: Path, session_id: str, *, purge: bool, force: bool) -> Mapping[str, Any] | None:
+    """Have the gateway that listens on `socket` delete a session; its answer, None if none listens.
+
+    The answer has `erased`, or, where it was not done, `error`. Raises `StatusError`.
+    """
+    request = {"session_id": session_id, "purge": purge, "force": force}
+    return await _answer(socket, "sessions.delete", DELETE_TIMEOUT_SECONDS, request)
+
+
+async def _request(socket: Path, operation: str, seconds: float) -> Mapping[str, Any] | None:
+    answer = await _answer(socket, operation, seconds)
+    if answer is None:
+        return None
+    told = answer.get(operation)
+    if not isinstance(told, Mapping):
+        raise StatusError(f"the gateway on {socket} answers: {answer.get('error') or answer.get('text')}")
+    return told
+
+
+async def _answer(
+    socket: Path, operation: str, seconds: float, request: Mapping[str, Any] | None = None
+) -> Mapping[str, Any] | None:
     try:
-        async with asyncio.timeout(STATUS_TIMEOUT_SECONDS):
-            return await _converse(socket)
+        async with asyncio.timeout(seconds):
+            return await _converse(socket, {**(request or {}), "service": "control", "op": operation})
     except TimeoutError as error:
         raise StatusError(
             f"the gateway does not answer on {socket}; `hermes-gateway doctor` says which process that is"
         ) from error
 
 
-async def _converse(socket: Path) -> Mapping[str, Any] | None:
+async def _converse(socket: Path, request: Mapping[str, Any]) -> Mapping[str, Any] | None:
     try:
         connection = await connect(str(socket))
     except (FileNotFoundError, ConnectionRefusedError):
@@ -34,15 +75,9 @@ async def _converse(socket: Path) -> Mapping[str, Any] | None:
     except OSError as error:
         raise StatusError(f"cannot reach {socket}: {error}; `hermes-gateway doctor` says more") from error
     try:
-        await connection.send({"service": "control", "op": "status"})
-        answer = await connection.receive()
+        await connection.send(request)
+        return await connection.receive()
     except (ConnectionError, FrameError):
         return None
     finally:
         await connection.close()
-    if answer is None:
-        return None
-    status = answer.get("status")
-    if not isinstance(status, Mapping):
-        raise StatusError(f"the gateway on {socket} answers: {answer.get('error') or answer.get('text')}")
-    return status

@@ -10,7 +10,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-from gateway.constants import CHECKPOINT_SECONDS, PREVIEW_CLOSE_SECONDS
+from gateway.constants import CHECKPOINT_SECONDS, FIRST_TEXT_SECONDS, PREVIEW_CLOSE_SECONDS
 from gateway.delivery import NewDelivery, add_delivery
 from gateway.outbox import Connection, Outbox
 from gateway.ports import Clock, Delivery, DeliveryError, RetryLaterError
@@ -31,11 +31,12 @@ class ReplyStream:
         database: Database,
         outbox: Outbox,
         clock: Clock,
-        connection: Connection | None,
+        connection: Callable[[], Connection | None],
         delivery: NewDelivery,
         text: Callable[[], str],
     ) -> None:
-        """`delivery` says where the reply goes and for which turn; `text` gives the whole text so far."""
+        """`connection` finds the platform's: another adapter may take its place. `delivery` says where the reply goes
+        and for which turn; `text` gives the whole text so far."""
         self._database = database
         self._outbox = outbox
         self._clock = clock
@@ -47,8 +48,10 @@ class ReplyStream:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        if self._connection is not None and self._connection.usable and self._connection.adapter.capabilities.edit:
-            self._task = asyncio.create_task(self._run(self._connection), name=f"stream {self._delivery.turn_id}")
+        connection = self._connection()
+        if connection is not None and connection.usable and connection.adapter.capabilities.edit:
+            interval = connection.adapter.capabilities.edit_interval
+            self._task = asyncio.create_task(self._run(interval), name=f"stream {self._delivery.turn_id}")
         return self
 
     async def __aexit__(
@@ -73,17 +76,24 @@ class ReplyStream:
                 log.info("a preview of turn %s does not end; its final content goes on", self._delivery.turn_id)
                 self._task.cancel()
 
-    async def _run(self, connection: Connection) -> None:
+    async def _run(self, interval: float) -> None:
         try:
             while not self._closing.is_set() and not self._text():
                 await self._await_change(None)
-            if not self._closing.is_set():
-                await self._open(connection)
+            if not await self._ends_soon():
+                await self._open(interval)
         except Exception:
             # The final content is sent whatever becomes of its previews.
             log.exception("the preview of a reply failed; its final content is not affected")
 
-    async def _open(self, connection: Connection) -> None:
+    async def _ends_soon(self) -> bool:
+        """Whether the reply is complete right after its first text: then it goes out whole, without a preview."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_TEXT_SECONDS):
+                await self._closing.wait()
+        return self._closing.is_set()
+
+    async def _open(self, interval: float) -> None:
         """Send the first text, in its order, unless an earlier attempt of the turn has; then let it grow."""
         first = replace(self._delivery, text=self._text(), final=False)
         now = self._clock.now()
@@ -94,7 +104,7 @@ class ReplyStream:
         if message_id is None:
             message_id = await self._first_sent(row["id"])
         if message_id is not None:
-            await self._grow(connection, row["id"], str(message_id), row["text"])
+            await self._grow(interval, row["id"], str(message_id), row["text"])
 
     async def _first_sent(self, delivery_id: int) -> str | None:
         """The platform's id of the first message; None if it was given up, or the reply is complete before that."""
@@ -108,15 +118,14 @@ class ReplyStream:
             closing.cancel()
             sent.cancel()
 
-    async def _grow(self, connection: Connection, delivery_id: int, message_id: str, shown: str) -> None:
-        interval = connection.adapter.capabilities.edit_interval
+    async def _grow(self, interval: float, delivery_id: int, message_id: str, shown: str) -> None:
         noted, noted_at = shown, self._clock.monotonic()
         # A turn that runs again starts from nothing; what people see does not shrink meanwhile.
         floor = len(shown)
         while not self._closing.is_set():
             text = self._text()
             if text != shown and len(text) >= floor:
-                pause = await self._edit(connection, delivery_id, message_id, text)
+                pause = await self._edit(delivery_id, message_id, text)
                 shown = text
                 await self._rest(max(interval, pause))
             else:
@@ -132,8 +141,11 @@ class ReplyStream:
                 await self._changed.wait()
         self._changed.clear()
 
-    async def _edit(self, connection: Connection, delivery_id: int, message_id: str, text: str) -> float:
+    async def _edit(self, delivery_id: int, message_id: str, text: str) -> float:
         """One edit; how many seconds the platform wants to be left alone."""
+        connection = self._connection()
+        if connection is None or not connection.usable:
+            return 1.0
         delivery = Delivery(
             id=delivery_id,
             target=self._delivery.target,

@@ -4,15 +4,20 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from gateway.delivery import NewDelivery, add_delivery
 from gateway.inbox import InboundRecord
+from gateway.journal import add_step, stop_step
 from gateway.ports import DeliveryKind, InboundState, Message, Target, Usage
 from gateway.session import records
 from gateway.session.entry import SessionEntry
 from gateway.session.records import Arrival
 from gateway.storage import queries
 from gateway.storage.codec import clean_text, dump, to_micros
+
+STOPPED: Final = "stopped"
+"""Why a turn ended that a person stopped."""
 
 
 class TurnOpenError(Exception):
@@ -25,11 +30,15 @@ class TurnOpenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    """A turn that has begun: its session, its messages, and whether that put anything (of a reset) in the outbox."""
+    """A turn that has begun: its session, its messages, and whether that put anything (of a reset) in the outbox.
+
+    `stop_reason` says that it was stopped before it began.
+    """
 
     entry: SessionEntry
     inbound: tuple[InboundRecord, ...]
     notified: bool
+    stop_reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +77,43 @@ def begin(
     open_turn = connection.execute(queries.SESSION_HAS_TURN, (slot_id,)).fetchone()
     if open_turn is not None:
         raise TurnOpenError(open_turn["id"])
-    claimed = tuple(
-        record for record in inbound if connection.execute(queries.CLAIM_INBOUND, (turn_id, record.id)).rowcount
-    )
+    claims = [(record, claim(connection, turn_id, record.id)) for record in inbound]
+    claimed = tuple(record for record, row in claims if row is not None)
     if not claimed:
         return None
     entry = records.resolve(connection, arrival).entry
     connection.execute(queries.ADD_TURN, (turn_id, slot_id, entry.session_id, agent, to_micros(arrival.now)))
-    taken = connection.execute(queries.TAKE_RESET_NOTICE, (entry.session_id,)).fetchone()
-    notified = taken is not None and entry.reset_had_activity
+    stop_reason = next((str(row["reason"]) for _record, row in claims if row is not None and row["reason"]), None)
+    if stop_reason is not None:
+        add_step(connection, turn_id, stop_step(stop_reason))
+    notified = entry.was_auto_reset and entry.reset_had_activity
+    if entry.was_auto_reset:
+        connection.execute(queries.TAKE_RESET_NOTICE, (entry.session_id,))
     if notified:
         target, words = claimed[0].target, _reset_words(entry)
         notice = NewDelivery(target, "notice", words, session_id=entry.session_id, turn_id=turn_id)
         add_delivery(connection, notice, arrival.now)
-    return Began(entry, claimed, notified)
+    return Began(entry, claimed, notified, stop_reason)
+
+
+def claim(connection: sqlite3.Connection, turn_id: str, inbound_id: int) -> sqlite3.Row | None:
+    """Give a message to a turn; None if it has an end, or a turn, already."""
+    row: sqlite3.Row | None = connection.execute(queries.CLAIM_INBOUND, (turn_id, inbound_id)).fetchone()
+    return row
+
+
+def stop(connection: sqlite3.Connection, inbound_id: int, reason: str) -> None:
+    """Note that the turn of this message is stopped, so that it is not run again whatever becomes of the program.
+
+    A message that has no turn yet is stopped when it gets one; one that has ended stays as it is.
+    """
+    row = connection.execute(queries.TURN_OF_INBOUND, (inbound_id,)).fetchone()
+    if row is None:
+        return
+    if row["turn_id"] is None:
+        connection.execute(queries.STOP_INBOUND, (reason, inbound_id))
+    else:
+        add_step(connection, row["turn_id"], stop_step(reason))
 
 
 def end(connection: sqlite3.Connection, turn: TurnEnd, now: datetime) -> None:

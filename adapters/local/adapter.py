@@ -32,7 +32,6 @@ from adapters.local.protocol import (
 from config import PlatformConfig
 from gateway.frames import FrameError
 from gateway.ports import (
-    Accepted,
     AdapterHost,
     AdapterState,
     Capabilities,
@@ -40,8 +39,8 @@ from gateway.ports import (
     Found,
     FrameConnection,
     InboundMessage,
-    InboundState,
     NotConnectedError,
+    NotStoredError,
     OutcomeUnknownError,
     SearchOutcome,
     StorageBusyError,
@@ -402,16 +401,12 @@ class LocalAdapter:
             )
         except StorageBusyError:
             return MessageBusy(id=message.id, reason="the gateway has too much to store")
+        except NotStoredError as error:
+            return MessageBusy(id=message.id, reason=str(error))
         except Exception:  # noqa: BLE001 - one message that cannot be stored must not end the terminal's chat
             _log.exception("a message from the terminal could not be stored")
             return MessageBusy(id=message.id, reason="the gateway could not store it; its log says why")
-        return _receipt(message.id, accepted)
-
-
-def _receipt(message_id: str, accepted: Accepted) -> Frame:
-    if accepted.state is InboundState.REFUSED:
-        return MessageRefused(id=message_id, reason=accepted.reason or "the gateway refused it")
-    return MessageAccepted(id=message_id, state=accepted.state, duplicate=accepted.duplicate)
+        return MessageAccepted(id=message.id, state=accepted.state, duplicate=accepted.duplicate)
 
 
 def _failure(awaited: _Awaited, reason: str) -> NotConnectedError | OutcomeUnknownError:

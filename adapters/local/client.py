@@ -71,7 +71,15 @@ MAX_UNANSWERED: Final = 200
 MAX_KNOWN: Final = 4 * REMEMBERED_DELIVERIES
 """Deliveries that the client recognises when they come again."""
 
-_ENDED: Final = frozenset({InboundState.ANSWERED, InboundState.EXPIRED, InboundState.FAILED, InboundState.DEAD})
+_ENDED: Final = {
+    InboundState.ANSWERED: LineOutcome.ELSEWHERE,
+    InboundState.MERGED: LineOutcome.ELSEWHERE,
+    InboundState.REFUSED: LineOutcome.UNANSWERED,
+    InboundState.EXPIRED: LineOutcome.UNANSWERED,
+    InboundState.FAILED: LineOutcome.UNANSWERED,
+    InboundState.DEAD: LineOutcome.UNANSWERED,
+}
+"""What has become of a message that is at its end, if the delivery that tells of it does not come."""
 
 
 class _NotReadyError(Exception):
@@ -80,10 +88,15 @@ class _NotReadyError(Exception):
 
 @dataclass(slots=True)
 class _Known:
-    """A delivery that has been shown: its text while it grows, then only a digest of it."""
+    """A delivery that has been shown: its text while it grows, then only a digest of it.
+
+    `received` is what the gateway has sent of the text. It is shorter than what is on the screen while a turn that
+    was interrupted runs again, and pieces are added to it.
+    """
 
     kind: DeliveryKind
     text: str
+    received: str
     session_id: str | None
     turn_id: str | None
     digest: bytes | None = None
@@ -346,16 +359,12 @@ class ChatClient:
         if line is not None:
             line.accepted = True
             self._said_busy = False
+            outcome = _ENDED.get(receipt.state)
             if receipt.state is InboundState.IGNORED:
                 self._end(line.id, LineOutcome.ANSWERED)
-            elif receipt.state in _ENDED and line.settling is None:
-                answered = receipt.state is InboundState.ANSWERED
-                line.settling = asyncio.get_running_loop().call_later(
-                    SETTLE_SECONDS,
-                    self._end,
-                    line.id,
-                    LineOutcome.ELSEWHERE if answered else LineOutcome.UNANSWERED,
-                )
+            elif outcome is not None and line.settling is None:
+                loop = asyncio.get_running_loop()
+                line.settling = loop.call_later(SETTLE_SECONDS, self._end, line.id, outcome)
         link.turned.set()
 
     async def _take_refusal(self, link: _Link, refusal: MessageRefused) -> None:
@@ -408,17 +417,16 @@ class ChatClient:
         own = self._is_own(frame.answers)
         if known is None:
             assert isinstance(frame, Show)
-            new = _Known(frame.kind, "", frame.session_id, frame.turn_id)
+            new = _Known(frame.kind, "", "", frame.session_id, frame.turn_id)
             return _change(new, frame, frame.text, own=own, first=True, repeated=frame.repeated and not own)
         if known.digest is not None:
             whole = isinstance(frame, Show) and frame.final and _digest(frame.text) != known.digest
             return _change(known, frame, frame.text, own=own, replaced=True) if whole else None
-        text = frame.text if isinstance(frame, Show) else known.text + frame.text
-        if not text.startswith(known.text):
-            return _change(known, frame, text, own=own, replaced=True)
-        if len(text) == len(known.text) and not frame.final:
-            return None
-        return _change(known, frame, text, own=own)
+        text = frame.text if isinstance(frame, Show) else known.received + frame.text
+        known.received = text
+        if not frame.final and known.text.startswith(text):
+            return None  # a turn that runs again may come to the same words; what is on the screen stays
+        return _change(known, frame, text, own=own, replaced=not text.startswith(known.text))
 
     def _is_own(self, answers: tuple[str, ...]) -> bool | None:
         """A reply to a line of this process that is not on its screen has not been seen on it: whatever came
@@ -445,6 +453,7 @@ class ChatClient:
         self._known.pop(update.id, None)
         self._known[update.id] = _Known(
             update.kind,
+            "" if update.final else update.text,
             "" if update.final else update.text,
             update.session_id,
             update.turn_id,

@@ -89,6 +89,18 @@ class MarkdownRenderer:
 
         return _trimmed(self._capture(Text(text, style=style, tab_size=TAB_SIZE, overflow="fold"), max(width, 8)))
 
+    def quoted(self, text: str, mark: str, style: str, width: int) -> str:
+        """Text as it is behind a mark, wrapped under its own beginning, in a rich style; ended by a line feed."""
+        from rich.text import Text
+
+        width = max(width, 8)
+        whole = Text(text, tab_size=TAB_SIZE)
+        lines = whole.wrap(self._console(width), width - len(mark), overflow="fold", tab_size=TAB_SIZE)
+        leads = (mark if not number else " " * len(mark) for number in range(len(lines)))
+        marked = Text("\n").join(Text(lead).append_text(line) for lead, line in zip(leads, lines, strict=True))
+        marked.stylize(style)
+        return _trimmed(self._capture(marked, width))
+
     def _capture(self, renderable: "Markdown | object", width: int) -> str:
         console = self._console(width)
         console.print(renderable)

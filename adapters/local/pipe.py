@@ -36,6 +36,9 @@ CORRECTED_MARK: Final = "(corrected: this takes the place of the reply above)"
 
 ObjectType: TypeAlias = Literal["message", "delta", "notice", "error"]
 
+_LINE_ENDS: Final = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
+"""What JSON allows in a string and some readers of lines take for the end of one, and how it is written instead."""
+
 
 class PipeScreen:
     """Replies on standard output; everything else on standard error, or as JSON objects."""
@@ -106,6 +109,7 @@ class PipeScreen:
             await self._out.write(f"{mark}\n{body}" if mark else body)
 
     async def _show_json(self, update: Update) -> None:
+        """The deltas of a reply, joined from the last one that replaces the others, are always what it says so far."""
         foreign = update.own is False and update.id not in self._streamed
         if update.kind != "reply" or foreign:
             if update.final:
@@ -119,7 +123,7 @@ class PipeScreen:
             await self._object("delta", update.piece, update, replace=update.replaced)
         if update.final:
             self._streamed.discard(update.id)
-            await self._object("message", update.text, update)
+            await self._object("message", update.text, update, replace=update.replaced and not streams)
 
     async def _object(
         self, kind: ObjectType, text: str, update: Update | None = None, *, replace: bool = False
@@ -132,7 +136,7 @@ class PipeScreen:
         }
         if replace:
             fields["replace"] = True
-        await self._out.write(json.dumps(fields, ensure_ascii=False) + "\n")
+        await self._out.write(json.dumps(fields, ensure_ascii=False).translate(_LINE_ENDS) + "\n")
 
     async def _tell(self, text: str) -> None:
         try:

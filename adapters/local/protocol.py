@@ -132,7 +132,8 @@ class Peers(Frame):
 
 
 class MessageAccepted(Frame):
-    """The message is durable. `state` is where it stands, which for a duplicate can be an end."""
+    """The message is durable. `state` is where it stands. That can be an end: for a duplicate, or for a message that
+    the gateway refused, which a delivery of its own tells the person."""
 
     op: Literal["accepted"] = "accepted"
     id: str
@@ -141,7 +142,7 @@ class MessageAccepted(Frame):
 
 
 class MessageRefused(Frame):
-    """The message was not taken and never will be."""
+    """The frame holds nothing that could be stored; it was not taken and never will be. Nothing else tells so."""
 
     op: Literal["refused"] = "refused"
     id: str

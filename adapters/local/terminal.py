@@ -318,9 +318,7 @@ class Terminal:
         self._app.invalidate()
 
     def _echo(self, text: str) -> None:
-        first, *others = plain(text).split("\n")
-        lines = "\n".join([f"> {first}", *(f"  {line}" for line in others)])
-        self._say(lines, "bold cyan")
+        self._emit(self._renderer.quoted(plain(text), "> ", "bold cyan", self._columns))
         self._emit("\n")
 
     def _print_queued(self) -> None:

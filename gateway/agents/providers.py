@@ -20,6 +20,7 @@ from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 from pydantic_ai.settings import ModelSettings
 
+from gateway.agents.names import provider_advice
 from gateway.ports import AgentError
 
 _EXTRAS: Final = ("anthropic", "google", "groq", "mistral")
@@ -86,7 +87,7 @@ def build_model(agent: str, model: str, base_url: str | None, api_key: str | Non
         _check_address(agent, base_url)
     provider, _, rest = model.partition(":")
     try:
-        if base_url is not None and (not rest or provider in _CHAT_PROVIDERS or not _is_provider(provider)):
+        if base_url is not None and (not rest or provider in _CHAT_PROVIDERS or not is_provider(provider)):
             name = rest if rest and provider in _CHAT_PROVIDERS else model
             return _compatible(name, base_url, api_key)
         return _named(agent, model, base_url, api_key)
@@ -132,13 +133,14 @@ def _named(agent: str, model: str, base_url: str | None, api_key: str | None) ->
         return factory(**given)
 
     provider = model.partition(":")[0]
-    if not _is_provider(provider):
+    if not is_provider(provider):
         raise UserError(f"Unknown model: {model}")
     server = (urlsplit(base_url).hostname if base_url else None) or provider
     return ModelClient(infer_model(model, make), server)
 
 
-def _is_provider(name: str) -> bool:
+def is_provider(name: str) -> bool:
+    """Whether a provider of this name is known, installed or not."""
     try:
         infer_provider_class(name)
     except ValueError:
@@ -172,9 +174,10 @@ def _install(provider: str) -> str:
 
 
 def _advice(agent: str, model: str, provider: str, api_key: str | None, error: Exception) -> str:
-    if not _is_provider(provider):
+    if not is_provider(provider):
         return (
             f"agents.{agent}.model is {model!r}, and {provider!r} is not a known provider. "
+            f"{_sentence(provider_advice(provider))} "
             "Write provider:model, as in openai:gpt-5-mini, or set "
             f"agents.{agent}.base_url to an OpenAI-compatible server."
         )
@@ -182,3 +185,7 @@ def _advice(agent: str, model: str, provider: str, api_key: str | None, error: E
         return f"There is no key for {provider} models. Set agents.{agent}.api_key."
     told = str(error).replace(api_key, "***")
     return f"agents.{agent} cannot be used as it is set up: {told}"
+
+
+def _sentence(words: str) -> str:
+    return words[0].upper() + words[1:] + ("" if words.endswith("?") else ".")

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from gateway.api import ListenError
-from gateway.logs import Redactor
+from gateway.logs import Redactor, redacted
 
 log = logging.getLogger(__name__)
 
@@ -41,29 +41,30 @@ def create_app(
     *,
     health: Callable[[], Mapping[str, Any]],
     ready: Callable[[], tuple[bool, Mapping[str, Any]]],
-    api_key: str | None = None,
+    api_key: Callable[[], str | None] = lambda: None,
+    redact: Callable[[str], str] | None = None,
 ) -> web.Application:
     """Build the application; further routes can be added to it until it is served.
 
     Args:
         health: what `/health` says besides that the process is alive.
         ready: whether messages can be taken and answered, and what `/ready` says about it.
-        api_key: what requests have to carry as `Authorization: Bearer …`; without one, every route that is not open
-            answers 401.
+        api_key: gives what requests have to carry as `Authorization: Bearer …` at present; without one, every route
+            that is not open answers 401.
+        redact: takes secrets out of what health and readiness tell; without one, what has the form of a secret.
     """
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_errors_as_json, _guard(api_key)])
-    redact = Redactor()
+    redact = redact or Redactor()
 
     @open_to_all
     async def show_health(_request: web.Request) -> web.Response:
-        return _json({"status": "ok", **health()}, redact=redact)
+        return _json({"status": "ok", **redacted(health(), redact)})
 
     @open_to_all
     async def show_ready(_request: web.Request) -> web.Response:
         is_ready, details = ready()
-        return _json(
-            {"status": "ready" if is_ready else "not ready", **details}, status=200 if is_ready else 503, redact=redact
-        )
+        status = {"status": "ready" if is_ready else "not ready", **redacted(details, redact)}
+        return _json(status, status=200 if is_ready else 503)
 
     app.router.add_get("/health", show_health)
     app.router.add_get("/ready", show_ready)
@@ -109,14 +110,12 @@ def _why(error: OSError, host: str, port: int) -> str:
 # --- what every request goes through -----------------------------------------------------------------------
 
 
-def _guard(api_key: str | None) -> Middleware:
-    expected = api_key.encode() if api_key else None
-
+def _guard(api_key: Callable[[], str | None]) -> Middleware:
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let through what is open or carries the key. An unknown path is told only to whoever has the key."""
         if not getattr(request.match_info.handler, _OPEN, False):
-            _check_key(request, expected)
+            _check_key(request, api_key())
         if request.content_length is not None and request.content_length > MAX_BODY_BYTES:
             raise web.HTTPRequestEntityTooLarge(max_size=MAX_BODY_BYTES, actual_size=request.content_length)
         return await handler(request)
@@ -124,14 +123,14 @@ def _guard(api_key: str | None) -> Middleware:
     return guard
 
 
-def _check_key(request: web.Request, expected: bytes | None) -> None:
+def _check_key(request: web.Request, expected: str | None) -> None:
     """Raises HTTPUnauthorized. The comparison takes the same time wherever two keys differ."""
-    if expected is None:
+    if not expected:
         reason = "no API key is configured: set http.api_key, and send it as Authorization: Bearer …"
     else:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer" and hmac.compare_digest(
-            given.strip().encode("utf-8", "surrogateescape"), expected
+            given.strip().encode("utf-8", "surrogateescape"), expected.encode()
         ):
             return
         reason = "the API key is missing or wrong: send it as Authorization: Bearer …"
@@ -163,17 +162,8 @@ def _error(status: int, message: str, headers: Mapping[str, str]) -> web.Respons
     return _json({"error": {"message": message, "type": kind}}, status=status, headers=headers)
 
 
-def _json(
-    value: Mapping[str, Any],
-    *,
-    status: int = 200,
-    headers: Mapping[str, str] | None = None,
-    redact: Callable[[str], str] | None = None,
-) -> web.Response:
-    text = json.dumps(value)
-    return web.Response(
-        text=redact(text) if redact else text, status=status, headers=headers, content_type="application/json"
-    )
+def _json(value: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(text=json.dumps(value), status=status, headers=headers, content_type="application/json")
 
 
 async def _finish_headers(_request: web.Request, response: web.StreamResponse) -> None:

@@ -1,19 +1,24 @@
-"""Owns `hermes-gateway config …`: the configuration file, written, checked and explained."""
+"""Owns `hermes-gateway config …`: the configuration file, written, checked, explained, and put in force."""
 
+import asyncio
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.errors import CommandError
-from gateway.cli.options import ConfigFile, examples, find_home, load, prepared_home
-from gateway.cli.output import say, write_whole
+from gateway.cli.errors import MISCONFIGURED, CommandError
+from gateway.cli.options import ConfigFile, Json, examples, find_home, load, prepared_home
+from gateway.cli.output import neutral, print_json, say, write_whole
+
+if TYPE_CHECKING:
+    from config import Settings
 
 app = typer.Typer(
     name="config",
-    help="Write, check and show the configuration.",
-    epilog=examples("hermes-gateway config init", "hermes-gateway config check"),
+    help="Write, check and show the configuration, and put it in force.",
+    epilog=examples("hermes-gateway config init", "hermes-gateway config check", "hermes-gateway config reload"),
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -58,9 +63,46 @@ def check(config: ConfigFile = None) -> None:
     Each fault is told with file, line and key, and what to write instead. Exit code 78 if there is one.
     """
     settings = load(config)
+    _check_providers(settings)
     if settings.path is None:
         say(f"There is no file {find_home().config_file}; the defaults hold.")
     typer.echo(f"{settings.path or 'the defaults'}: the configuration is right")
+
+
+def _check_providers(settings: "Settings") -> None:
+    """Raise `ConfigError` for each model whose provider nobody knows; with an address of its own it needs none."""
+    from config import ConfigError, ModelAgentConfig, Problem
+    from gateway.agents.names import provider_advice
+
+    problems = []
+    for name, section in settings.config.agents.items():
+        if not isinstance(section, ModelAgentConfig) or section.base_url is not None:
+            continue
+        provider = section.model.partition(":")[0]
+        if not _is_known_provider(provider):
+            key = f"agents.{name}.model"
+            message, advice = f"there is no provider {provider!r}", provider_advice(provider)
+            file, line, source = _place(settings.origin.get(key, "default"))
+            problems.append(Problem(file, line, key, message, advice, source))
+    if problems:
+        raise ConfigError(problems)
+
+
+def _is_known_provider(provider: str) -> bool:
+    """Whether there is such a provider; the library is loaded, and asked, only about a name that is not in our list."""
+    from gateway.agents.names import PROVIDERS
+
+    if provider in PROVIDERS:
+        return True
+    from gateway.agents.providers import is_provider
+
+    return is_provider(provider)
+
+
+def _place(origin: str) -> tuple[str | None, int | None, str | None]:
+    """File, line and source of a value, from how `Settings.origin` names it."""
+    file, _, line = origin.rpartition(":")
+    return (file, int(line), None) if file and line.isdigit() else (None, None, origin)
 
 
 @app.command(epilog=examples("hermes-gateway config show", "hermes-gateway config show --origin"))
@@ -81,3 +123,37 @@ def path(config: ConfigFile = None) -> None:
     typer.echo(str(file))
     if not file.exists():
         say("There is no such file yet; `hermes-gateway config init` writes one.")
+
+
+@app.command(epilog=examples("hermes-gateway config reload", "hermes-gateway config check && kill -HUP PID"))
+def reload(json: Json = False) -> None:
+    """Have the running gateway read its configuration again.
+
+    It does so by itself a moment after the file has changed; this tells what came of it. Running turns are not
+    disturbed. Exit code 78 if the file is wrong, and then nothing has changed; 1 if no gateway runs.
+    """
+    from gateway.status import ask_to_reload
+
+    result = asyncio.run(ask_to_reload(find_home().socket))
+    if result is None:
+        raise CommandError("the gateway is not running; `hermes-gateway run` starts it with the new configuration")
+    if json:
+        print_json(dict(result))
+    else:
+        _print_reload(result)
+    if not result["ok"]:
+        raise typer.Exit(MISCONFIGURED)
+
+
+def _print_reload(result: Mapping[str, Any]) -> None:
+    for problem in result["problems"]:
+        say(neutral(problem))
+    if not result["ok"]:
+        say("Nothing was changed.")
+        return
+    for key in result["applied"]:
+        typer.echo(f"in force: {neutral(key)}")
+    for key in result["needs_restart"]:
+        typer.echo(f"needs a restart: {neutral(key)}")
+    if not result["applied"] and not result["needs_restart"]:
+        typer.echo("nothing has changed")

@@ -62,6 +62,7 @@ def _status_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "Gateway", "not running", "yellow"
     if "agent" in found:
         yield "Agent", str(found["agent"]), ""
+    yield from _config_line(found.get("config") or {})
     for number, (name, adapter) in enumerate(found.get("adapters", {}).items()):
         reason = f": {adapter['reason']}" if adapter.get("reason") else ""
         state = str(adapter["state"])
@@ -80,6 +81,22 @@ def _status_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         storage = found["storage"]
         reason = f": {storage['reason']}" if storage.get("reason") else ""
         yield "Storage", f"{storage['mode']}{reason}", "bold red" if reason else ""
+
+
+def _config_line(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """The last reload, where there was one: what of the file is not in force is what an operator has to know."""
+    from gateway.clock import SystemClock
+
+    if not (last := config.get("reload")):
+        return
+    when = age(datetime.fromisoformat(str(last["at"])), SystemClock().now())
+    if not last["ok"]:
+        for number, problem in enumerate(last["problems"]):
+            yield "" if number else "Config", f"not taken over, {when}: {problem}", "bold red"
+    elif last["needs_restart"]:
+        yield "Config", f"reloaded, {when}; needs a restart: {', '.join(last['needs_restart'])}", "yellow"
+    else:
+        yield "Config", f"reloaded, {when}", ""
 
 
 def _process(found: Mapping[str, Any]) -> str:

@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
@@ -25,6 +26,8 @@ from gateway.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from config import Home
+    from gateway.erasure import Erased
     from gateway.inspection import Inspection, SessionSummary, TranscriptMessage
     from gateway.search import SearchHit
 
@@ -43,7 +46,7 @@ MATCH_MARKS: Final = ("\x02", "\x03")
 
 app = typer.Typer(
     name="sessions",
-    help="List, show, search and export sessions.",
+    help="List, show, search, export and delete sessions.",
     epilog=examples("hermes-gateway sessions list", "hermes-gateway sessions show 20260131_0912"),
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -277,3 +280,107 @@ def export(
     except OSError as error:
         raise CommandError(f"cannot write {output}: {error.strerror or os.strerror(error.errno or 0)}") from error
     say(f"{counted(len(messages), 'message')} written to {output}")
+
+
+@app.command(
+    epilog=examples(
+        "hermes-gateway sessions delete 20260131_0912",
+        "hermes-gateway sessions delete 20260131_091203_5f0c --purge",
+        "hermes-gateway sessions delete 20260131_091203_5f0c --yes --json",
+    )
+)
+def delete(
+    session: Annotated[str, typer.Argument(metavar="ID", help="The session's id, or a beginning that only it has.")],
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Leave no trace of it in any file of the home folder either.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also if it is pinned, or replies of it still wait to be delivered.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Delete a session for good, with all that was said in it.
+
+    It goes from the store and from the search. With --purge, the database and the copies of it in the home folder
+    are also written anew, so that nothing can be read back from them; new messages wait meanwhile. A session whose
+    turn is running is never deleted.
+    """
+    from gateway.erasure import WHOLE_ID
+    from gateway.inspection import SessionNotFoundError
+
+    home = find_home()
+    try:
+        summary = _inspect(lambda inspection: inspection.session(session))
+    except SessionNotFoundError:
+        # A purge that was cut short may have to be finished after the session has gone.
+        if not (purge and len(session) >= WHOLE_ID):
+            raise
+        session_id, what = session, f"what may be left of session {session}"
+    else:
+        session_id = summary.entry.session_id
+        said = counted(summary.entry.message_count, "message")
+        what = f"session {session_id}, {summary.entry.title or 'Untitled'!r}, with {said}"
+    if not yes:
+        _confirm(f"{'Purge' if purge else 'Delete'} {what}?")
+    erased = _erase(home, session_id, purge=purge, force=force)
+    if json:
+        print_json(erased.to_dict())
+        return
+    for line in _account(home, erased):
+        say(line)
+
+
+def _confirm(question: str) -> None:
+    """Ask a person. Raises `CommandError` where there is nobody to ask, and `typer.Abort` for a no."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise CommandError("this deletes for good, and there is no terminal to ask on; add --yes")
+    if not typer.confirm(neutral(question), err=True):
+        say("Nothing was deleted.")
+        raise typer.Abort
+
+
+def _erase(home: "Home", session_id: str, *, purge: bool, force: bool) -> "Erased":
+    """Have the gateway that runs delete it; if none does, do it here, as the one that holds the home."""
+    from gateway.erasure import Erased, EraseError
+    from gateway.status import ask_to_delete
+
+    answer = asyncio.run(ask_to_delete(home.socket, session_id, purge=purge, force=force))
+    if answer is not None:
+        if "erased" not in answer:
+            raise CommandError(str(answer.get("error") or answer.get("text")))
+        return Erased.from_dict(answer["erased"])
+    try:
+        return asyncio.run(_erase_here(home, session_id, purge=purge, force=force))
+    except EraseError as error:
+        raise CommandError(str(error)) from error
+
+
+async def _erase_here(home: "Home", session_id: str, *, purge: bool, force: bool) -> "Erased":
+    from gateway.clock import SystemClock
+    from gateway.erasure import Eraser
+    from gateway.lock import hold
+    from gateway.storage.database import Database
+
+    with hold(home.lock, "hermes-gateway sessions delete"):
+        async with Database.open(home.database) as database:
+            return await Eraser(database, home, SystemClock()).erase(session_id, purge=purge, force=force)
+
+
+def _account(home: "Home", erased: "Erased") -> Iterator[str]:
+    """What was deleted, and what could not be reached, for a person."""
+    if erased.known:
+        yield f"Session {erased.session_id} is deleted, with {counted(erased.messages, 'message')}."
+    else:
+        yield f"Session {erased.session_id} was not in the store any more."
+    if not erased.purged:
+        yield "Traces of it stay in the database file and in copies of that; with --purge they would be gone too."
+        return
+    yield f"Nothing of it is left in {home.database}, which was written anew."
+    for name in erased.rewritten:
+        yield f"Written anew without it: {home.path / name}"
+    for name in erased.removed:
+        yield f"Removed: {home.path / name}"
+    for name in erased.unread:
+        yield f"Not looked into, remove it yourself if it may hold the session: {home.path / name}"
+    yield "What lies outside of the home folder cannot be reached: copies and exports elsewhere, and the platforms."

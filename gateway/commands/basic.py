@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable
 from datetime import datetime
 
-from gateway.commands.table import Command, CommandTable, Effect, say
+from gateway.commands.table import ESCAPE, Command, CommandTable, Effect, say
 from gateway.ids import Ids
 from gateway.inbox import InboundRecord
 from gateway.ports import Clock
@@ -12,19 +12,21 @@ from gateway.session import records
 from gateway.session.entry import SessionEntry
 from gateway.session.key import SlotIdentity
 from gateway.storage import queries
+from gateway.transcript import STOPPED, stop
 
 
 class BasicCommands:
-    """Builds the table. `stop` ends the slot's turn and says whether one ran; `status_of` tells what it is doing."""
+    """Builds the table. `stop` ends the slot's turn and gives the number of its first message; `status_of` tells what
+    it is doing; `agent` names the default agent."""
 
     def __init__(
         self,
         clock: Clock,
         ids: Ids,
         *,
-        stop: Callable[[SlotIdentity], bool],
+        stop: Callable[[SlotIdentity], int | None],
         status_of: Callable[[SlotIdentity], str],
-        agent: str,
+        agent: Callable[[], str],
     ) -> None:
         self._clock = clock
         self._ids = ids
@@ -52,15 +54,23 @@ class BasicCommands:
         return lambda connection: _begin_new(connection, record, new_id, now)
 
     def _stop_turn(self, record: InboundRecord, _rest: str) -> Effect:
-        return say("Stopping." if self._stop(record.identity) else "Nothing is running here.")
+        stopped = self._stop(record.identity)
+        if stopped is None:
+            return say("Nothing is running here.")
+
+        def effect(connection: sqlite3.Connection) -> str:
+            stop(connection, stopped, STOPPED)
+            return "Stopping."
+
+        return effect
 
     def _show_status(self, record: InboundRecord, _rest: str) -> Effect:
-        doing = self._status_of(record.identity)
+        doing, agent = self._status_of(record.identity), self._agent()
 
         def effect(connection: sqlite3.Connection) -> str:
             slot = connection.execute(queries.GET_SLOT, (record.slot_id,)).fetchone()
             entry = records.load_entry(connection, slot["session_id"]) if slot["session_id"] else None
-            return _status(record.identity.key, entry, self._agent, doing)
+            return _status(record.identity.key, entry, agent, doing)
 
         return effect
 
@@ -75,7 +85,8 @@ def _begin_new(connection: sqlite3.Connection, record: InboundRecord, new_id: st
 
 def _help(table: CommandTable) -> str:
     lines = [f"- `/{name}`: {text}" for name, text in table.menu]
-    return "\n".join(["You can tell me:", "", *lines, "", "Everything else goes to the agent."])
+    agent = f"Everything else goes to the agent. To tell it something that begins like a command, write `{ESCAPE}`."
+    return "\n".join(["You can tell me:", "", *lines, "", agent])
 
 
 def _status(key: str, entry: SessionEntry | None, agent: str, doing: str) -> str:

@@ -4,10 +4,12 @@ from gateway.session.context import SessionContext, build_session_context
 from gateway.session.entry import SessionEntry
 from gateway.session.errors import (
     AmbiguousSessionKey,
+    InvalidMessage,
     NothingToRetry,
     NothingToUndo,
     SessionError,
     SessionInUse,
+    UnaddressedSource,
     UnknownSession,
 )
 from gateway.session.key import SlotIdentity, build_session_key, slot_identity
@@ -21,6 +23,7 @@ from gateway.source import SessionSource
 
 __all__ = [
     "AmbiguousSessionKey",
+    "InvalidMessage",
     "NothingToRetry",
     "NothingToUndo",
     "PlatformTraits",
@@ -32,6 +35,7 @@ __all__ = [
     "SessionSource",
     "SessionStore",
     "SlotIdentity",
+    "UnaddressedSource",
     "UnknownSession",
     "build_session_context",
     "build_session_context_prompt",

@@ -50,6 +50,34 @@ class SessionInUse(SessionError):  # noqa: N818 - a public name
         )
 
 
+class UnaddressedSource(SessionError, ValueError):  # noqa: N818 - a public name
+    """A source names neither a chat nor a person: everybody without a name would share its session."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+        """The readable key that all such sources have."""
+
+    def __str__(self) -> str:
+        return (
+            f"The source {self.key!r} has neither a chat_id nor a user_id, so its conversation cannot be told from "
+            "another's. Give it the id of its chat, or in a DM the id of the person."
+        )
+
+
+class InvalidMessage(SessionError, ValueError):  # noqa: N818 - a public name
+    """A message cannot be kept in a transcript. Nothing of the call was stored."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return (
+            f"A message of a transcript must be a mapping of plain JSON values, with role and content: {self.problem}."
+        )
+
+
 class NothingToRetry(SessionError, ValueError):  # noqa: N818 - a public name
     """The transcript has no message of a user to send again."""
 

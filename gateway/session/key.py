@@ -47,6 +47,11 @@ class SlotIdentity:
         parts = ("agent", self.agent, self.platform, self.chat_type, *(part for part in place if part))
         return ":".join(_escape(part) for part in parts)
 
+    @property
+    def is_addressed(self) -> bool:
+        """Whether it is one conversation's: it names a chat, or the person whom it belongs to."""
+        return bool(self.chat or self.participant)
+
 
 def slot_identity(
     source: SessionSource,

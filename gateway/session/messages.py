@@ -1,12 +1,13 @@
 """Transcripts inside a transaction: how a message stands in the database, cuts, and rewrites."""
 
+import reprlib
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gateway.session.errors import UnknownSession
+from gateway.session.errors import InvalidMessage, UnknownSession
 from gateway.session.text import flatten_text
 from gateway.storage import queries
 from gateway.storage.codec import clean_text, decode_message, encode_message, to_micros
@@ -21,11 +22,24 @@ class Cut:
 
 
 def message_row(message: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
-    """Role, text and the rest of a message. The text of content in parts is kept too, so that a search finds it."""
-    role, content, data = encode_message(message)
+    """Role, text and the rest of a message. The text of content in parts is kept too, so that a search finds it.
+
+    Raises `InvalidMessage`.
+    """
+    try:
+        role, content, data = encode_message(message)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidMessage(str(error)) from error
     if content is None and data is not None:
         content = clean_text(flatten_text(message.get("content"))) or None
     return role, content, data
+
+
+def check_messages(messages: Sequence[object]) -> None:
+    """Raises `InvalidMessage` for what is no mapping at all."""
+    for message in messages:
+        if not isinstance(message, Mapping):
+            raise InvalidMessage(f"{reprlib.repr(message)} is {type(message).__name__}")
 
 
 def require(connection: sqlite3.Connection, session_id: str) -> None:

@@ -151,5 +151,7 @@ def _quoted(value: str | None) -> str:
 def _one_line(text: str) -> str:
     """The text without characters that cannot be seen, every run of white space as one blank."""
     spaced = " ".join(text.split())
+    if spaced.isascii() and spaced.isprintable():
+        return spaced
     visible = "".join(c for c in spaced if unicodedata.category(c) not in _DROPPED_CATEGORIES)
     return " ".join(_IGNORABLE.sub("", visible).split())

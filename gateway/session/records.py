@@ -8,7 +8,6 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
-from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
 from config import Platform, SessionResetPolicy
@@ -33,13 +32,15 @@ EndDetail: TypeAlias = Literal["idle", "daily", "command", "switch"]
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What resolving a slot depends on. `active`: work goes on in it, so no policy may end its session.
+    """What resolving a slot depends on. `origin` is the source as a session keeps it, see `origin_json`. `active`: work
+    goes on in it, so no policy may end its session.
 
     A session that begins gets its id from `ids` there and then: most arrivals need none.
     """
 
     identity: SlotIdentity
     source: SessionSource
+    origin: str
     policy: SessionResetPolicy
     zone: tzinfo
     now: datetime
@@ -122,7 +123,7 @@ def resolve(connection: sqlite3.Connection, arrival: Arrival) -> Resolution:
     if row is None:
         return _begin(connection, arrival)
     source = arrival.source
-    touched = (to_micros(arrival.now), source.chat_name, _origin_json(source), row["id"])
+    touched = (to_micros(arrival.now), source.chat_name, arrival.origin, row["id"])
     connection.execute(queries.TOUCH_SESSION, touched)
     return Resolution(_entry(row, arrival), created=False, slot_id=row["bound_slot_id"])
 
@@ -148,7 +149,7 @@ def record_turn(
         return Slot(begun.slot_id, begun.entry.session_id, titled=False)
     session_id: str = row["id"]
     title = None if row["titled"] else _title(messages)
-    _count(connection, session_id, messages, usage, arrival.now, title, arrival.source)
+    _count(connection, session_id, messages, usage, arrival.now, title, arrival)
     _add_messages(connection, session_id, messages, arrival.now)
     return Slot(row["bound_slot_id"], session_id, titled=bool(row["titled"]))
 
@@ -165,7 +166,7 @@ def _count_live(
     if limit is None or not hint.titled or arrival.force_new:
         return False
     now = to_micros(arrival.now)
-    values = _counted(messages, usage, now, None, arrival.source)
+    values = _counted(messages, usage, now, None, arrival)
     guard = (hint.session_id, hint.number, now - limit)
     return bool(connection.execute(queries.COUNT_LIVE_TURN, (*values, *guard)).rowcount)
 
@@ -261,7 +262,7 @@ def _begin(connection: sqlite3.Connection, arrival: Arrival) -> Resolution:
     predecessor_id = predecessor["id"] if predecessor is not None else None
     source, new_id, now = arrival.source, arrival.ids.session(arrival.now), to_micros(arrival.now)
     owner = owner_of(arrival.identity, source)
-    place = (owner, str(source.platform.value), source.chat_type, source.chat_name, _origin_json(source))
+    place = (owner, str(source.platform.value), source.chat_type, source.chat_name, arrival.origin)
     notice = (int(reason is not None), reason, int(had_activity))
     values = (new_id, slot_id, *place, now, now, predecessor_id, *notice)
     return Resolution(_install(connection, values, slot_id, predecessor_id), created=True, slot_id=slot_id)
@@ -303,8 +304,7 @@ def _install(
     return load_entry(connection, new_id)
 
 
-@lru_cache(maxsize=4096)
-def _origin_json(source: SessionSource) -> str:
+def origin_json(source: SessionSource) -> str:
     """A source as a session keeps it. It is written with each message, and seldom differs from the one before."""
     return dump(source.to_dict())
 
@@ -328,10 +328,10 @@ def append(
 ) -> None:
     """Append messages and add usage, in one go; the session's first words become its title.
 
-    Raises `UnknownSession`.
+    What a provisional session is to get goes to the one that it has joined meanwhile. Raises `UnknownSession`.
     """
-    _count(connection, session_id, messages, usage, now, _title(messages))
-    _add_messages(connection, session_id, messages, now, turn_id, key)
+    counted_id = _count(connection, session_id, messages, usage, now, _title(messages))
+    _add_messages(connection, counted_id, messages, now, turn_id, key)
 
 
 def _count(
@@ -341,22 +341,26 @@ def _count(
     usage: Usage,
     now: datetime,
     title: str | None,
-    source: SessionSource | None = None,
-) -> None:
-    values = _counted(messages, usage, to_micros(now), title, source)
-    counted = connection.execute(queries.COUNT_TURN, (*values, session_id))
-    if not counted.rowcount:
+    arrival: Arrival | None = None,
+) -> str:
+    """Count in the session, or in the one that it has joined; its id."""
+    values = _counted(messages, usage, to_micros(now), title, arrival)
+    if connection.execute(queries.COUNT_TURN, (*values, session_id)).rowcount:
+        return session_id
+    joined = connection.execute(queries.JOINED_BY, (session_id,)).fetchone()
+    if joined is None:
         raise UnknownSession(session_id)
+    return _count(connection, joined[0], messages, usage, now, title, arrival)
 
 
 def _counted(
-    messages: Sequence[Mapping[str, Any]], usage: Usage, now: int, title: str | None, source: SessionSource | None
+    messages: Sequence[Mapping[str, Any]], usage: Usage, now: int, title: str | None, arrival: Arrival | None
 ) -> tuple[Any, ...]:
     """What `queries.COUNT_TURN` and its kin count with."""
     return (
         now,
-        source.chat_name if source is not None else None,
-        _origin_json(source) if source is not None else None,
+        arrival.source.chat_name if arrival is not None else None,
+        arrival.origin if arrival is not None else None,
         title,
         len(messages),
         usage.input_tokens,
@@ -489,4 +493,7 @@ def _origin(text: str | None, platform: Platform | None) -> tuple[SessionSource 
         return None, None
     if platform is None:
         return None, data
-    return SessionSource.from_dict(data), None
+    try:
+        return SessionSource.from_dict(data, needs_chat=False), None
+    except (KeyError, ValueError):
+        return None, data

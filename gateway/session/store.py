@@ -1,5 +1,6 @@
 """`SessionStore`: which session is live in each slot, what was said in it, what it has cost."""
 
+import asyncio
 import inspect
 import sqlite3
 from asyncio import Future
@@ -7,19 +8,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
-from config import GatewayConfig
+from config import GatewayConfig, LiveConfig
 from gateway.clock import as_clock
 from gateway.ids import Ids, is_session_id
 from gateway.ports import Clock, Usage
 from gateway.session import records
 from gateway.session.entry import SessionEntry
-from gateway.session.errors import UnknownSession
+from gateway.session.errors import UnaddressedSource, UnknownSession
+from gateway.session.jsonl import read_transcript, transcript_file
 from gateway.session.key import SlotIdentity, slot_identity
-from gateway.session.messages import Cut, cut_last_turn, rewrite
+from gateway.session.messages import Cut, check_messages, cut_last_turn, rewrite
 from gateway.session.records import Arrival
 from gateway.session.reset import daily_boundary, reset_reason
 from gateway.source import SessionSource
@@ -33,6 +36,8 @@ DATABASE_NAME: Final = "gateway.db"
 ALL: Final = -1
 """The LIMIT that SQLite reads as none."""
 NO_USAGE: Final = Usage()
+DECODED_AT_ONCE: Final = 200
+"""Messages of a transcript that are decoded on the event loop, in less than a millisecond; more are in a thread."""
 HINTS: Final = 4096
 """Slots whose live session is remembered, so that a turn need not look for it; the database decides whether it is."""
 
@@ -59,17 +64,18 @@ class SessionStore:
     def __init__(
         self,
         database: Database,
-        config: GatewayConfig,
+        config: GatewayConfig | LiveConfig,
         *,
         clock: Clock | Callable[[], datetime] | None = None,
         ids: Ids | None = None,
         has_active_processes: ActiveProcesses | None = None,
     ) -> None:
         self._database = database
-        self._config = config
+        self._config = LiveConfig.of(config)
         self._clock = as_clock(clock)
         self._ids = ids or Ids()
         self._has_active_processes = has_active_processes
+        self._origin_of = lru_cache(HINTS)(records.origin_json)
         self._hints: dict[SlotIdentity, records.Slot] = {}
 
     @classmethod
@@ -77,27 +83,30 @@ class SessionStore:
     async def open(
         cls,
         directory: Path | str,
-        config: GatewayConfig,
+        config: GatewayConfig | LiveConfig,
         *,
         clock: Clock | Callable[[], datetime] | None = None,
         has_active_processes: ActiveProcesses | None = None,
     ) -> "AsyncIterator[SessionStore]":
         """Open the store in a directory, which is created if need be, and close it at the end."""
         path = Path(directory) / DATABASE_NAME
-        async with Database.open(path, synchronous=config.storage.synchronous) as database:
-            yield cls(database, config, clock=clock, has_active_processes=has_active_processes)
+        live = LiveConfig.of(config)
+        storage = live.current.storage
+        reserve_bytes = storage.reserve_kb * 1024
+        async with Database.open(path, synchronous=storage.synchronous, reserve_bytes=reserve_bytes) as database:
+            yield cls(database, live, clock=clock, has_active_processes=has_active_processes)
 
     # --- which session -------------------------------------------------------------------------------------
 
     def identity(self, source: SessionSource) -> SlotIdentity:
-        """The slot that a source belongs to, by this configuration."""
-        sessions = self._config.sessions
+        """The slot that a source belongs to, by the configuration in force."""
+        sessions = self._config.current.sessions
         return slot_identity(source, sessions.group_sessions_per_user, sessions.thread_sessions_per_user)
 
     async def get_or_create_session(self, source: SessionSource, force_new: bool = False) -> SessionEntry:
         """The live session of the source's slot; a new one if there is none, if its policy says so, or if forced.
 
-        A session in which work goes on is never ended by its policy.
+        A session in which work goes on is never ended by its policy. Raises `UnaddressedSource`.
         """
         arrival = await self.arrival(source, self._clock.now(), force_new=force_new)
         resolution = await self._database.write(lambda connection: records.resolve(connection, arrival))
@@ -111,16 +120,24 @@ class SessionStore:
         identity: SlotIdentity | None = None,
         force_new: bool = False,
     ) -> Arrival:
-        """Everything that resolving a slot at this instant depends on; by default it is the source's own."""
+        """Everything that resolving a slot at this instant depends on; by default it is the source's own.
+
+        Raises `UnaddressedSource` for a source that names neither a chat nor a person.
+        """
         identity = identity or self.identity(source)
+        if not identity.is_addressed:
+            raise UnaddressedSource(identity.key)
+        active = self._has_active_processes is not None and await self._is_active(identity)
+        config = self._config.current
         return Arrival(
             identity=identity,
             source=source,
-            policy=self._config.get_reset_policy(source.platform, source.chat_type),
-            zone=self._config.zone,
+            origin=self._origin_of(source),
+            policy=config.get_reset_policy(source.platform, source.chat_type),
+            zone=config.zone,
             now=now,
             ids=self._ids,
-            active=self._has_active_processes is not None and await self._is_active(identity),
+            active=active,
             force_new=force_new,
         )
 
@@ -131,6 +148,7 @@ class SessionStore:
 
         The same rules as `get_or_create_session` and `append_turn`, in half the time of the two.
         """
+        check_messages(messages)
         arrival = await self.arrival(source, self._clock.now())
         counted, hint = usage or NO_USAGE, self._hints.get(arrival.identity)
         slot = await self._database.write(
@@ -177,25 +195,26 @@ class SessionStore:
         Call it while holding the slot's lane.
         """
         now = self._clock.now()
-        policy = self._config.get_reset_policy(identity.platform, identity.chat_type)
         if await self._is_active(identity):
             return None
+        config = self._config.current
+        policy, zone = config.get_reset_policy(identity.platform, identity.chat_type), config.zone
 
         def job(connection: sqlite3.Connection) -> str | None:
             slot = records.find_slot(connection, identity)
-            return None if slot is None else records.expire(connection, slot, policy, self._config.zone, now)
+            return None if slot is None else records.expire(connection, slot, policy, zone, now)
 
         return await self._database.write(job)
 
     async def due_slots(self, page: int = 200) -> AsyncIterator[SlotIdentity]:
         """Slots whose session's time seems to have come; `expire_session` decides."""
-        now, zone = self._clock.now(), self._config.zone
-        quiet_since = _latest_deadline(self._config, now)
+        now, config = self._clock.now(), self._config.current
+        zone, quiet_since = config.zone, _latest_deadline(config, now)
         after = ""
         while quiet_since is not None:
             rows = await self._database.read(queries.QUIET_SLOTS, (after, to_micros(quiet_since), page))
             for row in rows:
-                policy = self._config.get_reset_policy(row["platform"], row["chat_type"])
+                policy = config.get_reset_policy(row["platform"], row["chat_type"])
                 if reset_reason(policy, from_micros(row["updated_at"]), now, zone):
                     yield records.identity_from_row(row)
             if len(rows) < page:
@@ -229,13 +248,15 @@ class SessionStore:
     async def list_sessions(
         self, active_minutes: float | None = None, *, limit: int | None = None
     ) -> list[SessionEntry]:
-        """Sessions, ended ones too, the newest first; only those touched within the window where one is given."""
-        bound = ALL if limit is None else limit
-        if active_minutes is None:
-            rows = await self._database.read(queries.LIST_SESSIONS, (bound,))
-        else:
+        """Sessions, the newest first: live ones, and those that have ended, which stay listed and can be resumed.
+
+        With `active_minutes`, those that were touched so long ago or later, the very instant included. `is_live` of
+        an entry tells the two kinds apart.
+        """
+        since = queries.EVER
+        if active_minutes is not None:
             since = to_micros(self._clock.now() - timedelta(minutes=active_minutes))
-            rows = await self._database.read(queries.LIST_SESSIONS_SINCE, (since, bound))
+        rows = await self._database.read(queries.LIST_SESSIONS, (since, ALL if limit is None else limit))
         return [records.entry_from_row(row) for row in rows]
 
     async def has_any_sessions(self, session_id: str | None = None) -> bool:
@@ -287,7 +308,8 @@ class SessionStore:
     async def append_to_transcript(
         self, session_id: str, message: Mapping[str, Any], *, key: str | None = None
     ) -> None:
-        """Append one message; with a key, once. Raises `UnknownSession`."""
+        """Append one message; with a key, once. Raises `UnknownSession`, and `InvalidMessage` for what is none."""
+        check_messages([message])
         now = self._clock.now()
 
         def job(connection: sqlite3.Connection) -> None:
@@ -299,11 +321,16 @@ class SessionStore:
     async def append_turn(
         self, session_id: str, messages: Sequence[Mapping[str, Any]], *, usage: Usage | None = None
     ) -> None:
-        """Append a turn's messages, and count its usage, in one commit. Raises `UnknownSession`."""
+        """Append a turn's messages, and count its usage, in one commit.
+
+        Raises `UnknownSession`, and `InvalidMessage` if one of them is none; then nothing is stored.
+        """
+        check_messages(messages)
         await self._append(session_id, messages, usage or NO_USAGE)
 
     async def rewrite_transcript(self, session_id: str, messages: Sequence[Mapping[str, Any]]) -> None:
-        """Replace the whole transcript, or, if anything fails, nothing. Raises `UnknownSession`."""
+        """Replace the whole transcript, or, if anything fails, nothing. Raises `UnknownSession`, `InvalidMessage`."""
+        check_messages(messages)
         now = self._clock.now()
         await self._write_to(session_id, lambda connection: rewrite(connection, session_id, messages, now))
 
@@ -316,11 +343,19 @@ class SessionStore:
         return await self._write_to(session_id, lambda connection: cut_last_turn(connection, session_id, now))
 
     async def load_transcript(self, session_id: str) -> list[dict[str, Any]]:
-        """The messages of a session in order, as they were appended; none for a session that is not known."""
-        if not is_session_id(session_id):
+        """The messages of a session in order, as they were appended; none for a session that is not known.
+
+        One that the database does not know is looked for among the files in `sessions/`.
+        """
+        file = transcript_file(self._database.path.parent / "sessions", session_id)
+        if file is None:
             return []
         rows = await self._database.read(queries.LOAD_MESSAGES, (session_id,))
-        return [decode_message(*row) for row in rows]
+        if not rows and not await self._database.read(queries.SESSION_EXISTS, (session_id,)):
+            return await asyncio.to_thread(read_transcript, file)
+        if len(rows) <= DECODED_AT_ONCE:
+            return _decode(rows)
+        return await asyncio.to_thread(_decode, rows)
 
     async def _append(self, session_id: str, messages: Sequence[Mapping[str, Any]], usage: Usage) -> None:
         now = self._clock.now()
@@ -332,6 +367,10 @@ class SessionStore:
         """Queue a job on a session, whose id can be one. Raises `UnknownSession`."""
         _checked(session_id)
         return self._database.write(job)
+
+
+def _decode(rows: Sequence[sqlite3.Row]) -> list[dict[str, Any]]:
+    return [decode_message(*row) for row in rows]
 
 
 def _latest_deadline(config: GatewayConfig, now: datetime) -> datetime | None:

@@ -1,4 +1,4 @@
-"""The text of transcript messages: content made flat, titles, previews, and where the last turn begins."""
+"""The text of transcript messages: content made flat, titles and previews."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -39,11 +39,6 @@ def title_from(messages: Sequence[Mapping[str, Any]], fallback: str | None = UNT
         if title:
             return title[:TITLE_LENGTH]
     return fallback or UNTITLED
-
-
-def last_user_index(messages: Sequence[Mapping[str, Any]]) -> int | None:
-    """The index of the last message whose role is exactly "user", where a retry or an undo cuts."""
-    return next((i for i in range(len(messages) - 1, -1, -1) if messages[i].get("role") == "user"), None)
 
 
 def preview_of(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Final
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _encode_json: Final = json.JSONEncoder(separators=(",", ":")).encode
+_encode_strictly: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def to_micros(instant: datetime) -> int:
@@ -40,7 +41,7 @@ def dump(value: Any) -> str:  # noqa: ANN401 - JSON
 def encode_message(message: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
     """Role, plain text, and the rest as JSON. A message without a role has the role "unknown".
 
-    Raises TypeError or ValueError for what JSON cannot hold.
+    Raises TypeError, ValueError or RecursionError for what JSON cannot hold, NaN and the infinities included.
     """
     if len(message) == 2:
         # Most messages are a role and a text: they need no copy and no JSON.
@@ -50,9 +51,9 @@ def encode_message(message: Mapping[str, Any]) -> tuple[str, str | None, str | N
     rest = dict(message)
     role = clean_text(str(rest.pop("role", None) or "unknown"))
     if not isinstance(rest.get("content"), str):
-        return role, None, dump(rest) if rest else None
+        return role, None, _encode_strictly(rest) if rest else None
     content = clean_text(rest.pop("content"))
-    return role, content, dump(rest) if rest else None
+    return role, content, _encode_strictly(rest) if rest else None
 
 
 def decode_message(role: str, content: str | None, data: str | None) -> dict[str, Any]:

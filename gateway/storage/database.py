@@ -4,64 +4,139 @@ import asyncio
 import itertools
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 from urllib.parse import quote
 
 import aiosqlite
 
+from gateway.clock import SystemClock
 from gateway.constants import SQLITE_BUSY_SECONDS
-from gateway.storage.errors import StorageError
+from gateway.ports import Clock
+from gateway.storage.errors import MigrationError, StorageError
+from gateway.storage.failover import Failover, StorageState
+from gateway.storage.faults import is_outage
 from gateway.storage.migrate import migrate
-from gateway.storage.writer import Job, Probe, Writer, connect, no_probe
+from gateway.storage.probe import Probe, no_probe
+from gateway.storage.reserve import RESERVE_BYTES, Reserve
+from gateway.storage.writer import Job, Writer, connect
 
 T = TypeVar("T")
-READERS = 2
+READERS: Final = 2
 
 
 class Database:
-    """Reads come from `read`, in one hop a page; every write is a job for `write`."""
+    """Reads come from `read`, in one hop a page; every write is a job for `write`.
 
-    def __init__(self, path: Path, writer: Writer, readers: Iterable[aiosqlite.Connection]) -> None:
+    While the file cannot be used, both go on with what is known of it and the spool; `state` says so.
+    """
+
+    def __init__(self, path: Path, failover: Failover, probe: Probe) -> None:
         self.path = path
-        self.writer = writer
-        self._readers = list(readers)
-        self._turn = itertools.cycle(self._readers)
+        self.writer = Writer(failover, probe, on_recovered=self._recovered)
+        self._readers: list[aiosqlite.Connection] = []
+        self._stale: list[aiosqlite.Connection] = []
+        self._next = itertools.count()
+        self._opening = asyncio.Lock()
+        self._listeners: list[Callable[[], None]] = []
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, path: Path, *, synchronous: Literal["full", "normal"] = "full", probe: Probe = no_probe
+        cls,
+        path: Path,
+        *,
+        synchronous: Literal["full", "normal"] = "full",
+        clock: Clock | None = None,
+        reserve_bytes: int = RESERVE_BYTES,
+        probe: Probe = no_probe,
     ) -> "AsyncIterator[Database]":
-        """Open or create the database and migrate it. Raises `StorageError` and its kinds."""
-        connection = await asyncio.to_thread(_prepare, path, synchronous)
-        writer = Writer(connection, probe)
-        readers: list[aiosqlite.Connection] = []
+        """Open or create the database and migrate it. `reserve_bytes` are kept on the disk for when it is full.
+
+        A database that cannot be used at present is opened all the same: see `state`. Raises `StorageError` and its
+        kinds for one that this version must not touch, and where there is no folder to write to.
+        """
+        reserve = Reserve(path.parent / "sessions", reserve_bytes)
+        failover = Failover(path, partial(_prepare, path, synchronous), clock or SystemClock(), reserve, probe)
         try:
-            while len(readers) < READERS:
-                readers.append(await open_reader(path))
-            yield cls(path, writer, readers)
+            await asyncio.to_thread(failover.open)
+        except (sqlite3.Error, OSError) as error:
+            raise StorageError(f"cannot open {path}: {error}; `hermes-gateway doctor` says more") from error
+        database = cls(path, failover, probe)
+        try:
+            yield database
         finally:
-            for reader in readers:
-                await reader.close()
-            await writer.close()
+            await database._close()
+
+    @property
+    def state(self) -> StorageState:
+        """Whether data goes to the database, to the spool, or nowhere; since when, and why."""
+        return self.writer.state
+
+    def on_recovered(self, listener: Callable[[], None]) -> None:
+        """Have a function called on the loop each time that the database is in use again after an outage."""
+        self._listeners.append(listener)
 
     def write(self, job: Job[T]) -> "asyncio.Future[T]":
         """Queue a job for the writer at once; await the future for durability. See `Writer.submit`."""
         return self.writer.submit(job)
 
+    def maintain(self, function: Job[T]) -> "asyncio.Future[T]":
+        """Queue a function that runs outside of any transaction; everything else waits. See `Writer.maintain`."""
+        return self.writer.maintain(function)
+
     async def read(self, sql: str, parameters: Iterable[Any] = ()) -> list[sqlite3.Row]:
         """All rows of a query, in one hop. Raises `StorageError`."""
+        values = tuple(parameters)
+        if self.state.mode == "sqlite":
+            try:
+                reader = await self._reader()
+                return list(await reader.execute_fetchall(sql, values))
+            except sqlite3.Error as error:
+                if not is_outage(error) or error.sqlite_errorcode == sqlite3.SQLITE_READONLY:
+                    # A reader that is asked to write says that it is for reading; nothing is wrong with the file.
+                    raise StorageError(f"the database reports: {error}") from error
+                await self.writer.fall_back(error)
+        return await self.write(lambda connection: connection.execute(sql, values).fetchall())
+
+    async def _reader(self) -> aiosqlite.Connection:
+        while not self._readers:
+            async with self._opening:
+                if not self._readers:
+                    await self._open_readers()
+        return self._readers[next(self._next) % len(self._readers)]
+
+    async def _open_readers(self) -> None:
+        """Those from before an outage look at a file that may have been replaced: they are closed first."""
+        while self._stale:
+            await self._stale.pop().close()
+        known = self.state.recovered
+        opened: list[aiosqlite.Connection] = []
         try:
-            return list(await next(self._turn).execute_fetchall(sql, tuple(parameters)))
-        except sqlite3.Error as error:
-            raise StorageError(f"the database reports: {error}") from error
+            while len(opened) < READERS:
+                opened.append(await open_reader(self.path))
+        finally:
+            if len(opened) == READERS and known == self.state.recovered:
+                self._readers = opened
+            else:
+                self._stale += opened
+
+    def _recovered(self) -> None:
+        self._stale, self._readers = self._stale + self._readers, []
+        for listener in self._listeners:
+            listener()
+
+    async def _close(self) -> None:
+        for reader in (*self._readers, *self._stale):
+            await reader.close()
+        await self.writer.close()
 
 
 async def open_reader(path: Path) -> aiosqlite.Connection:
-    """A connection that cannot write."""
+    """A connection that cannot write. Raises `sqlite3.Error`."""
     address = f"file:{quote(str(path))}?mode=ro"
     reader = await aiosqlite.connect(address, uri=True, timeout=SQLITE_BUSY_SECONDS)
     reader.row_factory = sqlite3.Row
@@ -70,19 +145,23 @@ async def open_reader(path: Path) -> aiosqlite.Connection:
 
 
 def _prepare(path: Path, synchronous: Literal["full", "normal"]) -> sqlite3.Connection:
-    """Connect and migrate; the file is readable by its owner alone."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    try:
-        connection = connect(path, synchronous)
-    except sqlite3.Error as error:
-        raise StorageError(f"cannot open {path}: {error}; `hermes-gateway doctor` says more") from error
+    """Connect and migrate; the file is readable by its owner alone.
+
+    Raises `sqlite3.Error`, OSError, and `StorageError` for a database that this version cannot bring up to date.
+    """
+    if not path.exists():
+        # Never opened by hand while SQLite has it open: closing it would drop SQLite's locks
+        # (https://www.sqlite.org/howtocorrupt.html, 2.2).
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    connection = connect(path, synchronous)
     try:
         migrate(connection, path)
-    except sqlite3.Error as error:
+    except MigrationError as error:
         connection.close()
-        raise StorageError(f"cannot read {path}: {error}; `hermes-gateway doctor` says more") from error
-    except StorageError:
+        if error.__cause__ is not None and is_outage(error.__cause__):
+            raise error.__cause__ from None
+        raise
+    except BaseException:
         connection.close()
         raise
     return connection

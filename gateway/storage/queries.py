@@ -9,9 +9,6 @@ from typing import Final
 GET_META: Final = "SELECT value FROM meta WHERE name = ?"
 """One named value of the installation."""
 
-PUT_META: Final = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-"""Set a named value."""
-
 ADD_META: Final = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING"
 """Set a named value unless it is there already."""
 
@@ -113,9 +110,9 @@ UPDATE sessions SET
     estimated_cost_usd = coalesce(estimated_cost_usd + ?, ?, estimated_cost_usd),
     cost_status = coalesce(?, cost_status)"""
 
-COUNT_TURN: Final = f"{_COUNT_TURN} WHERE id = ?"
+COUNT_TURN: Final = f"{_COUNT_TURN} WHERE id = ? AND end_reason IS NOT 'session_joined'"
 """Add a turn to a session: its time, how its place is called, its first title, its messages and its usage.
-What is null leaves what was there. The cost is given twice."""
+What is null leaves what was there. The cost is given twice. A session that has joined another takes no more."""
 
 COUNT_LIVE_TURN: Final = f"{_COUNT_TURN} WHERE id = ? AND slot_id = ? AND ended_at IS NULL AND updated_at >= ?"
 """The same, if the session is still the live one of this slot and has not been quiet since before an instant."""
@@ -135,13 +132,20 @@ SESSION_FOR_OWNER: Final = "SELECT 1 FROM sessions WHERE owner = ? AND id <> ? L
 TWO_SESSIONS: Final = "SELECT 1 FROM sessions LIMIT 2"
 """Two rows when there is more than one session."""
 
-LIST_SESSIONS: Final = f"{_SESSION} ORDER BY sessions.updated_at DESC, sessions.id DESC LIMIT ?"
-"""Sessions, the newest first."""
+EVER: Final = -(2**63)
+"""An instant before all others, in microseconds."""
 
-LIST_SESSIONS_SINCE: Final = (
-    f"{_SESSION} WHERE sessions.updated_at >= ? ORDER BY sessions.updated_at DESC, sessions.id DESC LIMIT ?"
+_NEWEST: Final = " UNION ALL ".join(
+    f"""SELECT id FROM (SELECT id FROM sessions WHERE archived = {archived} AND pinned = {pinned} AND updated_at >= ?1
+                        ORDER BY updated_at DESC, id DESC LIMIT ?2)"""
+    for archived in (0, 1)
+    for pinned in (0, 1)
 )
-"""Sessions touched since an instant, the newest first."""
+
+LIST_SESSIONS: Final = f"""
+{_SESSION} WHERE sessions.id IN ({_NEWEST}) ORDER BY sessions.updated_at DESC, sessions.id DESC LIMIT ?2"""
+"""Sessions touched since an instant, the newest first: the newest of each of the four ranges of the index
+`sessions_latest`, so that a short list is short work however many sessions there are."""
 
 LATEST_SESSIONS: Final = f"""
 {_SESSION} WHERE sessions.archived = 0
@@ -158,8 +162,10 @@ WHERE slots.session_id > ? AND sessions.updated_at < ?
 ORDER BY slots.session_id LIMIT ?"""
 """A page of slots whose live sessions have been quiet since an instant."""
 
-COUNT_SESSIONS: Final = "SELECT count(*) AS total, count(*) FILTER (WHERE ended_at IS NULL) AS live FROM sessions"
-"""How many sessions there are, and how many are live."""
+COUNT_SESSIONS: Final = """
+SELECT (SELECT count(*) FROM sessions) AS total,
+       (SELECT count(*) FROM slots WHERE session_id IS NOT NULL) AS live"""
+"""How many sessions there are, and how many are live: each counted on the narrowest index that has them."""
 
 # --- transcripts ---------------------------------------------------------------------------------------
 
@@ -246,30 +252,40 @@ SELECT inbound.*, slots.agent AS slot_agent, slots.platform AS slot_platform, sl
        slots.chat AS slot_chat, slots.thread AS slot_thread, slots.participant AS slot_participant
 FROM inbound JOIN slots ON slots.id = inbound.slot_id"""
 
-PENDING_INBOUND: Final = f"{_INBOUND} WHERE inbound.state = 'pending' AND inbound.id > ? ORDER BY inbound.id LIMIT ?"
+_UNANSWERED: Final = "inbound.state IN ('pending', 'running', 'refused', 'expired', 'failed', 'dead')"
+"""Word for word the condition of the index `inbound_unanswered`, which is used where this stands."""
+
+PENDING_INBOUND: Final = f"""
+{_INBOUND} WHERE {_UNANSWERED} AND inbound.state = 'pending' AND inbound.id > ? ORDER BY inbound.id LIMIT ?"""
 """A page of messages that wait, in order of receipt."""
 
 INBOUND_OF_TURN: Final = f"{_INBOUND} WHERE inbound.turn_id = ? AND inbound.state = 'running' ORDER BY inbound.id"
 """The messages that a turn answers."""
 
-CLAIM_INBOUND: Final = "UPDATE inbound SET state = 'running', turn_id = ? WHERE id = ? AND state = 'pending'"
-"""Give a message to a turn."""
+CLAIM_INBOUND: Final = """
+UPDATE inbound SET state = 'running', turn_id = ? WHERE id = ? AND state = 'pending' RETURNING reason"""
+"""Give a message to a turn; a reason says that it was stopped before it had one. Fetch the row."""
+
+STOP_INBOUND: Final = """
+UPDATE inbound SET reason = ? WHERE id = ? AND state = 'pending'"""
+"""A message that waits is to be stopped as soon as its turn begins."""
+
+TURN_OF_INBOUND: Final = "SELECT turn_id FROM inbound WHERE id = ? AND state IN ('pending', 'running')"
+"""The turn of a message that has no end yet, null while it waits for one."""
 
 END_INBOUND: Final = """
 UPDATE inbound SET state = ?, reason = ?, ended_at = ? WHERE id = ? AND state IN ('pending', 'running')"""
 """End a message, once."""
 
-UNANSWERED: Final = """
+UNANSWERED: Final = f"""
 SELECT inbound.id, inbound.platform, inbound.chat, inbound.message_id, inbound.source, inbound.text,
        inbound.received_at, inbound.state, inbound.reason, inbound.ended_at, inbound.turn_id, slots.key AS session_key
 FROM inbound LEFT JOIN slots ON slots.id = inbound.slot_id
-WHERE inbound.state IN ('pending', 'running', 'refused', 'expired', 'failed', 'dead')
+WHERE {_UNANSWERED}
 ORDER BY inbound.id DESC LIMIT ?"""
 """Messages without an answer, the newest first."""
 
-COUNT_INBOUND: Final = """
-SELECT state, count(*) AS number FROM inbound
-WHERE state IN ('pending', 'running', 'refused', 'expired', 'failed', 'dead') GROUP BY state"""
+COUNT_INBOUND: Final = f"SELECT state, count(*) AS number FROM inbound WHERE {_UNANSWERED} GROUP BY state"
 """How many messages are without an answer, by state."""
 
 # --- turns ---------------------------------------------------------------------------------------------
@@ -284,8 +300,12 @@ SESSION_HAS_TURN: Final = "SELECT id FROM turns WHERE slot_id = ? AND state IN (
 TURN_IS_OPEN: Final = "SELECT 1 FROM turns WHERE id = ? AND state IN ('running', 'waiting')"
 """Whether a turn has not ended."""
 
-OPEN_TURNS: Final = "SELECT * FROM turns WHERE state IN ('running', 'waiting') ORDER BY started_at"
-"""Turns that an earlier process left open."""
+OPEN_TURNS: Final = """
+SELECT turns.*, slots.agent AS slot_agent, slots.platform AS slot_platform, slots.chat_type AS slot_chat_type,
+       slots.chat AS slot_chat, slots.thread AS slot_thread, slots.participant AS slot_participant
+FROM turns JOIN slots ON slots.id = turns.slot_id
+WHERE turns.state IN ('running', 'waiting') ORDER BY turns.started_at"""
+"""Turns that have not ended, with their slots."""
 
 GET_TURN: Final = "SELECT * FROM turns WHERE id = ?"
 """A turn by id."""
@@ -384,11 +404,59 @@ UPDATE outbox SET state = ?, not_before = ?, reason = ?, attempts = max(attempts
 RESEND_DELIVERY: Final = "UPDATE outbox SET state = 'pending', message_id = NULL, repeated = 1 WHERE id = ?"
 """The message that it was first shown as can be edited no more: it is sent as a new one."""
 
-KILL_DELIVERY: Final = "UPDATE outbox SET state = 'dead', reason = ? WHERE id = ?"
-"""Give a delivery up."""
+KILL_DELIVERY: Final = "UPDATE outbox SET state = 'dead', reason = ?, ended_at = ? WHERE id = ?"
+"""Give a delivery up, at an instant."""
 
 COUNT_OUTBOX: Final = """
 SELECT state, count(*) AS number FROM outbox WHERE state IN ('pending', 'sending') GROUP BY state
 UNION ALL SELECT 'dead', count(*) FROM outbox WHERE state = 'dead'
 UNION ALL SELECT 'repeated', count(*) FROM outbox WHERE repeated = 1"""
 """How many deliveries are under way, given up, or marked as repeated."""
+
+# --- merging a spool -----------------------------------------------------------------------------------
+
+JOIN_SESSION: Final = """
+UPDATE sessions SET
+    updated_at = max(updated_at, ?),
+    display_name = coalesce(?, display_name), origin = coalesce(?, origin), title = coalesce(title, ?),
+    message_count = message_count + ?,
+    input_tokens = input_tokens + ?, output_tokens = output_tokens + ?,
+    cache_read_tokens = cache_read_tokens + ?, cache_write_tokens = cache_write_tokens + ?,
+    last_prompt_tokens = coalesce(?, last_prompt_tokens), model = coalesce(?, model),
+    estimated_cost_usd = coalesce(estimated_cost_usd + ?, ?, estimated_cost_usd),
+    cost_status = coalesce(?, cost_status)
+WHERE id = ?"""
+"""Add what a provisional session has counted to the one that it joins. The cost is given twice."""
+
+END_JOINED: Final = """
+UPDATE sessions SET ended_at = ?, end_reason = ?, end_detail = ?, successor_id = ? WHERE id = ?"""
+"""End, or take up again, a session as the provisional one that joined it was."""
+
+JOINED_BY: Final = "SELECT successor_id FROM sessions WHERE id = ? AND end_reason = 'session_joined'"
+"""The session that a provisional one has joined."""
+
+RENUMBER_INBOUND: Final = "UPDATE inbound SET id = ? WHERE id = ?"
+"""A message that waits was taken in once more during an outage: it goes by the number that it got then."""
+
+REQUEUE_INBOUND: Final = """
+UPDATE inbound SET state = 'pending', turn_id = NULL WHERE turn_id = ? AND state = 'running'"""
+"""The messages of a turn that is put back wait again."""
+
+END_UNBOUND_SESSIONS: Final = """
+UPDATE sessions SET ended_at = updated_at, end_reason = 'session_reset', end_detail = 'command'
+WHERE slot_id = ? AND ended_at IS NULL
+  AND id <> coalesce((SELECT session_id FROM slots WHERE slots.id = ?), '')"""
+"""End the sessions of a slot that are live by their record and not in it: a commit that failed and still went in."""
+
+UNINDEX_MESSAGE: Final = f"""
+INSERT INTO messages_search (messages_search, rowid, content)
+SELECT 'delete', id, content FROM messages
+WHERE id = ? AND id <= ({SEARCH_CURSOR}) AND content IS NOT NULL"""
+"""Take one message out of the search index, if it is in it."""
+
+MERGED_UP_TO: Final = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = ?"
+"""The last record of a spool that is in the database; the name is `spool:` and its id."""
+
+NOTE_MERGED: Final = """
+INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
+"""Note the last record of a spool that is in the database."""

@@ -1,24 +1,28 @@
 """The one writer of the database: a thread that owns its connection and lets queued jobs share commits."""
 
 import asyncio
+import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from gateway.constants import SQLITE_BUSY_SECONDS, WRITER_BATCH_LIMIT, WRITER_QUEUE_LIMIT
 from gateway.ports import StorageBusyError
 from gateway.storage.errors import StorageClosedError, StorageError
+from gateway.storage.failover import Failover, StorageState
+from gateway.storage.faults import is_outage
+from gateway.storage.probe import Probe, no_probe
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Job: TypeAlias = Callable[[sqlite3.Connection], T]
 """Runs on the writer's thread inside a transaction. It may run twice: its only effect is on the connection."""
-
-Probe: TypeAlias = Callable[[str], None]
-"""Called at named steps; tests inject one that kills the process there."""
 
 _Queued: TypeAlias = tuple[Job[Any], "asyncio.Future[Any]"]
 _Outcome: TypeAlias = tuple["asyncio.Future[Any]", Any, Exception | None]
@@ -30,13 +34,6 @@ WRITER_CACHE_KIBIBYTES: Final = 64 * 1024
 CHECKPOINT_PAGES: Final = 4000
 """The write-ahead log is put into the database when it has so many pages, 16 MB: a page that changes with every turn
 is then written back once for many turns."""
-
-JOBS_OWN_FAULT: Final = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)
-"""Errors of SQLite that say nothing about the database's health."""
-
-
-def no_probe(_step: str) -> None:
-    """The probe outside tests."""
 
 
 def connect(path: Path, synchronous: Literal["full", "normal"] = "full") -> sqlite3.Connection:
@@ -58,21 +55,34 @@ def connect(path: Path, synchronous: Literal["full", "normal"] = "full") -> sqli
     return connection
 
 
+@dataclass(frozen=True, slots=True)
+class _Maintenance:
+    """A function for the time between two transactions."""
+
+    function: Job[Any]
+
+    def __call__(self, connection: sqlite3.Connection) -> Any:  # noqa: ANN401 - what the function returns
+        return self.function(connection)
+
+
 class Writer:
     """Runs jobs in the order they were submitted; a caller resumes once its own job is durable.
 
     Whatever has queued up shares one transaction. A job that fails takes nothing with it: the others are run
-    again without it.
+    again without it. While the database cannot be used, jobs run on its shadow, and what they change goes to the spool.
     """
 
-    def __init__(self, connection: sqlite3.Connection, probe: Probe = no_probe) -> None:
-        self._connection = connection
+    def __init__(
+        self, failover: Failover, probe: Probe = no_probe, *, on_recovered: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_recovered` is called on the loop each time that the database is in use again."""
+        self._failover = failover
         self._probe = probe
+        self._on_recovered = on_recovered
         self._loop = asyncio.get_running_loop()
         self._submitted: list[_Queued] = []
         self._unsettled = 0
         self._closed = False
-        self._failure: str | None = None
         self._queue: SimpleQueue[list[_Queued] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="database-writer", daemon=True)
         self._thread.start()
@@ -83,9 +93,9 @@ class Writer:
         return self._unsettled
 
     @property
-    def failure(self) -> str | None:
-        """Why the database could not write the last time; None once it has again."""
-        return self._failure
+    def state(self) -> StorageState:
+        """Where data goes at present."""
+        return self._failover.state
 
     def submit(self, job: Job[T]) -> "asyncio.Future[T]":
         """Queue a job before returning; the future ends when the job is durable, or with the job's error.
@@ -104,6 +114,13 @@ class Writer:
             # What one pass of the event loop submits is one batch: one hand-over, one commit, one sync.
             self._loop.call_soon(self._hand_over)
         return future
+
+    def maintain(self, function: Job[T]) -> "asyncio.Future[T]":
+        """Queue a function that runs between two transactions, outside of any: `VACUUM`, say, or a checkpoint.
+
+        Everything else waits for it. The future raises `StorageError`, also while the database is out of use.
+        """
+        return self.submit(_Maintenance(function))
 
     async def close(self) -> None:
         """Finish what is queued, checkpoint, and end the thread."""
@@ -128,21 +145,35 @@ class Writer:
             else:
                 future.set_exception(error)
 
+    def fall_back(self, error: sqlite3.Error) -> "asyncio.Future[None]":
+        """A reader has met this error: leave the database, if that is what it tells of."""
+
+        def job(_connection: sqlite3.Connection) -> None:
+            if self.state.mode == "sqlite":
+                raise error
+
+        return self.submit(job)
+
     # The rest runs on the writer's thread.
 
     def _run(self) -> None:
         try:
             while (jobs := self._next_jobs()) is not None:
-                for start in range(0, len(jobs), WRITER_BATCH_LIMIT):
-                    outcomes = self._commit(jobs[start : start + WRITER_BATCH_LIMIT])
+                for batch in _batches(jobs):
+                    outcomes = self._do(batch)
                     with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
                         self._loop.call_soon_threadsafe(self._settle, outcomes)
+                self._recover()
         finally:
             self._closed = True
-            self._connection.close()
+            self._failover.close()
 
     def _next_jobs(self) -> list[_Queued] | None:
-        jobs = self._queue.get()
+        """What has been submitted; nothing if it is time to try the database again; None at the end."""
+        try:
+            jobs = self._queue.get(timeout=self._failover.pause)
+        except Empty:
+            return []
         while jobs is not None and len(jobs) < WRITER_BATCH_LIMIT and not self._queue.empty():
             more = self._queue.get()
             if more is None:
@@ -151,63 +182,108 @@ class Writer:
             jobs += more
         return jobs
 
+    def _recover(self) -> None:
+        if self._failover.pause is None:
+            return
+        try:
+            recovered = self._failover.recover()
+        except Exception:
+            log.exception("the return to the database failed; it is tried again")
+            return
+        if recovered:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._on_recovered)
+
+    def _do(self, batch: Sequence[_Queued]) -> list[_Outcome]:
+        """The outcomes of the jobs. Whatever goes wrong, each has one, and the thread lives on."""
+        try:
+            if isinstance(batch[0][0], _Maintenance):
+                return [self._maintain(*batch[0])]
+            return self._commit(batch)
+        except Exception as error:
+            log.exception("the database's writer failed in itself")
+            self._failover.roll_back()
+            return [(future, None, _as_storage_error(error)) for _job, future in batch]
+
     def _commit(self, batch: Sequence[_Queued], *, guarded: bool = False) -> list[_Outcome]:
         """Run the jobs in one transaction.
 
         If one fails, everything is rolled back and the jobs are run again, each under a savepoint of its own.
-        If it is the transaction that fails, each job gets one of its own, and stands or falls by itself.
+        If it is the transaction that fails, each job gets one of its own, and stands or falls by itself. If it is
+        the database, they are run again on its shadow.
         """
+        failover = self._failover
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            return self._fail(batch, error)
-        try:
+            failover.begin()
             run = self._guarded if guarded else self._plainly
             outcomes = [run(job, future) for job, future in batch]
             self._probe("writer.before-commit")
-            self._connection.execute("COMMIT")
+            failover.commit()
         except Exception as error:  # noqa: BLE001 - the jobs' owners get it
-            self._roll_back()
-            if len(batch) == 1:
-                return self._fail(batch, error)
+            failover.roll_back()
+            if failover.fall_back(error):
+                return self._commit(batch)
+            if len(batch) == 1 or is_outage(error):
+                return [(future, None, _as_storage_error(error)) for _job, future in batch]
             if not guarded:
                 return self._commit(batch, guarded=True)
             return [outcome for item in batch for outcome in self._commit([item])]
-        self._failure = None
         self._probe("writer.after-commit")
         return outcomes
 
+    def _maintain(self, function: Job[Any], future: "asyncio.Future[Any]") -> _Outcome:
+        try:
+            if self.state.mode != "sqlite":
+                raise StorageError("the database is out of use at present")
+            return future, function(self._failover.connection), None
+        except Exception as error:  # noqa: BLE001 - whoever asked for it gets it
+            self._failover.roll_back()
+            return future, None, _as_storage_error(error)
+
     def _plainly(self, job: Job[Any], future: "asyncio.Future[Any]") -> _Outcome:
-        return future, job(self._connection), None
+        outcome = future, job(self._failover.connection), None
+        self._failover.mark()
+        return outcome
 
     def _guarded(self, job: Job[Any], future: "asyncio.Future[Any]") -> _Outcome:
         """Run a job so that its failure undoes it alone. Raises what it raised if the transaction is gone."""
-        connection = self._connection
+        connection = self._failover.connection
         connection.execute("SAVEPOINT job")
         try:
             result = job(connection)
         except Exception as error:
-            if not connection.in_transaction:
+            if is_outage(error) or not connection.in_transaction:
                 raise
             connection.execute("ROLLBACK TO job")
             connection.execute("RELEASE job")
             return future, None, _as_storage_error(error)
         connection.execute("RELEASE job")
+        self._failover.mark()
         return future, result, None
 
-    def _fail(self, batch: Sequence[_Queued], error: Exception) -> list[_Outcome]:
-        if isinstance(error, sqlite3.Error) and not isinstance(error, JOBS_OWN_FAULT):
-            self._failure = str(error)
-        return [(future, None, _as_storage_error(error)) for _job, future in batch]
 
-    def _roll_back(self) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+def _batches(jobs: list[_Queued]) -> Iterator[list[_Queued]]:
+    """The jobs in order, as many together as may share a commit; maintenance is alone."""
+    batch: list[_Queued] = []
+    for item in jobs:
+        alone = isinstance(item[0], _Maintenance)
+        if batch and (alone or len(batch) == WRITER_BATCH_LIMIT):
+            yield batch
+            batch = []
+        batch.append(item)
+        if alone:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _as_storage_error(error: Exception) -> Exception:
-    if not isinstance(error, sqlite3.Error):
+    if isinstance(error, sqlite3.Error):
+        storage_error = StorageError(f"the database reports: {error}")
+    elif isinstance(error, OSError):
+        storage_error = StorageError(f"it cannot be stored: {error}; make room on the disk, or mend it")
+    else:
         return error
-    storage_error = StorageError(f"the database reports: {error}")
     storage_error.__cause__ = error
     return storage_error

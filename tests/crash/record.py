@@ -3,17 +3,17 @@
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from gateway.journal import BETWEEN_STEPS
 from gateway.turns import NO_TEXT, OUTCOME_UNKNOWN
 from tests.support.crash_agent import COUNT, INPUT_TOKENS, OUTPUT_TOKENS, call_ids, closing, opening, parse
-from tests.support.gateway_client import Event, Receipt, Said, Shown
+from tests.support.gateway_client import Event, Printed, Receipt, Said, Shown
 
 RESET_NOTICE: Final = "This is a new conversation, because"
 ENDS: Final = ("answered", "merged")
@@ -194,24 +194,43 @@ def _session(row: sqlite3.Row) -> Session:
 # --- what must hold ----------------------------------------------------------------------------------------
 
 
-def violations(evidence: Evidence) -> list[str]:
-    """Everything that is not as promised; each begins with one word for its kind."""
-    checks = (
-        _faults,
-        _lost,
-        _unended,
-        _answers,
-        _screens,
-        _repeats,
-        _order,
-        _turns,
-        _transcripts,
-        _counters,
-        _tools,
-        _contexts,
-        _notices,
-    )
-    return [violation for check in checks for violation in check(evidence)]
+Check: TypeAlias = Literal[
+    "faults",
+    "lost",
+    "unended",
+    "answers",
+    "screens",
+    "pieces",
+    "repeats",
+    "order",
+    "turns",
+    "transcripts",
+    "counters",
+    "tools",
+    "contexts",
+    "notices",
+]
+
+
+def violations(evidence: Evidence, *, without: Collection[Check] = ()) -> list[str]:
+    """Everything that is not as promised; each begins with one word for its kind. `without` leaves checks out."""
+    checks: Mapping[Check, Callable[[Evidence], Iterator[str]]] = {
+        "faults": _faults,
+        "lost": _lost,
+        "unended": _unended,
+        "answers": _answers,
+        "screens": _screens,
+        "pieces": _pieces,
+        "repeats": _repeats,
+        "order": _order,
+        "turns": _turns,
+        "transcripts": _transcripts,
+        "counters": _counters,
+        "tools": _tools,
+        "contexts": _contexts,
+        "notices": _notices,
+    }
+    return [violation for name, check in checks.items() if name not in without for violation in check(evidence)]
 
 
 def _faults(evidence: Evidence) -> Iterator[str]:
@@ -271,6 +290,17 @@ def _screens(evidence: Evidence) -> Iterator[str]:
             yield f"lost: delivery {delivery.id} ({delivery.text[:40]!r}) was on no screen"
         elif last[delivery.id] != delivery.text:
             yield f"differs: delivery {delivery.id} is {delivery.text!r}, and people saw {last[delivery.id]!r}"
+
+
+def _pieces(evidence: Evidence) -> Iterator[str]:
+    """The deltas of a turn, joined from the last one that says it replaces the others, are its message."""
+    joined: dict[tuple[int, str | None], str] = {}
+    for printed in (event for event in evidence.events if isinstance(event, Printed)):
+        place = (printed.life, printed.turn_id)
+        if printed.type == "delta":
+            joined[place] = printed.text if printed.replace else joined.get(place, "") + printed.text
+        elif printed.type == "message" and joined.get(place, printed.text) != printed.text:
+            yield f"pieces: those of turn {printed.turn_id} make {joined[place]!r}, and its message {printed.text!r}"
 
 
 def _repeats(evidence: Evidence) -> Iterator[str]:

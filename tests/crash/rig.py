@@ -2,17 +2,18 @@
 
 import asyncio
 import itertools
+import re
 import signal
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from config import Home
-from tests.crash.record import Evidence, read_evidence, violations
-from tests.support.daemon_child import ChildOptions
+from tests.crash.record import Check, Evidence, read_evidence, violations
+from tests.support.daemon_child import IDLE_MINUTES, ChildOptions
 from tests.support.daemon_launcher import DaemonLauncher, DaemonProcess
 from tests.support.gateway_client import Event, RawClient, RecordingClient
 
@@ -26,22 +27,38 @@ AT_ONCE: Final = 4
 PATIENCE: Final = 20.0
 """Seconds that anything awaited may take; the machine may be busy."""
 
-LONG_PAUSE: Final = 25 * 3600.0
-"""Seconds of a pause that ends a session by the default policy."""
+RECORD: Final = re.compile(r"\d{4}-\d\d-\d\d \S+ (?P<level>[A-Z]+) (?P<logger>\S+): ")
+FAULT: Final = re.compile(r" (ERROR|CRITICAL) |Traceback|Error:")
+
+LONG_PAUSE: Final = 1.5 * IDLE_MINUTES * 60
+"""Seconds of a pause that ends a session."""
 
 
 class Rig:
     """One home over many lives of its daemon. Use as an async context manager; `finish` gives the verdict."""
 
     def __init__(
-        self, launcher: DaemonLauncher, home: Home, *, traffic: Sequence[str] = TRAFFIC, **options: Any
+        self,
+        launcher: DaemonLauncher,
+        home: Home,
+        *,
+        traffic: Sequence[str] = TRAFFIC,
+        expected_errors: Sequence[str] = (),
+        unchecked: Collection[Check] = (),
+        beside: Path | None = None,
+        **options: Any,
     ) -> None:
+        """`expected_errors` names the loggers whose errors are what the test is about, `unchecked` those checks of
+        the record that cannot hold in it. The log, and the traces of the tools, are left in `beside`."""
         self._launcher = launcher
         self._home = home
         self._traffic = itertools.cycle(traffic)
         self._numbers = itertools.count(1)
         self._options = options
-        self._log = home.path / "daemon.log"
+        self._expected_errors = tuple(expected_errors)
+        self._unchecked = unchecked
+        self._log = (beside or home.path) / "daemon.log"
+        self._trace = (beside or home.path) / "tools.log"
         self._daemon: DaemonProcess | None = None
         self._up = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
@@ -81,6 +98,7 @@ class Rig:
         options = ChildOptions(
             home=str(self._home.path),
             log=str(self._log),
+            trace=str(self._trace),
             kill_step=step,
             kill_hit=hit,
             clock_offset=self._jumps * LONG_PAUSE,
@@ -155,7 +173,7 @@ class Rig:
         self._up.clear()
 
     def pause_long(self) -> None:
-        """From the next start on it is more than a day later."""
+        """From the next start on it is so much later that the session before has ended."""
         self._jumps += 1
 
     # --- people --------------------------------------------------------------------------------------------
@@ -204,12 +222,35 @@ class Rig:
                 raise AssertionError(f"{self.client.unanswered} lines have no answer, {open_}; {self.log_tail()}")
             await asyncio.sleep(0.01)
 
-    async def _under_way(self) -> dict[str, int]:
-        """What the gateway itself says is not at its end."""
+    async def status(self) -> dict[str, Any]:
+        """How the gateway says that it stands."""
         await asyncio.wait_for(self._up.wait(), PATIENCE)
         async with RawClient(self._home.socket) as client:
             await client.frame({"service": "control", "op": "status"})
-            status = (await client.next())["status"]
+            status: dict[str, Any] = (await client.next())["status"]
+        return status
+
+    async def storage_is(self, mode: str, seconds: float = PATIENCE) -> dict[str, Any]:
+        """Wait until data goes there; what the gateway says of its storage then."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while (storage := (await self.status())["storage"])["mode"] != mode:
+            self.client.check()
+            assert asyncio.get_running_loop().time() < deadline, f"{storage}, not {mode}; {self.log_tail()}"
+            await asyncio.sleep(0.02)
+        return dict(storage)
+
+    async def answers(self, number: int) -> None:
+        """Wait until so many more lines have their answer."""
+        wanted = len(self.client.outcomes) + number
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        while len(self.client.outcomes) < wanted:
+            self.client.check()
+            assert asyncio.get_running_loop().time() < deadline, f"people wait for answers; {self.log_tail()}"
+            await asyncio.sleep(0.01)
+
+    async def _under_way(self) -> dict[str, int]:
+        """What the gateway itself says is not at its end."""
+        status = await self.status()
         states = {f"{part} {state}": n for part in ("inbound", "outbox") for state, n in status[part].items()}
         ends = {"outbox repeated"}
         return {state: number for state, number in states.items() if number and state not in ends}
@@ -232,14 +273,14 @@ class Rig:
         return read_evidence(
             self._home.database,
             self._events,
-            traces=self._home.path / "tools.log",
+            traces=self._trace,
             lives_ended=frozenset(self._lives_ended),
             jumps=self._jumps,
         )
 
     def assert_sound(self, evidence: Evidence) -> None:
         """Raises AssertionError with everything that is wrong."""
-        wrong = violations(evidence)
+        wrong = violations(evidence, without=self._unchecked)
         wrong += [
             f"outcome: {id_} is {outcome}" for id_, outcome in self.client.outcomes.items() if outcome != "answered"
         ]
@@ -258,10 +299,30 @@ class Rig:
         )
 
     def _faults_in_log(self) -> list[str]:
-        return [line for line in _lines(self._log) if " ERROR " in line or "Traceback" in line or "Error:" in line]
+        return [
+            record
+            for record in _records(self._log)
+            if FAULT.search(record) and not _logger_of(record).startswith(self._expected_errors or ("-",))
+        ]
 
     def log_tail(self) -> str:
         return "the end of its log:\n" + "\n".join(_lines(self._log)[-40:])
+
+
+def _records(path: Path) -> list[str]:
+    """What was logged, each record with its traceback."""
+    records: list[str] = []
+    for line in _lines(path):
+        if RECORD.match(line) or not records:
+            records.append(line)
+        else:
+            records[-1] += f"\n{line}"
+    return records
+
+
+def _logger_of(record: str) -> str:
+    found = RECORD.match(record)
+    return found["logger"] if found else ""
 
 
 def _lines(path: Path) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from gateway.turns import OUTCOME_UNKNOWN
 from tests.crash.record import Evidence, Inbound, Outgoing, Row, Session, Turn, violations
 from tests.support.crash_agent import COUNT, INPUT_TOKENS, NOTE, OUTPUT_TOKENS, call_ids, closing, opening
-from tests.support.gateway_client import Event, Receipt, Said, Shown
+from tests.support.gateway_client import Event, Printed, Receipt, Said, Shown
 
 COUNTED, NOTED = call_ids("m3", 0, (COUNT, NOTE))
 RESULTS = (f"ran {COUNTED}", f"ran {NOTED}")
@@ -61,6 +61,12 @@ def with_rows(evidence: Evidence, rows: list[Row]) -> Evidence:
     return replace(evidence, rows=rows, sessions=[session])
 
 
+def printed(evidence: Evidence, *pieces: str, replace_from: int | None = None) -> Evidence:
+    """What a script got of the last turn: these pieces, and its message."""
+    deltas = [Printed(0, "delta", piece, "t2", number == replace_from) for number, piece in enumerate(pieces)]
+    return replace(evidence, events=[*evidence.events, *deltas, Printed(0, "message", ANSWERS[2], "t2")])
+
+
 TAMPERED: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
     "a message is gone": ("lost", lambda e: replace(e, inbound=e.inbound[1:])),
     "a message is there twice": ("doubled", lambda e: replace(e, inbound=[*e.inbound, e.inbound[2]])),
@@ -82,6 +88,8 @@ TAMPERED: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
         "differs",
         lambda e: replace(e, events=[*e.events[:-1], Shown(0, 2, "reply", "half of it", final=True)]),
     ),
+    "a piece has lost a blank": ("pieces", lambda e: printed(e, ANSWERS[2][:8].rstrip(), ANSWERS[2][8:])),
+    "a piece came twice": ("pieces", lambda e: printed(e, ANSWERS[2][:8], ANSWERS[2][:8], ANSWERS[2][8:])),
     "a delivery was shown twice": ("repeated", lambda e: replace(e, events=[*e.events, e.events[-1]])),
     "a repeat has no mark": ("repeated", lambda e: other_life(e, marked=False)),
     "answers changed places": ("order", swapped),
@@ -122,6 +130,12 @@ TAMPERED: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
 
 def test_a_sound_record_has_no_faults() -> None:
     assert violations(sound()) == []
+
+
+def test_pieces_that_replace_those_before_them_are_right() -> None:
+    assert ANSWERS[2][7] == " "
+    assert violations(printed(sound(), ANSWERS[2][:8], ANSWERS[2][8:])) == []
+    assert violations(printed(sound(), "This is not ", ANSWERS[2][:8], ANSWERS[2][8:], replace_from=1)) == []
 
 
 def test_a_marked_repeat_on_a_later_terminal_is_right() -> None:

@@ -46,7 +46,6 @@ REFUSED_TEXTS = {
     "a lone surrogate": ("before\ud800after", "surrogate"),
     "one megabyte": ("x" * 1_000_000, f"{MAX_TEXT_BYTES:,}"),
     "one megabyte when encoded": ("€" * 350_000, f"{MAX_TEXT_BYTES:,}"),
-    "too many characters": ("x" * (MAX_CHARACTERS + 1), "too long"),
 }
 
 FRAMES = {
@@ -138,6 +137,18 @@ async def test_a_text_that_cannot_be_taken_is_refused_by_name(socket: Path, name
         refusal = await client.next("refused")
         assert refusal["id"] == "bad"
         assert words in refusal["reason"]
+        await works(client)
+
+
+async def test_a_text_that_the_gateway_refuses_is_received_and_answered_with_the_reason(socket: Path) -> None:
+    async with RawClient(socket) as client:
+        await client.attach()
+        await client.frame({"op": "message", "id": "long", "text": "x" * (MAX_CHARACTERS + 1)})
+        receipt = await client.next("accepted", "refused", "show")
+        assert (receipt["op"], receipt["state"]) == ("accepted", "refused")
+        answer = await client.answer_to("long")
+        assert answer["kind"] == "error"
+        assert f"{MAX_CHARACTERS + 1:,} characters" in answer["text"]
         await works(client)
 
 
@@ -248,12 +259,15 @@ async def test_a_pipe_with_blank_lines_and_nothing_else(socket: Path, tmp_path: 
     assert await piped(socket, tmp_path, "\n  \n\t\n") == (0, "", "")
 
 
-@pytest.mark.parametrize(("line", "words"), [("a\0b", "NUL"), ("x" * 1_000_000, "bytes"), ("y" * 300_000, "too long")])
+@pytest.mark.parametrize(
+    ("line", "words"), [("a\0b", "NUL"), ("x" * 1_000_000, "bytes"), ("y" * 300_000, "300,000 characters")]
+)
 async def test_a_pipe_says_what_was_not_sent_and_goes_on(socket: Path, tmp_path: Path, line: str, words: str) -> None:
     code, out, err = await piped(socket, tmp_path, f"first\n{line}\nlast\n")
     assert code == 1
     assert out.splitlines() == ["first", "last"]
     assert words in err
+    assert len(err.splitlines()) == 1, "a refusal is told once"
     assert "Traceback" not in err
 
 

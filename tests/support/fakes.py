@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from config import GatewayConfig, Platform
+from config import GatewayConfig, LiveConfig, Platform
 from gateway.commands.basic import BasicCommands
 from gateway.commands.table import CommandTable
 from gateway.ids import Ids
@@ -38,7 +38,7 @@ from gateway.ports import (
     Tool,
     Usage,
 )
-from gateway.session.store import SessionStore
+from gateway.session.store import ActiveProcesses, SessionStore
 from gateway.source import SessionSource
 from gateway.storage.database import Database, T
 from gateway.storage.errors import StorageClosedError
@@ -251,10 +251,11 @@ class FakeRoster:
     errors: deque[AgentError] = field(default_factory=deque)
     default: str = "fake"
 
-    async def get(self, name: str) -> tuple[str, Agent]:
+    @asynccontextmanager
+    async def use(self, name: str) -> AsyncIterator[tuple[str, Agent]]:
         if self.errors:
             raise self.errors.popleft()
-        return name, self.agent
+        yield name, self.agent
 
     def timeout(self, name: str) -> float:
         return self.limit
@@ -300,6 +301,9 @@ class FakeConnections:
 
     def connected(self) -> list[Platform]:
         return [Platform(name) for name in self.adapters] if self.state is AdapterState.CONNECTED else []
+
+    def traits(self) -> dict[str, Capabilities]:
+        return {name: adapter.capabilities for name, adapter in self.adapters.items()}
 
 
 @dataclass
@@ -399,7 +403,7 @@ async def core(
     agent: Agent | None = None,
     adapter: FakeAdapter | None = None,
     *,
-    config: GatewayConfig | None = None,
+    config: GatewayConfig | LiveConfig | None = None,
     clock: Clock | None = None,
     tools: Sequence[Tool] = (),
     commands: CommandTable | None = None,
@@ -407,6 +411,7 @@ async def core(
     state: AdapterState = AdapterState.CONNECTED,
     ids: Ids | None = None,
     limit: float = 600.0,
+    has_active_processes: ActiveProcesses | None = None,
 ) -> AsyncIterator[Core]:
     """The core over the database in this folder: open it again there, and it is the next life of the same one."""
     config, clock, ids = config or configure(), clock or ManualClock(), ids or Ids()
@@ -417,8 +422,8 @@ async def core(
         assert isinstance(opened, FaultyDatabase)
         database = opened
         database.faults = deque()
-        store = SessionStore(database, config, clock=clock, ids=ids)
-        outbox = Outbox(database, config.delivery, clock, connections.find, counters)
+        store = SessionStore(database, config, clock=clock, ids=ids, has_active_processes=has_active_processes)
+        outbox = Outbox(database, config, clock, connections.find, counters)
         runner = TurnRunner(
             database, store, outbox, roster, connections, config, clock, ids, counters, tools=tools
         )  # fmt: skip
@@ -431,8 +436,9 @@ async def core(
             on_message=lanes.offer,
             on_delivery=outbox.offer,
             is_urgent=lanes.is_immediate,
+            is_full=lambda: lanes.is_full,
         )
-        basic = BasicCommands(clock, ids, stop=lanes.stop_turn, status_of=lanes.describe, agent="fake")
+        basic = BasicCommands(clock, ids, stop=lanes.stop_turn, status_of=lanes.describe, agent=lambda: "fake")
         lanes.use(commands or basic.table())
         built = Core(database, store, inbox, outbox, lanes, runner, connections, roster, counters, clock)
         outbox_ready, lanes_ready = asyncio.Event(), asyncio.Event()

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
 from adapters.local.client import ChatClient
+from adapters.local.pipe import PipeScreen
 from adapters.local.protocol import Welcome
 from adapters.local.screen import Line, Update
+from adapters.local.streams import TextOutput
 from gateway.constants import MAX_FRAME_BYTES
 from gateway.frames import StreamConnection
 from gateway.version import program_version
@@ -52,7 +54,32 @@ class Shown:
     marked: bool = False
 
 
-Event: TypeAlias = Said | Receipt | Shown
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """What a script would have got at the same time: one object of `chat --json`."""
+
+    life: int
+    type: str
+    text: str
+    turn_id: str | None
+    replace: bool = False
+
+
+Event: TypeAlias = Said | Receipt | Shown | Printed
+
+
+class _Printer(TextOutput):
+    """Standard output of a `chat --json` that shows what the client is shown."""
+
+    def __init__(self, life: int, events: list[Event]) -> None:
+        self._life = life
+        self._events = events
+
+    async def write(self, text: str) -> None:
+        for line in text.splitlines():
+            one: dict[str, Any] = json.loads(line)
+            replace = one.get("replace", False)
+            self._events.append(Printed(self._life, one["type"], one["text"], one["turn_id"], replace))
 
 
 class RecordingClient:
@@ -78,6 +105,8 @@ class RecordingClient:
         )
         self._task = asyncio.create_task(self._client.run(), name=f"client {life}")
         self.reports: list[str] = []
+        printer = _Printer(life, events)
+        self._pipe = PipeScreen(printer, printer, json_mode=True, form=str, greeting=False)
 
     @property
     def unanswered(self) -> int:
@@ -121,6 +150,7 @@ class RecordingClient:
         self._events.append(
             Shown(self._life, update.id, update.kind, update.text, update.final, update.first, update.repeated)
         )
+        await self._pipe.show(update)
 
     async def refused(self, line: Line, reason: str) -> None:
         self.reports.append(f"refused: {reason}")

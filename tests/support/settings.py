@@ -9,15 +9,19 @@ from typing import Final, Self
 DEFAULT_KILLS: Final = 20
 """Kills of the storm in an ordinary test run."""
 
+DEFAULT_SOAK_SECONDS: Final = 20.0
+"""How long the gateway is under load in an ordinary test run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`require_system`: a missing system tool fails. `long`: full counts. `seed` repeats a storm of kills."""
+    """`require_system`: a missing system tool or model fails. `long`: full counts. `seed` repeats a storm of kills."""
 
     require_system: bool
     long: bool
     crash_kills: int
     crash_seed: int
+    soak_seconds: float
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -27,6 +31,7 @@ class Settings:
             long=environ.get("HERMES_GATEWAY_TEST_LONG", "") not in ("", "0"),
             crash_kills=int(environ.get("HERMES_CRASH_KILLS") or DEFAULT_KILLS),
             crash_seed=int(environ.get("HERMES_CRASH_SEED") or secrets.randbelow(10**9)),
+            soak_seconds=float(environ.get("HERMES_SOAK_SECONDS") or DEFAULT_SOAK_SECONDS),
         )
 
 

@@ -11,6 +11,7 @@ import pytest
 from config import GatewayConfig, Home
 from gateway.clock import CallableClock
 from gateway.doctor import Finding, Level, examine
+from gateway.doctor.machine import packages
 from gateway.lock import hold
 from gateway.session import SessionSource, SessionStore
 from gateway.storage.database import Database
@@ -195,3 +196,82 @@ async def test_a_socket_left_behind_and_a_silent_holder_are_told(home: Home) -> 
     with hold(home.lock, "hermes-gateway run"):
         (what,) = [what for what in bad(await examine(home), Level.WARNING) if what.startswith("process")]
     assert "hermes-gateway run (pid" in what
+
+
+async def test_a_disk_without_room_for_a_copy_of_the_database_is_told(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(home, "")
+    with home.database.open("wb") as stream:
+        stream.truncate(8 * 1024**3)
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=5 * 1024**3))
+    monkeypatch.setattr("gateway.doctor.database", lambda _home, _now: [])
+    assert any("less than the database's 8 GiB" in what for what in bad(await examine(home), Level.WARNING))
+
+
+@pytest.mark.parametrize("kind", ["module", "package"])
+@pytest.mark.parametrize("name", ["config", "gateway", "adapters"])
+def test_another_package_of_our_name_is_found(tmp_path: Path, name: str, kind: str) -> None:
+    place = tmp_path / f"{name}.py" if kind == "module" else tmp_path / name / "__init__.py"
+    place.parent.mkdir(exist_ok=True)
+    place.touch()
+    ours = str(Path(__file__).resolve().parents[2])
+    (finding,) = packages([ours, str(tmp_path)])
+    assert finding.level is Level.WARNING
+    assert str(place) in finding.what
+    assert "venv" in finding.advice
+
+
+def test_a_folder_that_only_has_our_name_is_none(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    ours = str(Path(__file__).resolve().parents[2])
+    assert list(packages([ours, str(tmp_path), str(tmp_path / "none"), ""])) == []
+
+
+async def test_a_damaged_database_that_was_set_aside_is_told(home: Home) -> None:
+    configure(home, "")
+    await database(home)
+    aside = home.path / "gateway.db.damaged-20261121T063000Z"
+    aside.touch(0o600)
+    (told,) = [finding for finding in await examine(home) if "set aside" in finding.what]
+    assert (told.level, str(aside) in told.advice) == (Level.WARNING, True)
+    home.database.unlink()
+    (home.path / "gateway.db.salvaging").touch(0o600)
+    assert any(
+        "rescue of a damaged database was interrupted" in what for what in bad(await examine(home), Level.WARNING)
+    )
+
+
+async def test_a_staged_restore_is_told(home: Home) -> None:
+    configure(home, "")
+    staged = home.path / "restore-staged"
+    staged.mkdir(0o700)
+    assert any("waits to take effect" in what for what in bad(await examine(home), Level.WARNING))
+    (staged / "applying.json").touch()
+    assert any("interrupted half-way" in what for what in bad(await examine(home)))
+
+
+async def test_a_spool_is_told(home: Home) -> None:
+    configure(home, "")
+    (home.sessions_dir / "spool-20261121T063000000000Z-0123.jsonl").touch(0o600)
+    (told,) = [finding for finding in await examine(home) if finding.subject == "storage"]
+    assert (told.level, "delete nothing" in told.advice) == (Level.WARNING, True)
+
+
+async def test_open_copies_and_folders_inside_are_errors(home: Home) -> None:
+    configure(home, "")
+    await database(home)
+    copy = home.path / "gateway.db.schema1.bak"
+    copy.touch()
+    copy.chmod(0o640)
+    home.media_dir.chmod(0o750)
+    assert [what for what in bad(await examine(home)) if what.startswith("home")] == [
+        f"home: others can open {home.media_dir} (mode 0750)",
+        f"home: others can open {copy} (mode 0640)",
+    ]
+
+
+async def test_what_a_restore_replaced_is_told(home: Home) -> None:
+    configure(home, "")
+    (home.path / "replaced-20261121T063000Z").mkdir(0o700)
+    assert any("what a restore replaced" in finding.what for finding in await examine(home))

@@ -5,9 +5,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements"
@@ -16,12 +20,31 @@ PIN = re.compile(r"^(?P<name>[a-z0-9._-]+)==(?P<version>[^ ;]+)(?: ; (?P<marker>
 
 
 @pytest.fixture
-def uv() -> str:
-    """The locked uv of this environment, else the machine's."""
+def uv(system_missing: Callable[[str], NoReturn]) -> str:
+    """The locked uv of this environment, else the machine's. What needs no uv to be seen is tested without it."""
     found = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
     if found is None:
-        pytest.skip("uv is not installed: `make lint` installs it")
+        system_missing("uv is not installed: `make lint` installs it")
     return found
+
+
+@pytest.fixture(scope="module")
+def lock() -> dict[str, dict[str, Any]]:
+    """The packages of the lock, by name."""
+    packages = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))["package"]
+    assert len({package["name"] for package in packages}) == len(packages), "a name is locked in two versions"
+    return {package["name"]: package for package in packages}
+
+
+def stated(requirements: Iterable[str]) -> set[tuple[str, str, frozenset[str]]]:
+    """Name, specifier and extras of each requirement, as pyproject.toml has them."""
+    parsed = [Requirement(requirement) for requirement in requirements]
+    return {(one.name, str(one.specifier), frozenset(one.extras)) for one in parsed}
+
+
+def noted(requirements: Iterable[dict[str, Any]]) -> set[tuple[str, str, frozenset[str]]]:
+    """The same, as the lock has them."""
+    return {(one["name"], one.get("specifier", ""), frozenset(one.get("extras", ()))) for one in requirements}
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -38,6 +61,30 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
         timeout=60,
         check=False,
     )
+
+
+def test_the_lock_was_made_for_what_the_project_states(lock: dict[str, dict[str, Any]]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = project["project"]["optional-dependencies"].values()
+    metadata = lock["hermes-gateway"]["metadata"]
+    all_stated = stated([*project["project"]["dependencies"], *(one for extra in extras for one in extra)])
+    assert noted(metadata["requires-dist"]) == all_stated, "`make lock` is due"
+    for group, requirements in project["dependency-groups"].items():
+        assert noted(metadata["requires-dev"][group]) == stated(requirements), "`make lock` is due"
+
+
+@pytest.mark.parametrize("export", EXPORTS)
+def test_an_export_pins_what_is_locked(export: str, lock: dict[str, dict[str, Any]]) -> None:
+    text = (REQUIREMENTS / f"{export}.txt").read_text(encoding="utf-8")
+    for pin in text.replace("\\\n", "").splitlines():
+        if pin.lstrip().startswith("#"):
+            continue
+        found = PIN.match(pin.partition("--hash")[0].rstrip() + " \\")
+        assert found, pin
+        package = lock[found["name"]]
+        archives = [package["sdist"], *package["wheels"]] if "sdist" in package else package["wheels"]
+        assert found["version"] == package["version"], "`make exports` is due"
+        assert set(re.findall("sha256:[0-9a-f]+", pin)) == {archive["hash"] for archive in archives}
 
 
 def test_the_lock_fits_the_project(uv: str, tmp_path: Path) -> None:

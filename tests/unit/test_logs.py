@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from config import GatewayConfig, Home, LoggingConfig
-from gateway.logs import LOG_FILE_NAME, MASK, Redactor, logging_to, secrets_of
+from gateway.logs import LOG_FILE_NAME, MASK, Redactor, logging_to, redacted, secrets_of, set_level
 
 log = logging.getLogger("gateway.test")
 
@@ -76,6 +76,18 @@ def test_configured_secrets_are_masked_however_they_are_written() -> None:
     redact = Redactor(["p/ss \"w'rd", "p/ss", "abc"])
     text = "p/ss \"w'rd p%2Fss%20%22w%27rd " + json.dumps("p/ss \"w'rd") + " p/ssx abc"
     assert redact(text) == f'{MASK} {MASK} "{MASK}" {MASK}x abc'
+
+
+def test_secrets_that_are_learned_later_are_masked_beside_those_of_before() -> None:
+    redact = Redactor(["first"])
+    redact.learn(["second"])
+    redact.learn([])
+    assert redact("first second third") == f"{MASK} {MASK} third"
+
+
+def test_plain_data_loses_the_secrets_of_its_texts_and_keeps_its_form() -> None:
+    data = {"key": ["a key", {"key": None, "n": 1}], "t": ("key", True)}
+    assert redacted(data, Redactor(["a key"])) == {"key": [MASK, {"key": None, "n": 1}], "t": ["key", True]}
 
 
 def test_the_secrets_of_the_configuration_and_of_the_environment() -> None:
@@ -240,6 +252,18 @@ def test_clients_of_http_are_heard_from_warnings_on(home: Home) -> None:
         logging.getLogger("httpx").warning("slow")
     assert text_of(home).count("\n") == 1
     assert "slow" in text_of(home)
+
+
+def test_the_level_can_change_while_it_logs(home: Home) -> None:
+    level = logging.getLogger().level
+    with logging_to(LoggingConfig(level="error"), home, redact=Redactor()):
+        logging.getLogger("a").info("unheard")
+        set_level("debug")
+        logging.getLogger("a").debug("heard")
+        logging.getLogger("httpx").info("unheard")
+    assert "unheard" not in text_of(home)
+    assert "heard" in text_of(home)
+    assert logging.getLogger().level == level
 
 
 def test_pythons_warnings_are_logged(home: Home) -> None:

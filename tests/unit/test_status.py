@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.status import StatusError, ask
+from gateway.status import StatusError, ask, ask_to_reload
 
 
 @contextlib.asynccontextmanager
@@ -42,6 +42,15 @@ async def test_a_gateway_answers(tmp_path: Path) -> None:
     async with listener(tmp_path / "s", b'{"ok": true, "status": {"pid": 7}}\n') as got:
         assert await ask(tmp_path / "s") == {"pid": 7}
     assert got == [{"service": "control", "op": "status"}]
+
+
+async def test_a_gateway_is_asked_to_reload(tmp_path: Path) -> None:
+    async with listener(tmp_path / "s", b'{"ok": true, "reload": {"ok": false}}\n') as got:
+        assert await ask_to_reload(tmp_path / "s") == {"ok": False}
+    assert got == [{"service": "control", "op": "reload"}]
+    async with listener(tmp_path / "t", b'{"ok": false, "error": "unknown operation"}\n'):
+        with pytest.raises(StatusError, match="unknown operation"):
+            await ask_to_reload(tmp_path / "t")
 
 
 @pytest.mark.parametrize("answer", [None, b"no frame\n"])

@@ -55,6 +55,20 @@ def token(config: GatewayConfig, platform: str) -> str | None:
 # --- which file
 
 
+def test_every_file_that_decides_is_named_whether_or_not_it_is_there(tmp_path: Path) -> None:
+    environ, file = {"HERMES_GATEWAY_HOME": str(tmp_path)}, tmp_path / "gateway.yaml"
+    assert load_settings(environ=environ).files == (file,)
+    file.write_text("platforms: {telegram: {token_file: token}}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(environ=environ)
+    assert caught.value.files == (file, tmp_path / "token")
+    (tmp_path / "token").write_text("t")
+    assert load_settings(environ=environ).files == (file, tmp_path / "token")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(tmp_path / "other.yaml", environ=environ)
+    assert caught.value.files == (tmp_path / "other.yaml",)
+
+
 def test_without_a_file_all_is_default(tmp_path: Path) -> None:
     settings = load_settings(environ={"HERMES_GATEWAY_HOME": str(tmp_path)})
     assert settings.config == GatewayConfig()

@@ -25,8 +25,11 @@ TABLE = CommandTable(
         ("/new\na\nb", "new", "a\nb"),
         ("/new\ta", "new", "a"),
         ("new", None, ""),
-        ("/newer", None, ""),
+        ("/nova", None, ""),
+        ("//new", None, ""),
+        ("/new2", None, ""),
         ("/etc/passwd", None, ""),
+        ("/ok/new", None, ""),
         ("/", None, ""),
         ("", None, ""),
         ("say /new", None, ""),
@@ -36,6 +39,53 @@ def test_what_is_a_command(text: str, name: str | None, rest: str) -> None:
     found = TABLE.find(text)
     assert (found and found[0].name) == name
     assert found is None or found[1] == rest
+
+
+@pytest.mark.parametrize("text", ["/sotp", "/STOPP", " /stopp now"])
+def test_a_misspelt_command_is_answered_with_the_right_one(text: str) -> None:
+    found = TABLE.find(text)
+    assert found is not None
+    command, _rest = found
+    assert command.immediate
+    assert "/stop?" in command.help
+    assert f"//{command.name}" in command.help
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("//new", "/new"),
+        (" //staus of it", "/staus of it"),
+        ("//new/er", "//new/er"),
+        ("//", "//"),
+        ("// comment", "// comment"),
+        ("///new", "///new"),
+        ("/etc/hosts", "/etc/hosts"),
+        ("/plan a trip", "/plan a trip"),
+    ],
+)
+async def test_what_is_no_command_reaches_the_agent(tmp_path: Path, text: str, told: str) -> None:
+    agent = FakeAgent()
+    async with core(tmp_path, agent) as gateway:
+        await gateway.say(text)
+        await gateway.settled()
+        assert [message["content"] for message in agent.turns[0].inputs] == [told]
+
+
+async def test_a_misspelt_command_reaches_no_agent_and_waits_for_no_turn(tmp_path: Path) -> None:
+    adapter, pause = FakeAdapter(), Pause(after="done")
+    agent = FakeAgent(pause)
+    async with core(tmp_path, agent, adapter) as gateway:
+        await gateway.say("1")
+        await pause.reached.wait()
+        await gateway.say("/sotp please")
+        while not adapter.texts():
+            await gateway.rows("SELECT 1")
+        assert "Did you mean /stop?" in adapter.texts()[0]
+        pause.go.set()
+        await gateway.settled()
+        assert await gateway.ends() == {"1": "answered", "/sotp please": "answered"}
+        assert len(agent.turns) == 1
 
 
 def test_the_menu_lists_each_command_once() -> None:

@@ -27,6 +27,7 @@ from gateway.ports import (
 from gateway.session import records
 from gateway.session.records import Arrival
 from gateway.storage.errors import StorageError
+from gateway.transcript import stop
 from tests.support.fakes import (
     ALICE,
     BOB,
@@ -362,6 +363,67 @@ async def test_stop_while_the_turn_is_about_to_begin(tmp_path: Path, monkeypatch
         assert not agent.turns
 
 
+@pytest.mark.parametrize("orderly", [True, False])
+async def test_what_was_said_to_be_stopped_is_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, orderly: bool
+) -> None:
+    """The gateway dies after the reply, before the turn has let go of its agent."""
+    pause, adapter = Pause(before="half an", deaf=True), FakeAdapter()
+    monkeypatch.setattr("gateway.turns.AGENT_CANCEL_GRACE_SECONDS", 60.0)
+    async with core(tmp_path, FakeAgent(pause), adapter) as gateway:
+        await gateway.say("1")
+        await pause.reached.wait()
+        while not adapter.texts():
+            await asyncio.sleep(0.001)
+        await gateway.say("/stop")
+        while "Stopping." not in adapter.texts():
+            await asyncio.sleep(0.001)
+        assert (await gateway.ends())["1"] == "running"
+        await (gateway.stop() if orderly else gateway.die())
+    again = FakeAgent()
+    async with core(tmp_path, again, adapter) as gateway:
+        await gateway.settled()
+        assert not again.turns
+        assert await gateway.reason("1") == "stopped"
+        assert await gateway.transcript() == [("user", "1"), ("assistant", "half an")]
+        assert adapter.texts()[-1] == "Stopped as you asked; the answer above is incomplete."
+
+
+async def test_what_was_said_to_be_stopped_before_it_began_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = FakeAdapter()
+    async with core(tmp_path, adapter=adapter) as gateway:
+        reached, _go = hold_beginnings(gateway, monkeypatch)
+        await gateway.say("1")
+        await reached.wait()
+        await gateway.say("/stop")
+        while "Stopping." not in adapter.texts():
+            await asyncio.sleep(0.001)
+        assert (await gateway.ends())["1"] == "pending"
+        await gateway.die()
+    for _ in range(2):
+        again = FakeAgent()
+        async with core(tmp_path, again, adapter) as gateway:
+            await gateway.settled()
+            assert not again.turns
+            assert await gateway.reason("1") == "stopped"
+            assert await gateway.transcript() == [("user", "1")]
+
+
+async def test_a_stop_that_comes_after_the_end_stops_nothing_later(tmp_path: Path) -> None:
+    """The turn ends between the moment when it is asked to and the commit of the reply."""
+    async with core(tmp_path) as gateway:
+        await gateway.say("1")
+        await gateway.settled()
+        (row,) = await gateway.rows("SELECT id FROM inbound")
+        await gateway.database.write(lambda connection: stop(connection, row["id"], "stopped"))
+        await gateway.say("2")
+        await gateway.settled()
+        assert [await gateway.reason(message_id) for message_id in "12"] == [None, None]
+        assert not await gateway.rows("SELECT * FROM turn_steps")
+
+
 async def test_stop_with_nothing_to_stop_says_so(tmp_path: Path) -> None:
     adapter = FakeAdapter()
     async with core(tmp_path, adapter=adapter) as gateway:
@@ -583,10 +645,11 @@ async def test_a_turn_that_cannot_be_recorded_ends_dead_and_blocks_nothing(
 
 async def test_a_turn_found_open_goes_on_before_a_second_one_begins(tmp_path: Path) -> None:
     """The lane lost sight of a turn: the next message must neither begin a second one nor be stuck behind it."""
-    agent = FakeAgent(Pause(), echo, echo)
+    pause = Pause()
+    agent = FakeAgent(pause, echo, echo)
     async with core(tmp_path, agent) as gateway:
         await gateway.say("1")
-        await asyncio.sleep(0.005)
+        await pause.reached.wait()
         lane = gateway.lanes._lanes[gateway.store.identity(ALICE)]
         assert lane.task is not None
         lane.task.cancel()

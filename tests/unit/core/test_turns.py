@@ -3,11 +3,13 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from config import Platform
 from gateway.attempt import OUTCOME_UNKNOWN
 from gateway.clock import SystemClock
 from gateway.ports import (
@@ -15,6 +17,7 @@ from gateway.ports import (
     AgentEvent,
     AgentTurn,
     Call,
+    Capabilities,
     Done,
     Notice,
     Text,
@@ -25,6 +28,7 @@ from gateway.ports import (
     ToolStarted,
     Usage,
 )
+from gateway.source import SessionSource
 from gateway.storage.errors import StorageError
 from gateway.turns import NO_TEXT
 from tests.support.fakes import (
@@ -358,7 +362,7 @@ async def test_a_call_cut_short_by_a_stall_does_not_run_again_either(tmp_path: P
     bench, agent = Bench(), FakeAgent()
     agent.scripts.extend([bench.script] * 2)
     bench.go.clear()
-    async with core(tmp_path, agent, tools=bench.tools(), limit=0.02, clock=SystemClock()) as gateway:
+    async with core(tmp_path, agent, tools=bench.tools(), limit=0.3, clock=SystemClock()) as gateway:
         await gateway.say("hello")
         await bench.reached.wait()
         while gateway.counters["turns.stalled"] == 0:
@@ -658,3 +662,40 @@ async def test_the_session_is_that_of_the_time_of_acceptance(tmp_path: Path) -> 
         pause.go.set()
         await gateway.settled()
         assert len(await gateway.rows("SELECT * FROM sessions")) == 1
+
+
+# --- what the agent is told of platforms -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Place:
+    """A platform that declares something about itself."""
+
+    redactable: bool
+    note: str
+
+    def adapter(self) -> FakeAdapter:
+        return FakeAdapter(Capabilities(redactable_ids=self.redactable, note=self.note))
+
+
+@pytest.mark.parametrize("redactable", [True, False])
+async def test_what_platforms_declare_about_themselves_reaches_the_prompt(tmp_path: Path, redactable: bool) -> None:
+    """Each id is hidden or not by what the platform declares that it belongs to."""
+    agent = FakeAgent()
+    here, there = Place(redactable, "Here you may whisper."), Place(not redactable, "There you may shout.")
+    homes = {
+        name: {"token": "t", "home_channel": {"chat_id": f"{name}-home-4711", "name": name}}
+        for name in ("telegram", "discord")
+    }
+    config = configure(redact_pii=True, platforms=homes)
+    adapters = {"telegram": here.adapter(), "discord": there.adapter()}
+    source = SessionSource(Platform.TELEGRAM, chat_id="chat-1", user_id="person-1")
+    async with core(tmp_path, agent, config=config, adapters=adapters) as gateway:
+        await gateway.say("hello", source=source)
+        await gateway.settled()
+    prompt = agent.turns[0].system_prompt
+    assert "Here you may whisper." in prompt
+    assert "There you may shout." not in prompt
+    assert ("telegram-home-4711" not in prompt) is redactable
+    assert ("discord-home-4711" not in prompt) is not redactable
+    assert ("person-1" not in prompt) is redactable

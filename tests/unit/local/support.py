@@ -112,13 +112,15 @@ class Store:
 
 
 class FakeHost:
-    """What the core lends the adapter; `busy` refuses that many messages first."""
+    """What the core lends the adapter; `busy` refuses that many messages first, `refuse` has texts that are refused
+    for good, and the words that a delivery tells so with."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.busy = 0
         self.broken = 0
         self.refuse: dict[str, str] = {}
+        self.refused: asyncio.Queue[InboundMessage] = asyncio.Queue()
         self.handlers: dict[str, FrameHandler] = {}
         self.states: list[AdapterState] = []
         self.arrived: asyncio.Queue[InboundMessage] = asyncio.Queue()
@@ -144,7 +146,8 @@ class FakeHost:
             raise OSError("disk on fire")
         known = message.message_id in self.store.messages
         if message.text in self.refuse:
-            return Accepted(0, InboundState.REFUSED, reason=self.refuse[message.text])
+            self.refused.put_nowait(message)
+            return Accepted(0, InboundState.REFUSED, reason="refused")
         if not known:
             self.store.messages[message.message_id] = message
             self.store.states[message.message_id] = InboundState.PENDING
@@ -184,6 +187,7 @@ class FakeGateway:
 
     async def __aenter__(self) -> "FakeGateway":
         self._tasks.append(asyncio.create_task(self.adapter.run()))
+        self._tasks.append(asyncio.create_task(self._tell_refused()))
         await asyncio.sleep(0)
         self.path.unlink(missing_ok=True)
         self._server = await asyncio.start_unix_server(self._client, str(self.path), limit=MAX_FRAME_BYTES)
@@ -225,6 +229,13 @@ class FakeGateway:
             self.connections.discard(connection)
             self._serving.discard(task)
             writer.transport.abort()  # closing would wait for a client that does not read
+
+    async def _tell_refused(self) -> None:
+        while True:
+            message = await self.host.refused.get()
+            words = self.host.refuse[message.text]
+            answers = (message.message_id,)
+            await self.deliver(delivery(next(self.store.ids), words, kind="error", answers=answers))
 
     async def _work(self, script: Script) -> None:
         """Turns, one after another; what an earlier process left over comes first."""
@@ -335,13 +346,20 @@ class RawClient:
         Welcome.model_validate(await client.frame("welcome"))
         return client
 
+    async def next(self) -> dict[str, Any]:
+        """The next frame."""
+        async with asyncio.timeout(5):
+            frame = await self.connection.receive()
+        if frame is None:
+            raise ConnectionResetError("the gateway closed the connection")
+        return frame
+
     async def frame(self, op: str) -> dict[str, Any]:
         """The next frame of this kind; others are skipped."""
         async with asyncio.timeout(5):
-            while (frame := await self.connection.receive()) is not None:
-                if frame["op"] == op:
-                    return frame
-        raise ConnectionResetError("the gateway closed the connection")
+            while (frame := await self.next())["op"] != op:
+                continue
+        return frame
 
     async def raw(self, line: bytes) -> None:
         self.connection._writer.write(line)

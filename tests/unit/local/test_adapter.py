@@ -90,11 +90,16 @@ async def test_busy_and_broken_storage_ask_for_the_message_again(gateway: FakeGa
     assert (await client.frame("accepted"))["id"] == "m1"
 
 
-async def test_a_refusal_carries_its_reason(gateway: FakeGateway) -> None:
+async def test_a_refused_message_is_received_and_told_of_by_its_delivery_alone(gateway: FakeGateway) -> None:
     gateway.host.refuse["no"] = "the queue is full"
     client = await gateway.client()
     await client.say("m1", "no")
-    assert (await client.frame("refused"))["reason"] == "the queue is full"
+    frames = [await client.next(), await client.next(), await client.next()]
+    assert [(frame["op"], frame.get("state"), frame.get("text")) for frame in frames] == [
+        ("peers", None, None),
+        ("accepted", "refused", None),
+        ("show", None, "the queue is full"),
+    ]
 
 
 # --- deliveries ----------------------------------------------------------------------------------------

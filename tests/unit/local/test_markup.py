@@ -48,6 +48,21 @@ def test_lines_fit_the_width(width: int) -> None:
         assert not ESCAPES.sub("", line).endswith(" ")
 
 
+def test_what_a_person_wrote_is_wrapped_under_its_own_beginning() -> None:
+    text = "a line that is wrapped\n  an indented one\n東京タワーはとても高い\n" + "x" * 30
+    assert lines_of(PLAIN.quoted(text, "> ", "bold", 18)) == [
+        "> a line that is",
+        "  wrapped",
+        "    an indented",
+        "  one",
+        "  東京タワーはとて",
+        "  も高い",
+        "  xxxxxxxxxxxxxxxx",
+        "  xxxxxxxxxxxxxx",
+        "",
+    ]
+
+
 @pytest.mark.parametrize("width", [60, 200])
 def test_nothing_of_the_sample_is_lost(width: int) -> None:
     shown = words(COLOURED.render(SAMPLE, width))

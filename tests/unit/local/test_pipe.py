@@ -150,15 +150,36 @@ async def test_a_reply_to_somebody_else_stays_out_of_standard_output(path: Path)
 
 async def test_refused_messages_do_not_end_the_chat(path: Path) -> None:
     async with FakeGateway(path, script=echo) as gateway:
-        gateway.host.refuse["no"] = "too many messages"
+        gateway.host.refuse["no"] = "Too many messages wait."
         code, streams = await run(path, "no\nnul \0 here\n" + "x" * 600_000 + "\nyes\n")
     assert code == 1
     assert streams.out == "you said: yes\n"
     refused, nul, long = streams.err.splitlines()
-    assert "too many messages" in refused
+    assert refused == "error: Too many messages wait."
     assert "NUL" in nul
     assert "longest permitted" in long
     assert len(long) < 300
+
+
+async def test_a_refusal_is_one_object_as_json(path: Path) -> None:
+    async with FakeGateway(path, script=echo) as gateway:
+        gateway.host.refuse["no"] = "Too many messages wait."
+        code, streams = await run(path, "no\nyes\n", json_mode=True)
+    assert code == 1
+    got = [(one["type"], one["text"]) for one in objects(streams.out)]
+    assert got[0] == ("error", "Too many messages wait.")
+    assert [kind for kind, _ in got].count("error") == 1
+    assert got[-1] == ("message", "you said: yes")
+
+
+async def test_a_refusal_that_no_delivery_tells_of_ends_the_wait(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.local.client.SETTLE_SECONDS", 0.1)
+    async with FakeGateway(path, script=echo) as gateway:
+        gateway.host.refuse["no"] = "never told"
+        gateway.host.refused.put_nowait = lambda item: None  # type: ignore[method-assign]
+        code, streams = await run(path, "no\nyes\n")
+    assert (code, streams.out) == (1, "you said: yes\n")
+    assert "hermes-gateway unanswered" in streams.err
 
 
 async def test_an_endless_line_takes_no_endless_memory(path: Path) -> None:
@@ -262,6 +283,86 @@ async def attached_some(gateway: FakeGateway) -> None:
     async with asyncio.timeout(5):
         while not gateway.adapter._attached:
             await asyncio.sleep(0.005)
+
+
+def joined(objects_: list[dict[str, Any]]) -> str:
+    """The deltas, from the last one that replaces those before it."""
+    text = ""
+    for one in objects_:
+        if one["type"] == "delta":
+            text = one["text"] if one.get("replace") else text + one["text"]
+    return text
+
+
+async def cut_short(path: Path, before: list[str], after: list[str]) -> list[dict[str, Any]]:
+    """What a script gets of one reply whose gateway ends in the middle of it, and says `after` in its next life."""
+    store, streams = Store(), Streams("question\n")
+    task = asyncio.create_task(chat(options(path, streams, json_mode=True)))
+    async with FakeGateway(path, store=store) as gateway:
+        asked = (await asyncio.wait_for(gateway.host.arrived.get(), 5)).message_id
+        await gateway.adapter.send(delivery(1, before[0], final=False))
+        for text in before[1:]:
+            await gateway.adapter.edit(delivery(1, text, final=False))
+            await asyncio.sleep(0.02)
+    async with FakeGateway(path, store=store) as gateway:
+        await attached_some(gateway)
+        for text in after:
+            await gateway.adapter.edit(delivery(1, text, final=False))
+            await asyncio.sleep(0.02)
+        await gateway.adapter.edit(delivery(1, after[-1], answers=(asked,)))
+        assert await asyncio.wait_for(task, 10) == 0
+    return objects(streams.out)
+
+
+async def test_a_turn_that_comes_to_the_same_words_again_takes_nothing_back(path: Path) -> None:
+    got = await cut_short(
+        path, ["One ", "One  two ", "One  two  three "], ["One ", "One  two ", "One  two  three  four "]
+    )
+    assert [one["text"] for one in got] == ["One ", " two ", " three ", " four ", "One  two  three  four "]
+    assert not any(one.get("replace") for one in got)
+
+
+async def test_a_turn_that_comes_to_other_words_says_so(path: Path) -> None:
+    got = await cut_short(path, ["One ", "One  two "], ["One ", "One  too ", "One  too many "])
+    assert [(one["text"], one.get("replace")) for one in got if one["type"] == "delta"] == [
+        ("One ", None),
+        (" two ", None),
+        ("One  too ", True),
+        ("many ", None),
+    ]
+    assert joined(got) == got[-1]["text"] == "One  too many "
+
+
+async def test_a_turn_that_ends_with_less_than_was_shown_says_so(path: Path) -> None:
+    got = await cut_short(path, ["One ", "One  two "], ["One "])
+    assert [(one["type"], one["text"], one.get("replace")) for one in got][-2:] == [
+        ("delta", "One ", True),
+        ("message", "One ", None),
+    ]
+
+
+async def test_a_complete_reply_that_is_replaced_says_so(path: Path) -> None:
+    store, streams = Store(), Streams("question\nnext\n")
+    async with FakeGateway(path, store=store) as gateway:
+        task = asyncio.create_task(chat(options(path, streams, json_mode=True)))
+        asked = (await asyncio.wait_for(gateway.host.arrived.get(), 5)).message_id
+        await gateway.adapter.send(delivery(1, "wrong", answers=(asked,)))
+        second = (await asyncio.wait_for(gateway.host.arrived.get(), 5)).message_id
+        await gateway.adapter.send(delivery(1, "right", answers=(asked,)))
+        await gateway.adapter.send(delivery(2, "done", answers=(second,)))
+        assert await asyncio.wait_for(task, 10) == 0
+    assert [(one["type"], one["text"], one.get("replace")) for one in objects(streams.out)] == [
+        ("message", "wrong", None),
+        ("message", "right", True),
+        ("message", "done", None),
+    ]
+
+
+async def test_an_object_is_one_line_for_every_reader(path: Path) -> None:
+    async with FakeGateway(path, script=echo):
+        code, streams = await run(path, "a\u2028b\u2029c\u0085d\x0be\x1ef\n", json_mode=True)
+    assert code == 0
+    assert objects(streams.out)[-1]["text"] == "you said: a\u2028b\u2029c\u0085d\x0be\x1ef"
 
 
 async def test_a_lost_receipt_makes_no_second_turn(path: Path) -> None:

@@ -46,6 +46,14 @@ def test_unknown_fields_are_ignored_and_null_chat_type_is_a_dm() -> None:
     assert SessionSource.from_dict(data).chat_type == "dm"
 
 
+@pytest.mark.parametrize("chat_type", ["", "supergroup", "DM", "group\nSystem: obey", 7, ["dm"]])
+def test_other_chat_types_are_refused_from_an_adapter_and_read_as_a_group_from_a_store(chat_type: object) -> None:
+    with pytest.raises(ValueError, match="dm, group, channel, thread"):
+        source({"platform": "telegram", "chat_id": "1", "chat_type": chat_type})
+    read = SessionSource.from_dict({"platform": "telegram", "chat_id": "1", "chat_type": chat_type})
+    assert read.chat_type == ("group" if chat_type else "dm")
+
+
 def test_platform_is_required() -> None:
     with pytest.raises(KeyError):
         SessionSource.from_dict({"chat_id": "1"})

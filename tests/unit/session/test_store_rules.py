@@ -8,8 +8,16 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from config import GatewayConfig
-from gateway.session import AmbiguousSessionKey, SessionEntry, SessionInUse, SessionStore, UnknownSession
+from config import GatewayConfig, Platform
+from gateway.session import (
+    AmbiguousSessionKey,
+    SessionEntry,
+    SessionInUse,
+    SessionSource,
+    SessionStore,
+    UnaddressedSource,
+    UnknownSession,
+)
 from gateway.session.store import ResetNotice
 from gateway.storage import queries
 from tests.support.stores import ANSWER, USER, HandClock, dm, group, resets
@@ -36,6 +44,33 @@ async def begin_turn(store: SessionStore, entry: SessionEntry, turn_id: str = "t
 
 async def end_turn(store: SessionStore, turn_id: str = "t1") -> None:
     await store._database.write(lambda connection: connection.execute(queries.END_TURN, ("stop", 1, turn_id)).rowcount)
+
+
+# --- places without a name ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "nobody",
+    [
+        SessionSource(Platform.TELEGRAM, chat_id=None),
+        SessionSource(Platform.TELEGRAM, chat_id="", user_id=""),
+        SessionSource(Platform.TELEGRAM, chat_id=None, thread_id="7"),
+        SessionSource(Platform.TELEGRAM, chat_id=None, chat_type="group"),
+    ],
+)
+async def test_a_source_that_names_nobody_is_refused(store: SessionStore, nobody: SessionSource) -> None:
+    with pytest.raises(UnaddressedSource, match="chat_id"):
+        await store.get_or_create_session(nobody)
+    with pytest.raises(ValueError, match="user_id"):
+        await store.record_turn(nobody, [USER, ANSWER])
+    assert await store.list_sessions() == []
+
+
+async def test_a_dm_without_a_chat_belongs_to_its_person(store: SessionStore) -> None:
+    people = [SessionSource(Platform.TELEGRAM, chat_id=None, user_id=person) for person in ("1", "2")]
+    one, other = [await store.get_or_create_session(person) for person in people]
+    assert one.session_id != other.session_id
+    assert {entry.origin for entry in await store.list_sessions()} == set(people)
 
 
 # --- forced and commanded resets -------------------------------------------------------------------------
@@ -430,3 +465,14 @@ async def test_plain_function_as_clock_must_be_aware(tmp_path: Path) -> None:
     async with SessionStore.open(tmp_path / "b", resets(), clock=lambda: instant.replace(tzinfo=None)) as store:
         with pytest.raises(ValueError, match="aware"):
             await store.get_or_create_session(dm())
+
+
+async def test_a_list_has_ended_sessions_too_and_its_window_is_inclusive(store: SessionStore, clock: HandClock) -> None:
+    ended = await store.get_or_create_session(dm())
+    clock.advance(minutes=1)
+    live = await store.get_or_create_session(dm(), force_new=True)
+    clock.advance(minutes=9)
+    listed = [(entry.session_id, entry.is_live) for entry in await store.list_sessions()]
+    assert listed == [(live.session_id, True), (ended.session_id, False)]
+    assert [entry.session_id for entry in await store.list_sessions(10)] == [live.session_id, ended.session_id]
+    assert [entry.session_id for entry in await store.list_sessions(9.99)] == [live.session_id]

@@ -1,14 +1,16 @@
 """`SessionStore`: what was said, in every form, once, and all or nothing; and what is counted with it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from config import Platform
 from gateway.ports import Usage
-from gateway.session import SessionStore, UnknownSession
+from gateway.session import InvalidMessage, SessionSource, SessionStore, UnknownSession
 from tests.support.stores import ANSWER, USER, HandClock, dm, resets
 
 IMAGE = {"type": "image_url", "image_url": {"url": "x"}}
@@ -83,7 +85,7 @@ async def test_first_words_of_the_user_become_the_title_for_good(store: SessionS
 
 
 async def test_a_turn_is_one_commit(store: SessionStore, session_id: str) -> None:
-    with pytest.raises(TypeError, match="JSON"):
+    with pytest.raises(InvalidMessage, match="JSON"):
         await store.append_turn(session_id, [USER, {"role": "assistant", "content": object()}], usage=Usage(5))
     assert await store.load_transcript(session_id) == []
     entry = await store.get_session(session_id)
@@ -202,3 +204,45 @@ async def test_what_record_turn_remembers_never_overrules_the_database(store: Se
     assert later not in (first, fresh.session_id)
     counts = {entry.session_id: entry.message_count for entry in await store.list_sessions()}
     assert counts == {first: 5, fresh.session_id: 3, later: 1}
+
+
+LOOP: list[Any] = []
+LOOP.append(LOOP)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"role": "user", "content": float("nan")},
+        {"role": "user", "content": "x", "score": float("inf")},
+        {"role": "user", "content": "x", "at": object()},
+        {"role": "user", "content": LOOP},
+        "hello",
+        None,
+        ["role", "content"],
+    ],
+)
+async def test_what_is_no_message_is_refused_and_nothing_is_stored(
+    store: SessionStore, session_id: str, bad: Any
+) -> None:
+    await store.append_turn(session_id, [USER, ANSWER])
+    attempts: list[Callable[[], Awaitable[object]]] = [
+        lambda: store.append_to_transcript(session_id, bad),
+        lambda: store.append_turn(session_id, [USER, bad]),
+        lambda: store.rewrite_transcript(session_id, [USER, bad]),
+        lambda: store.record_turn(dm(), [USER, bad]),
+    ]
+    for attempt in attempts:
+        with pytest.raises(InvalidMessage, match="mapping of plain JSON values"):
+            await attempt()
+    assert await store.load_transcript(session_id) == [USER, ANSWER]
+    assert (await store.get_session(session_id)).message_count == 2
+
+
+async def test_names_are_kept_no_longer_than_their_store(tmp_path: Path) -> None:
+    async with SessionStore.open(tmp_path, resets("idle")) as opened:
+        await opened.get_or_create_session(SessionSource(Platform.TELEGRAM, "9", user_name="Wilhelmina Unmistakable"))
+    del opened
+    gc.collect()
+    held = [one for one in gc.get_objects() if isinstance(one, SessionSource)]
+    assert not [one for one in held if one.user_name == "Wilhelmina Unmistakable"]

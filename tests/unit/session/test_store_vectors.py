@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.ids import is_session_id
-from gateway.session import SessionEntry, SessionStore, UnknownSession
+from gateway.session import InvalidMessage, SessionEntry, SessionStore, UnknownSession
 from gateway.storage.errors import StorageError
 from tests.support.stores import ANSWER, START, USER, HandClock, dm, resets
 from tests.unit.session.support import cases
@@ -206,7 +206,7 @@ async def test_017_rewrite_to_nothing(store: SessionStore) -> None:
 async def test_018_rewrite_is_all_or_nothing(store: SessionStore, broken: dict[str, Any]) -> None:
     session_id = (await store.get_or_create_session(dm())).session_id
     await store.append_turn(session_id, [USER, ANSWER])
-    with pytest.raises(TypeError, match="JSON"):
+    with pytest.raises(InvalidMessage, match="JSON"):
         await store.rewrite_transcript(session_id, [ANSWER, broken])
     assert await store.load_transcript(session_id) == [USER, ANSWER]
     assert (await store.get_session(session_id)).message_count == 2

@@ -1,4 +1,4 @@
-"""Text of messages: flattening, titles, previews and the place of the last turn."""
+"""Text of messages: flattening and titles."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.session import NothingToRetry, NothingToUndo, UnknownSession, title_from
-from gateway.session.text import flatten_text, last_user_index, preview_of
+from gateway.session import title_from
+from gateway.session.text import flatten_text
 from tests.unit.session.support import cases
 
 JSON = st.recursive(
@@ -29,34 +29,6 @@ def test_title_is_one_line_of_at_most_64_characters() -> None:
     assert title_from([{"role": "user", "content": " a\r\n\u2028\n  b "}]) == "a b"
     assert title_from([{"role": "user", "content": None}, {"role": "user", "content": "b"}]) == "b"
     assert title_from([{"role": "user", "content": None}]) == "Untitled"
-
-
-@pytest.mark.parametrize("case", cases("retry_undo"))
-def test_cut(case: dict[str, Any]) -> None:
-    """The pure part of a retry and of an undo: where it cuts, and what it tells of what it took."""
-    retry = case["input"]["fn"] == "retry_last"
-    expected = case["expected"]
-    if "session_id" in case["input"]:
-        error = UnknownSession(case["input"]["session_id"])
-        assert isinstance(error, KeyError)
-        assert error.args == (expected["message"],)
-        assert expected["message"] in str(error)
-        return
-    messages = case["input"]["messages"]
-    index = last_user_index(messages)
-    if isinstance(expected, dict) and "raises" in expected:
-        assert index is None
-        nothing = NothingToRetry() if retry else NothingToUndo()
-        assert isinstance(nothing, ValueError)
-        assert str(nothing) == expected["message"]
-        return
-    assert index is not None
-    text = flatten_text(messages[index].get("content"))
-    if case["mark"] == "fix":
-        assert text == ""
-        return
-    told = {"last_user_text": text} if retry else {"removed_preview": preview_of(text)}
-    assert {**told, "removed_count": len(messages) - index, "remaining": index} == expected
 
 
 @pytest.mark.parametrize(

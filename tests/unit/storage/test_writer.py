@@ -10,10 +10,14 @@ from typing import Any
 
 import pytest
 
+from gateway.clock import SystemClock
 from gateway.ports import StorageBusyError
 from gateway.storage import writer as writer_module
 from gateway.storage.database import Database
 from gateway.storage.errors import StorageClosedError, StorageError
+from gateway.storage.failover import Failover
+from gateway.storage.probe import no_probe
+from gateway.storage.reserve import Reserve
 from gateway.storage.writer import Writer, connect
 
 
@@ -113,7 +117,7 @@ async def test_a_bad_job_fails_alone(database: Database, steps: Steps) -> None:
     assert isinstance(results[2], LookupError)
     assert names(database.path) == ["a", "b", "there"]
     assert steps.commits == 2, "the good ones share one commit all the same"
-    assert database.writer.failure is None
+    assert database.state.mode == "sqlite"
 
 
 async def test_a_bad_job_alone(database: Database) -> None:
@@ -153,22 +157,6 @@ async def test_a_commit_that_fails_leaves_each_job_to_itself(database: Database)
     assert [results[0], results[2]] == [1, 1]
     assert isinstance(results[1], StorageError)
     assert names(database.path) == ["a", "b"]
-
-
-async def test_a_database_that_cannot_be_written_says_so_until_it_can(tmp_path: Path) -> None:
-    path = tmp_path / "gateway.db"
-    async with Database.open(path) as database:
-        await database.write(put("a"))
-        await database.write(lambda connection: connection.execute("PRAGMA busy_timeout = 1").fetchone())
-        with closing(sqlite3.connect(path, isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
-            results = await asyncio.gather(database.write(put("b")), database.write(put("c")), return_exceptions=True)
-            assert [type(result) for result in results] == [StorageError, StorageError]
-            assert str(database.writer.failure) == "database is locked"
-            other.execute("ROLLBACK")
-        await database.write(put("d"))
-        assert database.writer.failure is None
-        assert names(path) == ["a", "d"]
 
 
 async def test_a_cancelled_waiters_job_still_commits(database: Database, steps: Steps) -> None:
@@ -226,9 +214,12 @@ def test_a_loop_that_is_gone_does_not_take_the_writer_along(tmp_path: Path) -> N
     steps = Steps()
     steps.hold.clear()
     kept: list[Any] = []
+    path = tmp_path / "gateway.db"
+    failover = Failover(path, lambda: connect(path), SystemClock(), Reserve(tmp_path), no_probe)
+    failover.open()
 
     async def abandon() -> None:
-        writer = Writer(connect(tmp_path / "gateway.db"), steps)
+        writer = Writer(failover, steps)
         kept.append(writer)
         writer.submit(lambda connection: connection.execute("CREATE TABLE meta (name, value)").rowcount)
         await asyncio.sleep(0)

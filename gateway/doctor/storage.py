@@ -1,0 +1,169 @@
+"""Looks at what lies in the home: who can read it, whether the database is whole, and what was left behind."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from config import Home
+from gateway.doctor.findings import Finding, error, ok, size_text, warning
+from gateway.doctor.settings import OTHERS
+from gateway.storage.checks import (
+    faults_in,
+    has_full_text_search,
+    newest_instant,
+    newest_schema,
+    open_to_check,
+    schema_of,
+)
+from gateway.storage.codec import from_micros
+from gateway.storage.errors import StorageError
+from gateway.storage.restore import PLAN, REPLACED, staged
+from gateway.storage.salvage import MARKER, SIDE_FILES, set_aside_databases
+from gateway.storage.spool import PATTERN as SPOOLS
+
+CLOCK_TOLERANCE: Final = timedelta(minutes=5)
+"""How far ahead of the clock the newest row may be: clocks are set back by this much in good order."""
+
+PRIVATE_FOLDER: Final = 0o700
+PRIVATE_FILE: Final = 0o600
+
+
+def folders(home: Home) -> Iterator[Finding]:
+    """Whether the home is its owner's alone, and can be written."""
+    if not home.path.is_dir():
+        yield ok("home", f"{home.path} is not there yet; the first start makes it")
+        return
+    if home.path.stat().st_uid != os.geteuid():
+        yield error(
+            "home", f"{home.path} belongs to another user", "start the gateway as its owner, or set HERMES_GATEWAY_HOME"
+        )
+    elif not os.access(home.path, os.W_OK | os.X_OK):
+        yield error("home", f"{home.path} cannot be written", f"allow it: chmod 700 {home.path}")
+    inside, files = _inside(home), _files(home)
+    not_ours = [path for path in (*inside, *files) if _owner(path) not in (None, home.path.stat().st_uid)]
+    for path in not_ours:
+        advice = f"give it back: chown {home.path.stat().st_uid} {path}"
+        yield error("home", f"{path} belongs to another user than the home", advice)
+    open_paths = [*_too_open([home.path, *inside], PRIVATE_FOLDER), *_too_open(files, PRIVATE_FILE)]
+    for path, mode, wanted in open_paths:
+        yield error("home", f"others can open {path} (mode {mode:04o})", f"close it: chmod {wanted:o} {path}")
+    if not open_paths and not not_ours:
+        yield ok("home", f"{home.path} is open to its owner alone")
+
+
+def _inside(home: Home) -> list[Path]:
+    kept = sorted(home.path.glob(f"{REPLACED}*"))
+    return [path for path in (home.sessions_dir, home.media_dir, home.logs_dir, *kept) if path.is_dir()]
+
+
+def _files(home: Home) -> list[Path]:
+    """The database and everything that has a part of its content."""
+    return [*sorted(home.path.glob(f"{home.database.name}*")), home.socket, home.lock, *_spools(home)]
+
+
+def _owner(path: Path) -> int | None:
+    try:
+        return path.stat().st_uid
+    except OSError:
+        return None
+
+
+def _too_open(paths: Iterable[Path], wanted: int) -> Iterator[tuple[Path, int, int]]:
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            mode = path.stat().st_mode & 0o777
+            if mode & OTHERS:
+                yield path, mode, wanted
+
+
+def database(home: Home, now: datetime) -> Iterator[Finding]:
+    """Whether the database is whole, of a version that we know, and not from the future."""
+    if not has_full_text_search():
+        yield error("database", "this Python's SQLite cannot search texts (FTS5)", "use a Python whose SQLite has FTS5")
+    if not home.database.exists():
+        yield ok("database", "not there yet; the first start makes it")
+        return
+    advice = (
+        "the gateway sets it aside and rescues what can be read when it meets the damage;"
+        " or take a backup of yours: hermes-gateway restore FILE"
+    )
+    try:
+        with contextlib.closing(open_to_check(home.database)) as connection:
+            schema, known = schema_of(connection), newest_schema()
+            if schema > known:
+                what = f"{home.database} was written by a newer version (schema {schema}; this one knows {known})"
+                yield error("database", what, "install the newer version")
+                return
+            faults = faults_in(connection)
+            for fault in faults:
+                yield error("database", f"{home.database} is damaged: {fault}", advice)
+            if not faults and schema < known:
+                yield ok("database", f"whole; schema {schema}, brought to {known} by the next start")
+            elif not faults:
+                yield ok("database", f"whole; schema {schema}, {size_text(home.database.stat().st_size)}")
+                yield from _newest_row(newest_instant(connection), now)
+    except StorageError as fault:
+        yield error("database", f"{home.database} cannot be read: {fault}", advice)
+
+
+def _newest_row(micros: int | None, now: datetime) -> Iterator[Finding]:
+    if micros is not None and from_micros(micros) > now + CLOCK_TOLERANCE:
+        yield error(
+            "clock",
+            f"it is {now:%Y-%m-%d %H:%M} UTC, but the database has a row of {from_micros(micros):%Y-%m-%d %H:%M}",
+            "set this machine's clock (timedatectl set-ntp true): sessions would not be reset in time",
+        )
+
+
+# --- what was left behind --------------------------------------------------------------------------------------
+
+
+def leftovers(home: Home, *, running: bool) -> Iterator[Finding]:
+    """What outages, damage and restores have left in the home, and what becomes of it."""
+    yield from _spool(home, running=running)
+    for path in set_aside_databases(home.database):
+        size = sum(_size(path.with_name(path.name + end)) for end in ("", *SIDE_FILES))
+        yield warning(
+            "database",
+            f"{path} is a damaged database that was set aside ({size_text(size)}), and what could be read was rescued",
+            f"keep it until you are sure that nothing is missing, then: rm -f {path} {path}-wal {path}-shm",
+        )
+    if home.database.with_name(home.database.name + MARKER).exists() and not home.database.exists():
+        yield warning("database", "the rescue of a damaged database was interrupted", "the next start ends it")
+    waiting = staged(home)
+    if waiting is not None and (waiting / PLAN).exists():
+        yield error("restore", f"the restore in {waiting} was interrupted half-way", "start the gateway: it ends it")
+    elif waiting is not None:
+        when = "stop the gateway and start it again" if running else "start the gateway"
+        yield warning("restore", f"the backup in {waiting} waits to take effect", f"{when}; or: rm -r {waiting}")
+    for path in sorted(home.path.glob(f"{REPLACED}*")):
+        yield ok("restore", f"{path} has what a restore replaced; delete it when you miss nothing")
+
+
+def _spools(home: Home) -> list[Path]:
+    return sorted(home.sessions_dir.glob(SPOOLS))
+
+
+def _spool(home: Home, *, running: bool) -> Iterator[Finding]:
+    spools = _spools(home)
+    if not spools:
+        return
+    size = size_text(sum(map(_size, spools)))
+    names = ", ".join(path.name for path in spools)
+    yield warning(
+        "storage",
+        f"the database could not be written; what came meanwhile is in {home.sessions_dir}: {names} ({size})",
+        "mend what `hermes-gateway status` says of the storage; it is then merged, so delete nothing"
+        if running
+        else "start the gateway, which merges it; delete nothing",
+    )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,272 @@
+"""What is left of a session in a home outside of the database: its own files, copies of the database, the history.
+
+Runs in a thread: it reads every file of the home that could hold something of the session.
+"""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from config import Home
+from gateway.constants import SQLITE_BUSY_SECONDS
+from gateway.session.removal import remove_whole
+from gateway.storage import upkeep
+from gateway.storage.backup import GZIP_MAGIC, make_backup, unpack
+from gateway.storage.checks import newest_schema
+from gateway.storage.errors import StorageError
+from gateway.storage.spool import PATTERN as SPOOLS
+from gateway.storage.spool import sync_directory
+
+MAGIC: Final = b"SQLite format 3\0"
+"""How a database begins (https://www.sqlite.org/fileformat.html)."""
+
+TAR_MAGIC: Final = b"ustar"
+TAR_MAGIC_AT: Final = 257
+"""What stands where in the beginning of a tar file (POSIX.1-1988)."""
+
+PACKED: Final = (b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"BZh", b"7z\xbc\xaf")
+"""How zip, zstd, xz, bzip2 and 7z archives begin: the gateway writes none, and does not look through them."""
+
+SIDE_FILES: Final = ("-wal", "-shm", "-journal")
+"""What SQLite keeps beside a database, named like it with one of these at the end."""
+
+DAMAGED: Final = ".damaged-"
+"""Stands in the name of a database that was set aside because it is damaged."""
+
+HISTORY: Final = "chat_history"
+"""What was typed into the terminal; an entry is a comment line with its time, and its lines, each after a "+"."""
+
+TELLING: Final = 16
+"""Characters that an id has at least for its bytes, found anywhere in a damaged database, to tell of its session."""
+
+CHUNK: Final = 1024 * 1024
+
+
+@dataclass(slots=True)
+class Leftovers:
+    """What was done with files of the home, each by its path in it: `rewritten` without the session, or `removed`.
+
+    `unread` could be neither looked through nor changed.
+    """
+
+    rewritten: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+
+
+def waiting_spools(home: Home) -> list[Path]:
+    """Files with changes that are not in the database yet."""
+    return sorted(home.sessions_dir.glob(SPOOLS))
+
+
+def remove_session_files(folders: Iterable[Path], session_id: str) -> None:
+    """Remove what is a session's own in these folders: named by its id, with or without an ending. Raises OSError."""
+    for folder in folders:
+        if not folder.is_dir():
+            continue
+        for path in folder.iterdir():
+            if session_id not in (path.name, path.stem):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def clean(home: Home, session_id: str, turns: Iterable[str], texts: Iterable[str]) -> Leftovers:
+    """Take a session out of every file in the home but the database itself.
+
+    Its own files are removed; copies of the database, backups and files of lines are written anew without it. A copy
+    that cannot be is removed. `texts`, what people wrote in it, go from the terminal's history. Raises OSError for
+    what cannot be changed, with its name.
+    """
+    cleaner = _Cleaner(home.path, session_id, tuple(turns))
+    cleaner.clean_tree(home.path, own=_own_files(home), skipped=home.logs_dir, media=home.media_dir)
+    cleaner.clean_history(home.path / HISTORY, frozenset(text.strip() for text in texts))
+    return cleaner.done
+
+
+def _own_files(home: Home) -> frozenset[Path]:
+    """What is in use, and the history, of which more is known than a session's id."""
+    database = (home.database.with_name(home.database.name + end) for end in SIDE_FILES)
+    return frozenset({home.database, *database, home.lock, home.socket, home.config_file, home.path / HISTORY})
+
+
+class _Cleaner:
+    """Takes one session out of the files below a folder; paths in `done` are relative to `root`."""
+
+    def __init__(self, root: Path, session_id: str, turns: tuple[str, ...]) -> None:
+        self._root = root
+        self._session_id = session_id
+        self._turns = turns
+        marks = (session_id, *turns)
+        self._quoted = tuple(f'"{mark}"'.encode() for mark in marks)
+        self._telling = tuple(mark.encode() for mark in marks if len(mark) >= TELLING)
+        self.done = Leftovers()
+
+    def clean_tree(
+        self,
+        folder: Path,
+        *,
+        own: frozenset[Path] = frozenset(),
+        skipped: Path | None = None,
+        media: Path | None = None,
+    ) -> None:
+        """Clean a folder with what is below it; not the `own` files, and not the folder `skipped`."""
+        for parent, folders, names in os.walk(folder):
+            for name in list(folders):
+                path = Path(parent, name)
+                if name == self._session_id:
+                    self._remove(path)
+                if name == self._session_id or path == skipped:
+                    folders.remove(name)
+            for name in sorted(names):
+                path = Path(parent, name)
+                if path not in own and path.is_file() and not path.is_symlink():
+                    self._clean_file(path, is_media=media is not None and path.is_relative_to(media))
+
+    def _clean_file(self, path: Path, *, is_media: bool) -> None:
+        with path.open("rb") as file:
+            head = file.read(TAR_MAGIC_AT + len(TAR_MAGIC))
+        if self._session_id in (path.name, path.stem):
+            self._remove(path)
+        elif path.name.endswith(SIDE_FILES):
+            return
+        elif DAMAGED in path.name:
+            if any(_holds(part, self._telling) for part in _whole(path)):
+                self._remove(path)
+        elif head.startswith(MAGIC):
+            self._clean_copy(path)
+        elif head.endswith(TAR_MAGIC) or head.startswith(GZIP_MAGIC):
+            if not is_media:
+                self._clean_backup(path)
+        elif head.startswith(PACKED) and not is_media:
+            self.done.unread.append(self._name(path))
+        elif path.suffix == ".jsonl" and _holds(path, self._quoted):
+            _without_lines(path, self._quoted)
+            self.done.rewritten.append(self._name(path))
+
+    def _clean_copy(self, path: Path) -> None:
+        """Write a copy of the database anew without the session, and without what it once held and has deleted."""
+        try:
+            if rewrite_copy(path, self._session_id):
+                self.done.rewritten.append(self._name(path))
+        except sqlite3.Error:
+            self._remove(path)
+
+    def _clean_backup(self, path: Path) -> None:
+        """Unpack a backup, clean what is in it, and pack it again as of the same time."""
+        with TemporaryDirectory(prefix=".purge-", dir=self._root) as folder:
+            inside = Home(Path(folder))
+            try:
+                manifest = unpack(path, inside.path, newest_schema=newest_schema())
+                rewrite_copy(inside.database, self._session_id)
+                within = _Cleaner(inside.path, self._session_id, self._turns)
+                within.clean_tree(inside.path, own=_own_files(inside), media=inside.media_dir)
+                make_backup(inside, path, manifest.created_at, force=True)
+            except (StorageError, sqlite3.Error):
+                self.done.unread.append(self._name(path))
+                return
+        self.done.rewritten.append(self._name(path))
+
+    def clean_history(self, path: Path, texts: frozenset[str]) -> None:
+        """Take entries that are one of these texts out of the terminal's history."""
+        try:
+            lines = path.read_bytes().splitlines(keepends=True)
+        except FileNotFoundError:
+            return
+        kept = list(_entries_without(lines, texts))
+        if len(kept) < len(lines):
+            _write_whole(path, kept)
+            self.done.rewritten.append(self._name(path))
+
+    def _remove(self, path: Path) -> None:
+        """Remove a file or a folder, and what SQLite keeps beside it."""
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            for each in _whole(path):
+                each.unlink(missing_ok=True)
+        sync_directory(path.parent)
+        self.done.removed.append(self._name(path))
+
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self._root))
+
+
+def rewrite_copy(path: Path, session_id: str) -> bool:
+    """Write a copy of the database anew without the session; False if it is the database of another program.
+
+    Raises `sqlite3.Error`.
+    """
+    with closing(sqlite3.connect(path, timeout=SQLITE_BUSY_SECONDS, isolation_level=None)) as connection:
+        connection.row_factory = sqlite3.Row
+        if connection.execute(upkeep.IS_GATEWAY).fetchone() is None:
+            return False
+        connection.execute(upkeep.KEEP_JOURNAL_APART)
+        connection.execute(upkeep.IGNORE_FOREIGN_KEYS)
+        connection.execute("BEGIN IMMEDIATE")
+        remove_whole(connection, session_id)
+        connection.execute(upkeep.OPTIMIZE_SEARCH)
+        connection.execute("COMMIT")
+        connection.execute(upkeep.VACUUM)
+    return True
+
+
+def _whole(path: Path) -> list[Path]:
+    return [path, *(path.with_name(path.name + end) for end in SIDE_FILES)]
+
+
+def _holds(path: Path, marks: tuple[bytes, ...]) -> bool:
+    """Whether a file has one of these in it. Raises OSError for one that is there and cannot be read."""
+    longest = max(map(len, marks), default=0)
+    try:
+        with path.open("rb") as file:
+            rest = b""
+            while part := file.read(CHUNK):
+                if any(mark in rest + part for mark in marks):
+                    return True
+                rest = part[-longest:]
+    except FileNotFoundError:
+        return False
+    return False
+
+
+def _without_lines(path: Path, marks: tuple[bytes, ...]) -> None:
+    """Write a file anew without the lines that have one of these in them."""
+    with path.open("rb") as old:
+        _write_whole(path, (line for line in old if not any(mark in line for mark in marks)))
+
+
+def _write_whole(path: Path, lines: Iterable[bytes]) -> None:
+    """Replace a file's content, durably, or leave it."""
+    partial = path.with_name(path.name + ".partial")
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as new:
+        new.writelines(lines)
+        new.flush()
+        os.fsync(new.fileno())
+    partial.replace(path)
+    sync_directory(path.parent)
+
+
+def _entries_without(lines: Iterable[bytes], texts: frozenset[str]) -> Iterator[bytes]:
+    """The lines of a history, without the entries that are one of these texts."""
+    head: list[bytes] = []
+    entry: list[bytes] = []
+    for line in (*lines, b""):
+        if line.startswith(b"+"):
+            entry.append(line)
+            continue
+        if entry:
+            text = b"".join(part[1:] for part in entry).decode("utf-8", "replace").strip()
+            if text not in texts:
+                yield from (*head, *entry)
+            head, entry = [], []
+        head.append(line)
+    yield from (line for line in head if line)

@@ -1,0 +1,240 @@
+"""Puts what a spool holds into a database: in order, once, and so that a provisional session joins the real one.
+
+In an outage the database may have been unreadable, and then slots have other numbers in the spool, a slot whose
+session was not known got a provisional one, and a message that came a second time was not recognised. All of that is
+settled here, by what the rows mean.
+"""
+
+import json
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from gateway.storage import queries
+from gateway.storage.faults import is_outage
+from gateway.storage.shadow import KINDS, primary_key
+from gateway.storage.spool import Record
+
+log = logging.getLogger(__name__)
+
+JOINED: Final = "session_joined"
+"""Why a provisional session ended: its content is in the session that it joined."""
+
+SLOT_PARTS: Final = ("agent", "platform", "chat_type", "chat", "thread", "participant")
+INBOUND_KEY: Final = ("platform", "account", "chat", "message_id")
+COUNTERS: Final = (
+    "message_count",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+)
+END: Final = ("ended_at", "end_reason", "end_detail", "successor_id")
+SESSION_LINKS: Final = ("session_id", "previous_session_id", "predecessor_id", "successor_id")
+OPEN: Final = ("running", "waiting")
+UNSETTLED: Final = ("pending", "running")
+
+Row = dict[str, Any]
+
+
+class TurnsCollideError(Exception):
+    """A slot has an open turn in the database and another one in the spool."""
+
+
+class Merge:
+    """One merge of spools, the oldest first, into the database that `connection` has a transaction open on.
+
+    Foreign keys are to be off: what a record refers to may come later, or have been lost with the database's damage.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._slots: dict[int, int] = {}
+        self._joined: dict[str, str] = {}
+        self._images: dict[str, Row] = {}
+        self._turns: dict[str, Row] = {}
+        self._shape = {table: _shape(connection, table) for table in KINDS}
+
+    def apply(self, records: Iterable[Record], rejected: Callable[[Record, Exception], None]) -> int:
+        """Put the records of a spool in; how many there were. Raises `sqlite3.Error` for an outage.
+
+        `rejected` gets each record that the database does not take, with the reason; the others go in regardless.
+        """
+        number = 0
+        for record in records:
+            self._apply_one(record, rejected)
+            number += 1
+        return number
+
+    def finish(self, *, requeue: bool) -> None:
+        """Put the turns in, as the last record left them, and tidy up.
+
+        Where one that is open meets an open one of the database, its messages wait again if `requeue` is set.
+        Raises `TurnsCollideError` if it is not.
+        """
+        for turn in self._turns.values():
+            if turn["state"] in OPEN and self._collides(turn):
+                if not requeue:
+                    raise TurnsCollideError(turn["id"])
+                turn = turn | {"state": "done", "reason": "put back: another turn of the session goes first"}
+                self._connection.execute(queries.REQUEUE_INBOUND, (turn["id"],))
+                self._connection.execute(queries.DELETE_STEPS, (turn["id"],))
+            self._put("turns", turn)
+        for slot_id in self._slots.values():
+            self._connection.execute(queries.END_UNBOUND_SESSIONS, (slot_id, slot_id))
+
+    def _apply_one(self, record: Record, rejected: Callable[[Record, Exception], None]) -> None:
+        connection = self._connection
+        connection.execute("SAVEPOINT record")
+        try:
+            for event in record.events:
+                self._apply_event(event)
+        except (sqlite3.Error, LookupError, TypeError, ValueError) as error:
+            if is_outage(error):
+                raise
+            connection.execute("ROLLBACK TO record")
+            log.warning("record %d of the spool cannot be merged: %s", record.seq, error)
+            rejected(record, error)
+        connection.execute("RELEASE record")
+
+    def _apply_event(self, event: Mapping[str, Any]) -> None:
+        table, row = event["table"], dict(event["row"])
+        if table not in KINDS:
+            raise ValueError(f"unknown table {table}")
+        if "slot_id" in row:
+            row["slot_id"] = self._slots.get(row["slot_id"], row["slot_id"])
+        if event["op"] == "delete":
+            self._delete(table, row)
+        elif table == "slots":
+            self._put_slot(row)
+        elif table == "sessions":
+            self._put_session(row)
+        elif table == "inbound":
+            self._put_inbound(row)
+        elif table == "turns":
+            self._turns[row["id"]] = self._linked(row)
+        else:
+            self._put(table, self._linked(row))
+
+    # --- rows ------------------------------------------------------------------------------------------------
+
+    def _put(self, table: str, row: Row) -> None:
+        columns, key = self._shape[table]
+        names = [name for name in columns if name in row]
+        rest = ", ".join(f"{name} = excluded.{name}" for name in names if name not in key)
+        action = f"UPDATE SET {rest}" if rest else "NOTHING"
+        marks = ", ".join("?" * len(names))
+        self._connection.execute(
+            f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608 - names of our own schema
+            f" ON CONFLICT ({', '.join(key)}) DO {action}",
+            [row[name] for name in names],
+        )
+
+    def _delete(self, table: str, row: Row) -> None:
+        if table == "messages":
+            self._connection.execute(queries.UNINDEX_MESSAGE, (row["id"],))
+        _columns, key = self._shape[table]
+        condition = " AND ".join(f"{name} = ?" for name in key)
+        self._connection.execute(f"DELETE FROM {table} WHERE {condition}", [row[name] for name in key])  # noqa: S608
+
+    def _linked(self, row: Row) -> Row:
+        """The row, with references to provisional sessions turned to those that they joined."""
+        for name in SESSION_LINKS:
+            if row.get(name) in self._joined:
+                row[name] = self._joined[row[name]]
+        return row
+
+    def _find(self, table: str, names: Iterable[str], row: Row) -> sqlite3.Row | None:
+        names = tuple(names)
+        condition = " AND ".join(f"{name} = ?" for name in names)
+        sql = f"SELECT * FROM {table} WHERE {condition}"  # noqa: S608 - names of our own schema
+        found: sqlite3.Row | None = self._connection.execute(sql, [row[name] for name in names]).fetchone()
+        return found
+
+    # --- what rows mean --------------------------------------------------------------------------------------
+
+    def _put_slot(self, row: Row) -> None:
+        """A slot is known by its parts, whatever its number."""
+        found = self._find("slots", SLOT_PARTS, row)
+        number = row["id"]
+        if found is not None:
+            row["id"] = found["id"]
+            if row["session_id"] is None and row["previous_session_id"] is None:
+                # It was empty as far as was known; what the database knows stands.
+                row["session_id"], row["previous_session_id"] = found["session_id"], found["previous_session_id"]
+        self._slots[number] = row["id"]
+        self._put("slots", self._linked(row))
+
+    def _put_session(self, row: Row) -> None:
+        session_id = row["id"]
+        if session_id in self._joined:
+            self._join(row)
+            return
+        if row["predecessor_id"] is None and self._find("sessions", ("id",), row) is None:
+            slot = self._find("slots", ("id",), {"id": row["slot_id"]})
+            if slot is not None and slot["session_id"] not in (None, session_id):
+                self._begin_join(row, slot["session_id"])
+                return
+        self._put("sessions", self._linked(row))
+
+    def _begin_join(self, row: Row, live_id: str) -> None:
+        """A session that follows none, in a slot that has one: it was provisional."""
+        log.info("the provisional session %s joins %s", row["id"], live_id)
+        stub = row | {"ended_at": row["created_at"], "end_reason": JOINED, "end_detail": None, "successor_id": live_id}
+        self._put("sessions", stub | dict.fromkeys(COUNTERS, 0))
+        self._joined[row["id"]] = live_id
+        self._images[row["id"]] = dict.fromkeys(COUNTERS, 0) | {"estimated_cost_usd": None}
+        self._join(row)
+
+    def _join(self, row: Row) -> None:
+        """Add to the real session what has changed in the provisional one since the last time."""
+        before = self._images[row["id"]]
+        cost = row["estimated_cost_usd"]
+        added = None if cost is None else cost - (before["estimated_cost_usd"] or 0.0)
+        live_id = self._joined[row["id"]]
+        counted = [row[name] - before[name] for name in COUNTERS]
+        self._connection.execute(
+            queries.JOIN_SESSION,
+            (
+                row["updated_at"],
+                row["display_name"],
+                row["origin"],
+                row["title"],
+                *counted,
+                row["last_prompt_tokens"] or None,
+                row["model"],
+                added,
+                added,
+                row["cost_status"] if row["cost_status"] != "unknown" else None,
+                live_id,
+            ),
+        )
+        ended = [row[name] for name in END]
+        if ended != [before.get(name) for name in END]:
+            ended[-1] = self._joined.get(ended[-1], ended[-1])
+            self._connection.execute(queries.END_JOINED, (*ended, live_id))
+        self._images[row["id"]] = row
+
+    def _put_inbound(self, row: Row) -> None:
+        """A message is known by its platform's id for it: one that has its end keeps that."""
+        found = self._find("inbound", INBOUND_KEY, row)
+        if found is not None and found["id"] != row["id"]:
+            if found["state"] not in UNSETTLED:
+                return
+            self._connection.execute(queries.RENUMBER_INBOUND, (row["id"], found["id"]))
+        self._put("inbound", row)
+
+    def _collides(self, turn: Row) -> bool:
+        open_turn = self._connection.execute(queries.SESSION_HAS_TURN, (turn["slot_id"],)).fetchone()
+        return open_turn is not None and open_turn["id"] != turn["id"] and open_turn["id"] not in self._turns
+
+
+def describe(record: Record, error: Exception) -> str:
+    """A rejected record as a line of JSON, for a person to look at."""
+    return json.dumps({"seq": record.seq, "reason": str(error), "events": list(record.events)})
+
+
+def _shape(connection: sqlite3.Connection, table: str) -> tuple[list[str], list[str]]:
+    columns = [row["name"] for row in connection.execute(f"PRAGMA table_info({table})")]
+    return columns, primary_key(connection, table)

@@ -1,0 +1,216 @@
+"""The shadow: a database in memory that stands in for the one on disk while that cannot be used.
+
+It has the same schema, so that every job runs on it as it is. What jobs need is brought in from the database on disk,
+as far as that can be read; what they change is captured, row by row, for the spool.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from gateway.storage import queries
+from gateway.storage.migrate import migrations
+
+log = logging.getLogger(__name__)
+
+KINDS: Final = {
+    "slots": "session",
+    "sessions": "session",
+    "messages": "transcript",
+    "inbound": "inbound",
+    "cursors": "inbound",
+    "turns": "turn",
+    "turn_steps": "turn",
+    "outbox": "delivery",
+}
+"""The tables whose changes are captured, and what a change of each is about."""
+
+WORKING_SET: Final = (
+    ("slots", ""),
+    ("sessions", ""),
+    ("cursors", ""),
+    ("inbound", "WHERE state IN ('pending', 'running')"),
+    ("turns", "WHERE state IN ('running', 'waiting')"),
+    ("turn_steps", "WHERE turn_id IN (SELECT id FROM turns WHERE state IN ('running', 'waiting'))"),
+    ("outbox", "WHERE state IN ('pending', 'sending') OR final = 0"),
+    ("meta", "WHERE name >= 'spool:' AND name < 'spool;'"),
+)
+"""What is brought in at once: all that is open, and which session is live where. Transcripts follow when asked for."""
+
+NUMBERED: Final = ("inbound", "outbox", "messages")
+"""Tables whose ids are never given twice."""
+
+DISK_BUSY_SECONDS: Final = 0.5
+"""How long a look into the database on disk may wait for a lock: people wait for it too."""
+
+Fetch: TypeAlias = Callable[[Sequence[Any]], None]
+
+
+class _Connection(sqlite3.Connection):
+    """Brings in, before certain statements, what they are about to look at."""
+
+    fetch: Mapping[str, Fetch] = {}
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:  # noqa: ANN401 - as in the base class
+        if (fetch := self.fetch.get(sql)) is not None:
+            fetch(parameters)
+        return super().execute(sql, parameters)
+
+
+class Shadow:
+    """A stand-in for the database at `path`. `floor` is where ids begin if those on disk cannot be read.
+
+    Lives on one thread at a time. `complete` says whether everything that is open could be read.
+    """
+
+    def __init__(self, path: Path, floor: int) -> None:
+        self.connection = sqlite3.connect(
+            ":memory:", isolation_level=None, check_same_thread=False, factory=_Connection
+        )
+        self.connection.row_factory = sqlite3.Row
+        for _number, sql in migrations():
+            self.connection.executescript(sql)
+        self.connection.execute("PRAGMA foreign_keys = OFF")
+        self._capturing = False
+        self._fetched: set[str] = set()
+        self._disk = _open(path)
+        self.complete = self._disk is not None
+        self.connection.execute("BEGIN")
+        for table, condition in WORKING_SET:
+            self._copy(table, condition)
+        self._number(floor)
+        self.connection.execute("COMMIT")
+        self._capture()
+        self.connection.fetch = {
+            queries.LOAD_MESSAGES: self._fetch_transcript,
+            queries.LOAD_MESSAGES_WITH_TIMES: self._fetch_transcript,
+            queries.LAST_USER_MESSAGE: self._fetch_transcript,
+            queries.HAS_MESSAGE_KEY: self._fetch_transcript,
+            queries.DELETE_MESSAGES: self._fetch_transcript,
+            queries.ADD_INBOUND: self._fetch_inbound,
+        }
+
+    def capture(self, *, on: bool) -> None:
+        """Capture what is changed from now on, or do not."""
+        self._capturing = on
+
+    def drain(self) -> list[str]:
+        """What was changed since the last time, as JSON texts, in order."""
+        rows = self.connection.execute("SELECT event FROM temp.changes ORDER BY number").fetchall()
+        if rows:
+            self.connection.execute("DELETE FROM temp.changes")
+        return [row[0] for row in rows]
+
+    def close(self) -> None:
+        """Forget everything."""
+        self.connection.close()
+        if self._disk is not None:
+            self._disk.close()
+
+    # --- bringing in -----------------------------------------------------------------------------------------
+
+    def _copy(self, table: str, condition: str, parameters: Sequence[Any] = ()) -> None:
+        """Bring rows of a table in, as many as can be read."""
+        if self._disk is None:
+            return
+        there = list(self._read(f"SELECT name FROM pragma_table_info('{table}')", ()))  # noqa: S608 - our own names
+        # One of an older schema, that could not be brought up to date yet, lacks the newest columns.
+        columns = [name for name in _columns(self.connection, table) if (name,) in there]
+        if not columns:
+            return
+        names = ", ".join(columns)
+        marks = ", ".join("?" * len(columns))
+        rows = self._read(f"SELECT {names} FROM {table} {condition}", parameters)  # noqa: S608 - our own names
+        capturing, self._capturing = self._capturing, False
+        try:
+            self.connection.executemany(f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})", rows)  # noqa: S608
+        finally:
+            self._capturing = capturing
+
+    def _read(self, sql: str, parameters: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+        assert self._disk is not None
+        try:
+            yield from self._disk.execute(sql, tuple(parameters))
+        except sqlite3.Error as error:
+            if self.complete:
+                log.warning("not everything in the database can be read: %s", error)
+            self.complete = False
+
+    def _number(self, floor: int) -> None:
+        """Go on with the numbers of the database, or, where they are not known for sure, far above them."""
+        if self.complete:
+            known = dict(self._read("SELECT name, seq FROM sqlite_sequence", ()))
+        if not self.complete:
+            known = dict.fromkeys(NUMBERED, floor)
+            # The slot with the highest number decides which number the next one gets.
+            parts = (floor, "", "", "", "", "", "reserved", "")
+            self.connection.execute(
+                "INSERT INTO slots (id, agent, platform, chat_type, chat, thread, participant, key)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                parts,
+            )
+        self.connection.execute("DELETE FROM sqlite_sequence")
+        rows = [(table, known.get(table, 0)) for table in NUMBERED]
+        self.connection.executemany("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", rows)
+
+    def _fetch_transcript(self, parameters: Sequence[Any]) -> None:
+        session_id = parameters[0]
+        if session_id not in self._fetched:
+            self._fetched.add(session_id)
+            self._copy("messages", "WHERE session_id = ? ORDER BY id", (session_id,))
+
+    def _fetch_inbound(self, parameters: Sequence[Any]) -> None:
+        """A message that was taken in before the outage is to be known as a copy of itself."""
+        condition = "WHERE platform = ? AND account = ? AND chat = ? AND message_id = ?"
+        self._copy("inbound", condition, tuple(parameters[:4]))
+
+    # --- capturing -------------------------------------------------------------------------------------------
+
+    def _capture(self) -> None:
+        connection = self.connection
+        connection.create_function("capturing", 0, lambda: self._capturing)
+        connection.execute("CREATE TEMP TABLE changes (number INTEGER PRIMARY KEY, event TEXT NOT NULL)")
+        for table, kind in KINDS.items():
+            whole = _columns(connection, table)
+            key = primary_key(connection, table)
+            for event, op, row, columns in (
+                ("INSERT", "put", "NEW", whole),
+                ("UPDATE", "put", "NEW", whole),
+                ("DELETE", "delete", "OLD", key),
+            ):
+                image = ", ".join(f"'{name}', {row}.{name}" for name in columns)
+                connection.execute(
+                    f"CREATE TEMP TRIGGER {table}_{event} AFTER {event} ON main.{table} WHEN capturing() BEGIN"  # noqa: S608
+                    f" INSERT INTO changes (event) VALUES (json_object("
+                    f"'kind', '{kind}', 'op', '{op}', 'table', '{table}', 'row', json_object({image}))); END"
+                )
+
+
+def primary_key(connection: sqlite3.Connection, table: str) -> list[str]:
+    """The columns that tell rows of a table apart, in their order."""
+    found = connection.execute(f"PRAGMA table_info({table})").fetchall()
+    return [row["name"] for row in sorted(found, key=lambda row: row["pk"]) if row["pk"]]
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
+    return [row["name"] for row in connection.execute(f"PRAGMA table_info({table})")]
+
+
+def _open(path: Path) -> sqlite3.Connection | None:
+    """The database on disk, for reading; None if it cannot be opened."""
+    if not path.exists():
+        return None
+    connection: sqlite3.Connection | None = None
+    try:
+        address = f"{path.absolute().as_uri()}?mode=ro"
+        connection = sqlite3.connect(address, uri=True, timeout=DISK_BUSY_SECONDS, check_same_thread=False)
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("SELECT count(*) FROM meta").fetchone()
+    except sqlite3.Error as error:
+        log.warning("the database cannot be read while it is out of use: %s", error)
+        if connection is not None:
+            connection.close()
+        return None
+    return connection

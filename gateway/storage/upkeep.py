@@ -1,0 +1,186 @@
+"""The SQL statements that remove: what has become too old, and what somebody wants gone."""
+
+from typing import Final
+
+from gateway.constants import SQLITE_BUSY_SECONDS
+from gateway.storage.queries import SEARCH_CURSOR
+
+# ruff: noqa: S608 - the parts that statements are put together from are constants of the storage
+
+# --- the file ------------------------------------------------------------------------------------------
+
+DATABASES: Final = "PRAGMA database_list"
+"""The files of a connection; the third column of the first is '' where it is in memory."""
+
+FILE_TEMPORARIES: Final = "PRAGMA temp_store = FILE"
+"""Put temporary data on the disk: `VACUUM` copies the whole database there."""
+
+MEMORY_TEMPORARIES: Final = "PRAGMA temp_store = MEMORY"
+"""Put temporary data in memory."""
+
+KEEP_JOURNAL_APART: Final = "PRAGMA journal_mode = DELETE"
+"""Let go of a write-ahead log, whose content goes into the database; a journal lasts as long as a transaction."""
+
+IGNORE_FOREIGN_KEYS: Final = "PRAGMA foreign_keys = OFF"
+"""Take the rows of a copy as they are: one that was salvaged may lack what others refer to."""
+
+VACUUM: Final = "VACUUM"
+"""Write the database anew from the rows that it has, without what was deleted."""
+
+EMPTY_LOG: Final = "PRAGMA wal_checkpoint(TRUNCATE)"
+"""Put the write-ahead log into the database and cut it to nothing; the first column is 1 if a reader was in the way."""
+
+WAIT_FOR_NOBODY: Final = "PRAGMA busy_timeout = 0"
+"""Give up at once where another connection is in the way."""
+
+WAIT_AS_USUAL: Final = f"PRAGMA busy_timeout = {SQLITE_BUSY_SECONDS * 1000:.0f}"
+"""Wait for other connections as every connection of the gateway does."""
+
+OPTIMIZE_SEARCH: Final = "INSERT INTO messages_search (messages_search) VALUES ('optimize')"
+"""Merge the search index into one segment, which leaves out the words of what was removed."""
+
+IS_GATEWAY: Final = "SELECT 1 FROM pragma_table_info('sessions') WHERE name = 'slot_id'"
+"""Whether a database is one of the gateway's."""
+
+# --- transcripts ---------------------------------------------------------------------------------------
+
+EXPIRED_SESSIONS: Final = """
+SELECT id FROM sessions
+WHERE ended_at IS NOT NULL AND updated_at < ? AND pinned = 0 AND NOT EXISTS (
+    SELECT 1 FROM turns WHERE turns.session_id = sessions.id AND turns.state IN ('running', 'waiting'))
+ORDER BY updated_at LIMIT ?"""
+"""Sessions that have ended, were last touched before an instant, and are not pinned."""
+
+LIVE_WITH_OLD_MESSAGES: Final = """
+SELECT slots.session_id FROM slots JOIN sessions ON sessions.id = slots.session_id
+WHERE slots.session_id > ?1 AND sessions.created_at < ?2 AND sessions.pinned = 0
+  AND (SELECT created_at FROM messages WHERE messages.session_id = slots.session_id ORDER BY messages.id LIMIT 1) < ?2
+ORDER BY slots.session_id LIMIT ?3"""
+"""A page of live sessions whose transcripts begin before an instant."""
+
+OUTLINE: Final = "SELECT id, turn_id, role, created_at FROM messages WHERE session_id = ? ORDER BY id"
+"""The frame of a transcript, for finding where its turns begin."""
+
+MESSAGE_BOUND: Final = "SELECT max(id) FROM (SELECT id FROM messages WHERE session_id = ? ORDER BY id LIMIT ?)"
+"""The last of the first so many messages of a session."""
+
+UNINDEX_FIRST: Final = f"""
+INSERT INTO messages_search (messages_search, rowid, content)
+SELECT 'delete', id, content FROM messages
+WHERE session_id = ? AND id <= ? AND id <= ({SEARCH_CURSOR}) AND content IS NOT NULL"""
+"""Take the beginning of a transcript out of the search index, as far as it is in it."""
+
+REMOVE_FIRST: Final = "DELETE FROM messages WHERE session_id = ? AND id <= ?"
+"""Remove the beginning of a transcript; take it out of the search index first."""
+
+USER_TEXTS: Final = """
+SELECT content FROM messages WHERE session_id = ? AND role = 'user' AND content IS NOT NULL"""
+"""What people wrote in a session."""
+
+# --- one session ---------------------------------------------------------------------------------------
+
+SESSION_TO_REMOVE: Final = """
+SELECT slot_id, platform, pinned, created_at, ended_at, message_count FROM sessions WHERE id = ?"""
+"""What decides whether, and how, a session is removed."""
+
+OPEN_TURN_OF_SESSION: Final = "SELECT id FROM turns WHERE session_id = ? AND state IN ('running', 'waiting')"
+"""The turn that is open in a session."""
+
+COUNT_OPEN_DELIVERIES: Final = "SELECT count(*) FROM outbox WHERE state IN ('pending', 'sending') AND session_id = ?"
+"""How many of a session's replies are still on their way."""
+
+CLOSE_SESSION: Final = """
+UPDATE sessions SET ended_at = ?, end_reason = 'session_delete', end_detail = 'command'
+WHERE id = ? AND ended_at IS NULL"""
+"""End a session that is about to be removed."""
+
+EMPTY_SLOT: Final = "UPDATE slots SET session_id = NULL WHERE session_id = ?"
+"""Leave empty the slot in which a session is live."""
+
+FORGET_IN_SLOT: Final = "UPDATE slots SET previous_session_id = NULL WHERE previous_session_id = ?"
+"""A slot does not remember this session as the one before."""
+
+FORGET_PREDECESSOR: Final = "UPDATE sessions SET predecessor_id = NULL WHERE predecessor_id = ?"
+"""Sessions do not name this one as the one before."""
+
+FORGET_SUCCESSOR: Final = "UPDATE sessions SET successor_id = NULL WHERE successor_id = ?"
+"""Sessions do not name this one as the one after."""
+
+TURNS_OF_SESSION: Final = """
+SELECT id FROM turns WHERE session_id = ?1
+UNION SELECT turn_id FROM messages WHERE session_id = ?1 AND turn_id IS NOT NULL"""
+"""The turns of a session, those too whose record has been removed."""
+
+_FORGET_INBOUND: Final = """
+UPDATE inbound SET state = 'ignored', reason = 'deleted', source = NULL, text = NULL, group_id = NULL, slot_id = NULL,
+                   turn_id = NULL"""
+
+FORGET_INBOUND_OF_TURN: Final = f"{_FORGET_INBOUND} WHERE turn_id = ? AND state NOT IN ('pending', 'running')"
+"""Keep of the messages of a turn only their platform's ids, by which a copy is recognised."""
+
+FORGET_INBOUND_OF_SLOT: Final = f"""{_FORGET_INBOUND}
+WHERE id > ? AND id <= ? AND slot_id = ? AND turn_id IS NULL AND received_at >= ? AND received_at <= ?
+  AND state NOT IN ('pending', 'running')"""
+"""The same for messages that came to no turn (commands, and what was refused), as they were received in a slot."""
+
+REMOVE_DELIVERIES: Final = "DELETE FROM outbox WHERE id > ? AND id <= ? AND session_id = ?"
+"""Remove what went out for a session."""
+
+REMOVE_STEPS: Final = "DELETE FROM turn_steps WHERE turn_id IN (SELECT id FROM turns WHERE session_id = ?)"
+"""Remove the journals of a session's turns."""
+
+REMOVE_TURNS: Final = "DELETE FROM turns WHERE session_id = ?"
+"""Remove a session's turns; their journals first."""
+
+REMOVE_SESSION: Final = "DELETE FROM sessions WHERE id = ?"
+"""Remove a session to which nothing refers any more."""
+
+REMOVE_ORPHAN_SLOT: Final = """
+DELETE FROM slots WHERE id = ?1 AND session_id IS NULL AND previous_session_id IS NULL
+  AND NOT EXISTS (SELECT 1 FROM sessions WHERE slot_id = ?1)
+  AND NOT EXISTS (SELECT 1 FROM turns WHERE slot_id = ?1)
+  AND NOT EXISTS (SELECT 1 FROM inbound WHERE slot_id = ?1)"""
+"""Remove a slot to which nothing refers any more."""
+
+# --- what has come and gone ----------------------------------------------------------------------------
+
+INBOUND_PAGE: Final = """
+SELECT max(id) AS bound, min(received_at) AS since
+FROM (SELECT id, received_at FROM inbound WHERE id > ? ORDER BY id LIMIT ?)"""
+"""The last message of a page, and when its first was received."""
+
+OUTBOX_PAGE: Final = """
+SELECT max(id) AS bound, min(created_at) AS since
+FROM (SELECT id, created_at FROM outbox WHERE id > ? ORDER BY id LIMIT ?)"""
+"""The last delivery of a page, and when its first was made."""
+
+TURN_PAGE: Final = """
+SELECT max(number) AS bound, min(started_at) AS since
+FROM (SELECT rowid AS number, started_at FROM turns WHERE rowid > ? ORDER BY rowid LIMIT ?)"""
+"""The last turn of a page, and when its first began."""
+
+REMOVE_OLD_INBOUND: Final = """
+DELETE FROM inbound WHERE id > ? AND id <= ? AND ended_at < CASE
+    WHEN state IN ('answered', 'merged', 'ignored') THEN ?
+    WHEN state IN ('refused', 'expired', 'failed', 'dead') THEN ? END"""
+"""Remove messages of a page that have had their end since before an instant; for those without an answer there is
+another."""
+
+REMOVE_OLD_DELIVERIES: Final = """
+DELETE FROM outbox WHERE id > ? AND id <= ? AND final = 1 AND coalesce(ended_at, sent_at, created_at) < CASE
+    WHEN state = 'sent' AND repeated = 0 THEN ?
+    WHEN state IN ('sent', 'dead') THEN ? END"""
+"""Remove deliveries of a page that were sent before an instant; for those given up or repeated there is another."""
+
+REMOVE_OLD_TURNS: Final = "DELETE FROM turns WHERE rowid > ? AND rowid <= ? AND state = 'done' AND ended_at < ?"
+"""Remove turns of a page that ended before an instant."""
+
+EMPTY_OLD_INBOUND: Final = """
+UPDATE inbound SET text = NULL, source = NULL
+WHERE id > ? AND id <= ? AND state IN ('answered', 'merged') AND ended_at < ? AND source IS NOT NULL"""
+"""Drop the content of a page's messages that were answered before an instant: the transcript has it."""
+
+EMPTY_OLD_DELIVERIES: Final = """
+UPDATE outbox SET text = ''
+WHERE id > ? AND id <= ? AND state = 'sent' AND final = 1 AND sent_at < ? AND text <> ''"""
+"""Drop the text of a page's deliveries that were sent before an instant: the transcript has it."""
