@@ -39,7 +39,8 @@ def decide(message: InboundMessage, config: GatewayConfig, *, operator: bool) ->
     if operator:
         return Decision(Verdict.ALLOW, "the owner, at this machine")
     source = message.source
-    if _listed(source, config.platform(source.platform).allowed_users):
+    section = config.platforms.get(source.platform)
+    if section is not None and _listed(source, section.allowed_users):
         return Decision(Verdict.ALLOW, f"in platforms.{source.platform}.allowed_users")
     if _listed(source, config.allowed_users, platform=str(source.platform)):
         return Decision(Verdict.ALLOW, "in allowed_users")

@@ -181,7 +181,9 @@ class Attempt:
 
     async def _request(self) -> AgentTurn:
         turn, shop = self._turn, self._workshop
-        history = await shop.store.load_transcript(turn.entry.session_id)
+        history, turn.history = turn.history, None
+        if history is None:
+            history = await shop.store.load_transcript(turn.entry.session_id)
         source, config = turn.first.source, shop.config.current
         connected, traits = shop.connections.connected(), shop.connections.traits()
         context = build_session_context(source, config, turn.entry, connected=connected, traits=traits)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import sqlite3
 from collections.abc import Callable
@@ -45,13 +46,14 @@ class ReplyStream:
         self._text = text
         self._changed = asyncio.Event()
         self._closing = asyncio.Event()
+        self._interval: float | None = None
+        self._opening: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         connection = self._connection()
         if connection is not None and connection.usable and connection.adapter.capabilities.edit:
-            interval = connection.adapter.capabilities.edit_interval
-            self._task = asyncio.create_task(self._run(interval), name=f"stream {self._delivery.turn_id}")
+            self._interval = connection.adapter.capabilities.edit_interval
         return self
 
     async def __aexit__(
@@ -60,13 +62,21 @@ class ReplyStream:
         await self.close()
 
     def touch(self) -> None:
-        """The text has grown. Returns at once."""
+        """The text has grown. Returns at once.
+
+        A reply that is complete right after its first text goes out whole, without a preview.
+        """
         self._changed.set()
+        if self._opening is None and self._interval is not None and self._text():
+            start = functools.partial(self._start, self._interval)
+            self._opening = asyncio.get_running_loop().call_later(FIRST_TEXT_SECONDS, start)
 
     async def close(self) -> None:
         """Show nothing more; returns once no edit is under way, or has been for too long."""
         self._closing.set()
         self._changed.set()
+        if self._opening is not None:
+            self._opening.cancel()
         if self._task is None or self._task.done():
             return
         try:
@@ -76,22 +86,15 @@ class ReplyStream:
                 log.info("a preview of turn %s does not end; its final content goes on", self._delivery.turn_id)
                 self._task.cancel()
 
+    def _start(self, interval: float) -> None:
+        self._task = asyncio.create_task(self._run(interval), name=f"stream {self._delivery.turn_id}")
+
     async def _run(self, interval: float) -> None:
         try:
-            while not self._closing.is_set() and not self._text():
-                await self._await_change(None)
-            if not await self._ends_soon():
-                await self._open(interval)
+            await self._open(interval)
         except Exception:
             # The final content is sent whatever becomes of its previews.
             log.exception("the preview of a reply failed; its final content is not affected")
-
-    async def _ends_soon(self) -> bool:
-        """Whether the reply is complete right after its first text: then it goes out whole, without a preview."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_TEXT_SECONDS):
-                await self._closing.wait()
-        return self._closing.is_set()
 
     async def _open(self, interval: float) -> None:
         """Send the first text, in its order, unless an earlier attempt of the turn has; then let it grow."""

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from gateway.delivery import NewDelivery, add_delivery
 from gateway.inbox import InboundRecord
@@ -14,7 +14,10 @@ from gateway.session import records
 from gateway.session.entry import SessionEntry
 from gateway.session.records import Arrival
 from gateway.storage import queries
-from gateway.storage.codec import clean_text, dump, to_micros
+from gateway.storage.codec import clean_text, decode_message, dump, to_micros
+
+READ_ALONG: Final = 40
+"""Messages of a transcript that are read in the commit that begins a turn; that of more would hold up others."""
 
 STOPPED: Final = "stopped"
 """Why a turn ended that a person stopped."""
@@ -32,13 +35,14 @@ class TurnOpenError(Exception):
 class Began:
     """A turn that has begun: its session, its messages, and whether that put anything (of a reset) in the outbox.
 
-    `stop_reason` says that it was stopped before it began.
+    `stop_reason` says that it was stopped before it began. `history` is the transcript so far, None for a long one.
     """
 
     entry: SessionEntry
     inbound: tuple[InboundRecord, ...]
     notified: bool
     stop_reason: str | None
+    history: Sequence[Message] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,14 @@ def begin(
         target, words = claimed[0].target, _reset_words(entry)
         notice = NewDelivery(target, "notice", words, session_id=entry.session_id, turn_id=turn_id)
         add_delivery(connection, notice, arrival.now)
-    return Began(entry, claimed, notified, stop_reason)
+    return Began(entry, claimed, notified, stop_reason, _history(connection, entry))
+
+
+def _history(connection: sqlite3.Connection, entry: SessionEntry) -> list[dict[str, Any]] | None:
+    """A short transcript, which takes less than asking for it separately would; None for one that is not."""
+    if entry.message_count > READ_ALONG:
+        return None
+    return [decode_message(*row) for row in connection.execute(queries.LOAD_MESSAGES, (entry.session_id,))]
 
 
 def claim(connection: sqlite3.Connection, turn_id: str, inbound_id: int) -> sqlite3.Row | None:

@@ -66,8 +66,11 @@ class Turn:
     interrupted: bool = False
     """It was cut short while its agent worked, and has not been taken up again."""
     progress: Progress = field(default_factory=Progress)
+    history: Sequence[Message] | None = None
+    """What had been said in the session when the turn began, where its first attempt need not ask for it."""
     stop_reason: str | None = None
-    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    stopped: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """Done once a person has stopped the turn."""
     queued: bool = False
     """It waits for its place among the turns that may run at once."""
     begun: bool = False
@@ -92,7 +95,8 @@ class Turn:
     def stop(self, reason: str) -> None:
         """Ask the turn to end with what it has."""
         self.stop_reason = self.stop_reason or reason
-        self.stopped.set()
+        if not self.stopped.done():
+            self.stopped.set_result(None)
 
 
 @dataclass(frozen=True, slots=True)

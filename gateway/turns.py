@@ -109,7 +109,7 @@ class TurnRunner:
         self._probe("turn.begun")
         if began.notified:
             self._outbox.offer(first.target)
-        turn = Turn(turn_id, first.identity, began.entry, agent, list(began.inbound))
+        turn = Turn(turn_id, first.identity, began.entry, agent, list(began.inbound), history=began.history)
         if began.stop_reason is not None:
             turn.stop(began.stop_reason)
         return turn
@@ -209,15 +209,14 @@ class TurnRunner:
                 places.release()
             return
         acquired = asyncio.ensure_future(places.acquire())
-        stopped: asyncio.Future[Any] = asyncio.ensure_future(turn.stopped.wait())
         turn.queued = True
+        turn.history = None  # by the time that it has its place, more may have been said
         try:
-            await asyncio.wait({acquired, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({acquired, turn.stopped}, return_when=asyncio.FIRST_COMPLETED)
             turn.queued = False
             yield
         finally:
             turn.queued = False
-            stopped.cancel()
             if acquired.done():
                 places.release()
             else:
@@ -258,14 +257,14 @@ class TurnRunner:
             return TOO_MANY_ABANDONED
         limit = self._roster.timeout(turn.agent)
         drive = asyncio.create_task(attempt.run(), name=f"turn {turn.id}")
-        stopped = asyncio.create_task(turn.stopped.wait(), name=f"stop {turn.id}")
+        ends: set[asyncio.Future[Any]] = {drive, turn.stopped}
         try:
             while True:
                 left = attempt.moved_at + limit - self._clock.monotonic()
-                done, _ = await asyncio.wait({drive, stopped}, timeout=max(0.0, left), return_when="FIRST_COMPLETED")
+                done, _ = await asyncio.wait(ends, timeout=max(0.0, left), return_when="FIRST_COMPLETED")
                 if drive in done:
                     return CANCELLED_ITSELF if drive.cancelled() else drive.result()
-                if stopped in done:
+                if done:
                     return None
                 limit = self._roster.timeout(turn.agent)
                 if attempt.moved_at + limit <= self._clock.monotonic():
@@ -274,7 +273,6 @@ class TurnRunner:
                     return Failure(f"the agent made no progress for {limit:g} seconds", retryable=True)
         finally:
             attempt.close()
-            stopped.cancel()
             await self._let_go(turn, drive)
 
     async def _let_go(self, turn: Turn, drive: "asyncio.Task[Failure | None]") -> None:

@@ -347,12 +347,12 @@ class SessionStore:
 
         One that the database does not know is looked for among the files in `sessions/`.
         """
-        file = transcript_file(self._database.path.parent / "sessions", session_id)
-        if file is None:
+        if not is_session_id(session_id):
             return []
         rows = await self._database.read(queries.LOAD_MESSAGES, (session_id,))
         if not rows and not await self._database.read(queries.SESSION_EXISTS, (session_id,)):
-            return await asyncio.to_thread(read_transcript, file)
+            file = transcript_file(self._database.path.parent / "sessions", session_id)
+            return await asyncio.to_thread(read_transcript, file) if file is not None else []
         if len(rows) <= DECODED_AT_ONCE:
             return _decode(rows)
         return await asyncio.to_thread(_decode, rows)
