@@ -1,0 +1,12 @@
+"""Loopback platform servers: what to test an adapter against, without an account, a network or a platform's library.
+
+A server is started in the test's own event loop, on a free port of 127.0.0.1, and speaks the platform's protocol to any
+client, the unmodified libraries included. Beside it stand people, who write and read, and faults on demand. Each
+package's docstring shows how it is used.
+
+- `adapters.testing.telegram`: the Telegram Bot API.
+"""
+
+from adapters.testing.telegram import TelegramServer
+
+__all__ = ["TelegramServer"]
