@@ -188,9 +188,12 @@ def run(context: typer.Context, config: ConfigFile = None) -> None:
 
 
 async def _run(source: "ConfigSource", home: "Home", redact: "Redactor") -> None:
+    from gateway.memory import settle
+
     gateway = _Gateway(_daemon(source, home, redact))
     with _on_signals(gateway.stop, hangup=_reload_unless_alone(gateway)):
         if await gateway.started():
+            settle()
             say(_ready_line(await gateway.daemon.status()))
         await gateway.ended()
 

@@ -21,6 +21,7 @@ from bench.stall import Control, Watch, percentile
 from bench.workload import HOT_SESSIONS, index_everything, make_fixture, source_of
 from config import GatewayConfig, Home, PlatformConfig
 from gateway.daemon import Daemon
+from gateway.memory import settle
 from gateway.ports import (
     AdapterHost,
     AdapterState,
@@ -189,6 +190,7 @@ async def gateway(home: Home) -> AsyncIterator[MemoryAdapter]:
     readiness.cancel()
     if running.done():
         running.result()
+    settle()  # as the program does
     try:
         yield built[0]
     finally:

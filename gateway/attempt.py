@@ -30,9 +30,11 @@ from gateway.ports import (
 from gateway.session.context import build_session_context
 from gateway.session.prompt import build_session_context_prompt
 from gateway.session.store import SessionStore
+from gateway.storage import queries
 from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
 from gateway.storage.probe import Probe
+from gateway.storage.shadow import check_known
 from gateway.stream import ReplyStream
 from gateway.transcript import claim
 from gateway.turn import Connections, Failure, Roster, Turn, user_message
@@ -156,6 +158,7 @@ class Attempt:
         turn = self._turn
 
         def job(connection: sqlite3.Connection) -> None:
+            check_known(connection, connection.execute(queries.TURN_IS_OPEN, (turn.id,)).fetchone(), "the turn")
             add_step(connection, turn.id, step)
             for record in claimed:
                 claim(connection, turn.id, record.id)

@@ -99,5 +99,11 @@ CONFIG_RETRY_SECONDS: Final = 1.0
 ADAPTER_STEADY_SECONDS: Final = 60.0
 """An adapter that ran this long had recovered: its next restart waits as little as the first."""
 
+MIRROR_SECONDS: Final = 2.0
+"""How often the JSONL mirror catches up with what was said."""
+
+TAKE_UP_AGAIN_SECONDS: Final = 5.0
+"""The wait before what an outage had hidden is tried to be taken up again."""
+
 SEARCH_INDEX_SECONDS: Final = 2.0
 """How often the search index catches up with what was said."""

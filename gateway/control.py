@@ -43,12 +43,12 @@ class ControlServer:
         """
         if len(bytes(path)) > MAX_PATH_BYTES:
             raise ControlError(f"{path} is too long for a socket's address; set a shorter HERMES_GATEWAY_HOME")
-        _remove(path)
         try:
+            _remove(path)
             server = await asyncio.start_unix_server(self._client, path, limit=MAX_FRAME_BYTES)
+            _close_to_others(path)
         except OSError as error:
             raise ControlError(f"cannot open the socket {path}: {error}") from error
-        _close_to_others(path)
         try:
             yield
         finally:
@@ -56,7 +56,8 @@ class ControlServer:
             for task in self._clients:
                 task.cancel()
             await asyncio.gather(*self._clients, return_exceptions=True)
-            _remove(path)
+            with contextlib.suppress(OSError):
+                _remove(path)
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

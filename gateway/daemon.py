@@ -15,7 +15,7 @@ from config import GatewayConfig, Home, LiveConfig, Platform
 from gateway.clock import SystemClock
 from gateway.commands.basic import BasicCommands
 from gateway.connections import AdapterFactory, AdapterPool, HostServices
-from gateway.constants import SEARCH_INDEX_SECONDS
+from gateway.constants import SEARCH_INDEX_SECONDS, TAKE_UP_AGAIN_SECONDS
 from gateway.control import ControlServer, answer
 from gateway.erasure import Eraser
 from gateway.ids import Ids
@@ -24,6 +24,7 @@ from gateway.lanes import Lanes
 from gateway.lifecycle import ExpiryWatcher
 from gateway.lock import hold
 from gateway.logs import Redactor, redacted, secrets_of
+from gateway.mirror import JsonlMirror
 from gateway.outbox import Outbox
 from gateway.ports import Agent, AgentError, Clock, FrameConnection, StorageBusyError, Tool
 from gateway.reload import ConfigSource, Reloader
@@ -60,6 +61,7 @@ class _Parts:
     control: ControlServer
     watcher: ExpiryWatcher
     indexer: SearchIndexer
+    mirror: JsonlMirror
     reloader: Reloader
     retention: Retention
     eraser: Eraser
@@ -226,6 +228,14 @@ class Daemon:
             lanes.use(commands)
             watcher = ExpiryWatcher(store, lanes, lambda: config.current.sessions.expiry_check_seconds, counters)
             indexer = SearchIndexer(database)
+            mirror = JsonlMirror(
+                database,
+                self._home.sessions_dir,
+                clock,
+                counters,
+                enabled=config.current.storage.jsonl_mirror,
+                probe=self._probe,
+            )
             reloader = Reloader(
                 config,
                 self._source,
@@ -249,6 +259,7 @@ class Daemon:
                 control,
                 watcher,
                 indexer,
+                mirror,
                 reloader,
                 Retention(database, config, clock, counters, folders),
                 Eraser(database, self._home, clock),
@@ -265,17 +276,19 @@ class Daemon:
             await self._start_agent(parts.roster)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             parts.adapters.load()
-            outbox_ready, lanes_ready = asyncio.Event(), asyncio.Event()
+            outbox_ready, lanes_ready, recovered = asyncio.Event(), asyncio.Event(), asyncio.Event()
+            parts.database.on_recovered(recovered.set)
             background = [tasks.create_task(parts.outbox.run(outbox_ready), name="outbox")]
             await outbox_ready.wait()
             background.append(tasks.create_task(parts.lanes.run(lanes_ready), name="lanes"))
             await lanes_ready.wait()
             indexing = tasks.create_task(self._keep_index(parts.indexer), name="search index")
+            mirroring = tasks.create_task(parts.mirror.run(), name="mirror")
             background += [
                 tasks.create_task(parts.adapters.run(), name="adapters"),
                 tasks.create_task(parts.watcher.run(), name="expiry watcher"),
                 tasks.create_task(parts.retention.run(), name="retention"),
-                tasks.create_task(self._take_up_after_outages(parts), name="recovery"),
+                tasks.create_task(self._take_up_after_outages(parts, recovered), name="recovery"),
             ]
             async with parts.control.listen(self._home.socket), self._http() as self._address:
                 self._ready = True
@@ -288,6 +301,7 @@ class Daemon:
                 parts.reloader.close()
                 reloading.cancel()
                 indexing.cancel()
+                mirroring.cancel()
                 await self._drain(parts)
             for task in background:
                 task.cancel()
@@ -307,8 +321,10 @@ class Daemon:
         async def finish() -> None:
             await parts.lanes.drain()
             await parts.outbox.drain()
-            with suppress(StorageError):
+            with suppress(StorageError, StorageBusyError):
                 await parts.indexer.catch_up()
+            with suppress(StorageError, StorageBusyError, OSError):
+                await parts.mirror.catch_up()
 
         work = asyncio.create_task(finish(), name="drain")
         at_once = asyncio.create_task(self._stop_at_once.wait(), name="stop at once")
@@ -321,19 +337,19 @@ class Daemon:
                 with suppress(asyncio.CancelledError):
                     await task
 
-    async def _take_up_after_outages(self, parts: _Parts) -> None:
+    async def _take_up_after_outages(self, parts: _Parts, recovered: asyncio.Event) -> None:
         """What lay in the database while it could not be read is taken up once it can be."""
-        recovered = asyncio.Event()
-        parts.database.on_recovered(recovered.set)
         while True:
             await recovered.wait()
             recovered.clear()
             try:
                 await parts.outbox.take_up()
                 await parts.lanes.take_up()
-            except (StorageError, StorageBusyError):
-                log.exception("what waited in the database could not be taken up; the next start does")
+            except Exception:
+                log.exception("what waited in the database could not be taken up; it is tried again")
                 self._counters["storage.recovery_errors"] += 1
+                await asyncio.sleep(TAKE_UP_AGAIN_SECONDS)
+                recovered.set()
 
     async def _keep_index(self, indexer: SearchIndexer) -> None:
         while True:
@@ -377,6 +393,8 @@ class Daemon:
             if state["state"] not in ("connected", "degraded")
         ]
         storage = parts.database.state
+        if not parts.database.writer.is_alive:
+            reasons.append("the database's writer has ended: restart the gateway")
         if storage.mode == "none":
             reasons.append(f"nothing can be stored: {storage.reason}")
         degraded = []
@@ -410,6 +428,7 @@ class Daemon:
             "inbound": _by_state(await database.read(queries.COUNT_INBOUND), UNANSWERED_STATES),
             "outbox": _by_state(await database.read(queries.COUNT_OUTBOX), ("pending", "sending", "dead", "repeated")),
             "storage": {**database.state.to_dict(), "queued": database.writer.queued},
+            "mirror": await parts.mirror.status(),
             "counters": dict(sorted(self._counters.items())),
         }
 
@@ -431,7 +450,8 @@ async def _install_secret(database: Database) -> bytes:
     """The installation's secret, made at the first start."""
 
     def job(connection: sqlite3.Connection) -> str:
-        connection.execute(queries.ADD_META, (HASH_KEY_NAME, secrets.token_hex(32)))
+        if connection.execute(queries.GET_META, (HASH_KEY_NAME,)).fetchone() is None:
+            connection.execute(queries.ADD_META, (HASH_KEY_NAME, secrets.token_hex(32)))
         return str(connection.execute(queries.GET_META, (HASH_KEY_NAME,)).fetchone()[0])
 
     return bytes.fromhex(await database.write(job))

@@ -9,6 +9,7 @@ from config import Platform
 from gateway.ports import Delivery, DeliveryKind, Target
 from gateway.storage import queries
 from gateway.storage.codec import clean_text, dump, to_micros
+from gateway.storage.shadow import check_known
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ def start_next(
 
 def start_sending(connection: sqlite3.Connection, delivery_id: int, *, repeated: bool) -> Delivery:
     """Note, as a job of the writer, that the call to the platform is about to be made; the delivery as it is now."""
-    connection.execute(queries.START_DELIVERY, (int(repeated), delivery_id))
+    begun = connection.execute(queries.START_DELIVERY, (int(repeated), delivery_id)).rowcount
+    check_known(connection, begun, "the delivery")
     return delivery_from_row(connection.execute(queries.GET_DELIVERY, (delivery_id,)).fetchone())
 
 

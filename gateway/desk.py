@@ -11,6 +11,7 @@ from gateway.delivery import NewDelivery, add_delivery
 from gateway.inbox import InboundRecord
 from gateway.outbox import Outbox
 from gateway.ports import Clock, DeliveryKind, InboundState, StorageBusyError
+from gateway.session.records import slot_row
 from gateway.storage import queries
 from gateway.storage.codec import to_micros
 from gateway.storage.database import Database
@@ -93,7 +94,7 @@ class Desk:
             if not ended.rowcount:
                 return False
             text = effect(connection)
-            slot = connection.execute(queries.GET_SLOT, (record.slot_id,)).fetchone()
+            slot = slot_row(connection, record.identity)
             reply = NewDelivery(record.target, kind, text, (record.message_id,), session_id=slot["session_id"])
             add_delivery(connection, reply, now)
             return True

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from config import Home
 from gateway.ids import is_session_id
-from gateway.leftovers import Leftovers, clean, waiting_spools
+from gateway.leftovers import Leftovers, clean, remove_session_files, waiting_spools
 from gateway.ports import Clock, StorageBusyError
 from gateway.session import removal
 from gateway.session.errors import UnknownSession
@@ -106,6 +106,11 @@ class Eraser:
     async def _erase(self, session_id: str, *, purge: bool, force: bool) -> Erased:
         if not is_session_id(session_id):
             raise UnknownSession(session_id)
+        if self._database.state.mode != "sqlite":
+            raise EraseError(
+                "the database is out of use at present, so nothing can be deleted; `hermes-gateway status` says why,"
+                " try it again once it is back"
+            )
         if purge and (spools := await asyncio.to_thread(waiting_spools, self._home)):
             raise EraseError(
                 f"{spools[0].name} holds changes that are not in the database yet; start the gateway, which puts them"
@@ -122,6 +127,7 @@ class Eraser:
         left = await self._clean_files(session_id, doomed) if purge else Leftovers()
         messages = await self._remove(doomed) if doomed is not None else 0
         if purge:
+            await self._drop_mirror(session_id)
             await self._wipe(doomed)
         log.info("session %s was deleted", session_id)
         lists = (tuple(left.rewritten), tuple(left.removed), tuple(left.unread))
@@ -153,6 +159,11 @@ class Eraser:
                 f"{error.filename} cannot be changed ({error.strerror}), so session {session_id} is still in the store;"
                 " see to that and try it again"
             ) from error
+
+    async def _drop_mirror(self, session_id: str) -> None:
+        """Remove what the mirror has written of a session before its messages were gone."""
+        await asyncio.to_thread(remove_session_files, (self._home.sessions_dir,), session_id)
+        await self._database.write(on_file(removal.forget_mirror, session_id))
 
     async def _wipe(self, doomed: Doomed | None) -> None:
         """Leave nothing of what was removed in the database's file and its log."""

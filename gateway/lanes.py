@@ -4,12 +4,11 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any
 
 from config import GatewayConfig, LiveConfig
 from gateway.clock import call_at
@@ -17,6 +16,7 @@ from gateway.commands.table import Command, CommandTable
 from gateway.constants import COALESCE_LIMIT, LANE_ERROR_PAUSE_SECONDS, LANE_FAILURES, WAITING_LIMIT
 from gateway.desk import Desk, is_outage
 from gateway.inbox import IDENTITY_PARTS, InboundRecord, Inbox
+from gateway.lane import Exclusive, Lane, Work, belongs, must_stop, report_adoption, run_exclusive
 from gateway.outbox import Outbox
 from gateway.ports import Clock
 from gateway.session.key import SlotIdentity
@@ -28,42 +28,9 @@ from gateway.turns import Connections, Turn, TurnRunner
 
 log = logging.getLogger(__name__)
 
-Work: TypeAlias = Callable[[], Awaitable[Any]]
-
 
 class LanesClosedError(Exception):
     """The gateway stops: nothing new begins. What is in the inbox is taken up at the next start."""
-
-
-@dataclass(slots=True, eq=False)
-class _Exclusive:
-    """Work that needs the slot for itself."""
-
-    work: Work
-    result: "asyncio.Future[Any]"
-
-
-@dataclass(slots=True, eq=False)
-class _Lane:
-    """What waits in one slot, what runs in it, and the task that works on it, if any.
-
-    What waits leaves the queue once it has an end or is an open turn's, so a failure in between loses nothing.
-    `turn` is the open turn, also while it is put off; then `parked` is the timer that takes it up again.
-    `beginning`: the first of what waits is being made a turn; `joining`: parts of it are still awaited. A stop that
-    comes in that time is kept in `stop_reason`. `failures` counts how often in a row the lane failed at its head.
-    """
-
-    identity: SlotIdentity
-    waiting: deque[InboundRecord | _Exclusive] = field(default_factory=deque)
-    turn: Turn | None = None
-    running: bool = False
-    beginning: bool = False
-    joining: bool = False
-    stop_reason: str | None = None
-    failures: int = 0
-    task: asyncio.Task[None] | None = None
-    parked: asyncio.TimerHandle | None = None
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Lanes:
@@ -90,7 +57,7 @@ class Lanes:
         self._clock = clock
         self._counters = counters
         self._desk = Desk(database, outbox, self._config, clock, counters, probe)
-        self._lanes: dict[SlotIdentity, _Lane] = {}
+        self._lanes: dict[SlotIdentity, Lane] = {}
         self._waiting = 0
         """What waits in all lanes."""
         self._tasks: asyncio.TaskGroup | None = None
@@ -139,9 +106,9 @@ class Lanes:
             if lane.task is not None:
                 lane.task.cancel()
 
-    def _refuse_exclusive(self, lane: _Lane) -> None:
+    def _refuse_exclusive(self, lane: Lane) -> None:
         for item in lane.waiting:
-            if isinstance(item, _Exclusive) and not item.result.done():
+            if isinstance(item, Exclusive) and not item.result.done():
                 item.result.set_exception(LanesClosedError("the gateway is stopping"))
 
     async def _recover(self) -> None:
@@ -171,11 +138,17 @@ class Lanes:
         for row in await self._database.read(queries.OPEN_TURNS):
             if row["id"] not in known:
                 self._adopt(row)
-        waiting = {item.id for lane in self._lanes.values() for item in lane.waiting if isinstance(item, InboundRecord)}
         async for record in self._inbox().pending():
-            # One that came in meanwhile is harmless twice: it is claimed once.
-            if record.id not in waiting:
-                self.offer(record)
+            # One that this process has begun with since it was read is harmless twice: it is claimed once.
+            if not self._knows(record):
+                self.offer(record, interrupts=False)
+
+    def _knows(self, record: InboundRecord) -> bool:
+        lane = self._lanes.get(record.identity)
+        if lane is None:
+            return False
+        begun = lane.turn.inbound if lane.turn is not None else []
+        return any(isinstance(item, InboundRecord) and item.id == record.id for item in (*lane.waiting, *begun))
 
     def _adopt(self, row: sqlite3.Row) -> None:
         """Let a turn go on, in its slot's lane, that this process did not begin."""
@@ -188,14 +161,14 @@ class Lanes:
                 lane.turn = await self._recovered(found)
 
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        done.add_done_callback(_report_adoption)
-        self._put(lane, _Exclusive(adopt, done))
+        done.add_done_callback(report_adoption)
+        self._put(lane, Exclusive(adopt, done))
         self._start(lane)
 
     # --- what comes in ---------------------------------------------------------------------------------------
 
-    def offer(self, record: InboundRecord) -> None:
-        """Take a message that is in the inbox. Returns at once."""
+    def offer(self, record: InboundRecord, *, interrupts: bool = True) -> None:
+        """Take a message that is in the inbox; where that is so set up, it stops the running turn. Returns at once."""
         if self._tasks is None:
             return
         found = self._desk.find(record.text)
@@ -204,7 +177,7 @@ class Lanes:
             return
         lane = self._lane(record.identity)
         self._put(lane, record)
-        if found is None and self._config.current.busy == "interrupt":
+        if interrupts and found is None and self._config.current.busy == "interrupt":
             self._interrupt(lane)
         self._start(lane)
 
@@ -217,7 +190,7 @@ class Lanes:
         """Run this while no turn of the slot runs, after what waits there already. Raises `LanesClosedError`."""
         if self._draining or self._stopping.is_set():
             raise LanesClosedError("the gateway is stopping")
-        item = _Exclusive(work, asyncio.get_running_loop().create_future())
+        item = Exclusive(work, asyncio.get_running_loop().create_future())
         lane = self._lane(identity)
         self._put(lane, item)
         self._start(lane)
@@ -241,7 +214,7 @@ class Lanes:
         lane.stop_reason = lane.stop_reason or reason
         return head.id
 
-    def _interrupt(self, lane: _Lane) -> None:
+    def _interrupt(self, lane: Lane) -> None:
         """A message comes while a turn is open, or about to be: it stops that. One for which it waits is no such."""
         if lane.turn is not None or (lane.beginning and not lane.joining):
             self.stop_turn(lane.identity, "interrupted")
@@ -276,38 +249,38 @@ class Lanes:
         """Whether so much waits that nothing more is to be taken in, `/stop` and its like excepted."""
         return self._waiting >= WAITING_LIMIT
 
-    def _lane(self, identity: SlotIdentity) -> _Lane:
-        return self._lanes.setdefault(identity, _Lane(identity))
+    def _lane(self, identity: SlotIdentity) -> Lane:
+        return self._lanes.setdefault(identity, Lane(identity))
 
     # --- what waits ------------------------------------------------------------------------------------------
 
-    def _put(self, lane: _Lane, item: InboundRecord | _Exclusive) -> None:
+    def _put(self, lane: Lane, item: InboundRecord | Exclusive) -> None:
         lane.waiting.append(item)
         lane.arrived.set()
         self._waiting += 1
 
-    def _take_head(self, lane: _Lane) -> None:
+    def _take_head(self, lane: Lane) -> None:
         lane.waiting.popleft()
         self._waiting -= 1
 
-    def _take_off(self, lane: _Lane, records: Sequence[InboundRecord]) -> None:
+    def _take_off(self, lane: Lane, records: Sequence[InboundRecord]) -> None:
         """What is an open turn's, or has an end, waits no more."""
         gone = {record.id for record in records}
-        kept = [item for item in lane.waiting if isinstance(item, _Exclusive) or item.id not in gone]
+        kept = [item for item in lane.waiting if isinstance(item, Exclusive) or item.id not in gone]
         self._waiting -= len(lane.waiting) - len(kept)
         lane.waiting.clear()
         lane.waiting.extend(kept)
 
     # --- the lane's task -------------------------------------------------------------------------------------
 
-    def _start(self, lane: _Lane) -> None:
+    def _start(self, lane: Lane) -> None:
         if lane.task is None and lane.parked is None and self._tasks and not self._stopping.is_set():
             lane.task = self._tasks.create_task(self._work(lane), name=f"lane {lane.identity.key}")
 
-    async def _work(self, lane: _Lane) -> None:
+    async def _work(self, lane: Lane) -> None:
         """Run what waits. Finding the lane empty and releasing it is one step without an await."""
         try:
-            while not self._draining or _must_stop(lane):
+            while not self._draining or must_stop(lane):
                 if lane.failures >= LANE_FAILURES:
                     await self._give_up(lane)
                 elif lane.turn is not None:
@@ -327,19 +300,30 @@ class Lanes:
         finally:
             lane.task = None
 
-    async def _go_on(self, lane: _Lane, turn: Turn) -> bool:
+    async def _go_on(self, lane: Lane, turn: Turn) -> bool:
         """Try an open turn again; False if the lane is to be left until its time."""
         if turn.stop_reason is not None:
             await self._runner.finish_stopped(turn)
             lane.turn = None
             return True
-        if turn.not_before is not None and turn.not_before > self._clock.now():
-            self._park(lane, turn.not_before)
+        if (seconds := self._seconds_to_wait(turn)) > 0:
+            self._park(lane, self._clock.now() + timedelta(seconds=seconds))
             return False
         await self._run_turn(lane, turn, again=True)
         return True
 
-    async def _run_turn(self, lane: _Lane, turn: Turn, *, again: bool) -> None:
+    def _seconds_to_wait(self, turn: Turn) -> float:
+        """How long an open turn is put off still. The machine's clock may be put back meanwhile: a wait of this process
+        lasts no longer for that, one that an earlier process noted no longer than the longest between two attempts."""
+        if turn.not_before is None:
+            return 0.0
+        left = (turn.not_before - self._clock.now()).total_seconds()
+        if turn.due_at is None:
+            longest = self._config.current.turns.retry_max_seconds
+            turn.due_at = self._clock.monotonic() + min(left, longest)
+        return min(left, turn.due_at - self._clock.monotonic())
+
+    async def _run_turn(self, lane: Lane, turn: Turn, *, again: bool) -> None:
         if self._draining:
             await self._runner.suspend(turn)
             return
@@ -360,7 +344,7 @@ class Lanes:
         if ended:
             lane.turn = None
 
-    def _steering(self, lane: _Lane, turn: Turn) -> Sequence[InboundRecord]:
+    def _steering(self, lane: Lane, turn: Turn) -> Sequence[InboundRecord]:
         """What may join the running turn: the messages before anything that has to wait for its own turn."""
         records: list[InboundRecord] = []
         if self._config.current.busy != "steer":
@@ -373,7 +357,7 @@ class Lanes:
             records.append(item)
         return records
 
-    async def _give_up(self, lane: _Lane) -> None:
+    async def _give_up(self, lane: Lane) -> None:
         """The lane failed at its head again and again: that is ended, so that it blocks nothing else."""
         reason = f"the gateway failed at it {lane.failures} times"
         if lane.turn is not None:
@@ -383,26 +367,26 @@ class Lanes:
             await self._desk.give_up(head, reason)
             self._take_head(lane)
 
-    def _park(self, lane: _Lane, until: datetime) -> None:
+    def _park(self, lane: Lane, until: datetime) -> None:
         lane.parked = call_at(self._clock, until, lambda: self._unpark(lane))
 
-    def _unpark(self, lane: _Lane) -> None:
+    def _unpark(self, lane: Lane) -> None:
         if lane.parked is not None:
             lane.parked.cancel()
             lane.parked = None
             self._start(lane)
 
-    async def _next(self, lane: _Lane) -> None:
+    async def _next(self, lane: Lane) -> None:
         item = lane.waiting[0]
-        if isinstance(item, _Exclusive):
+        if isinstance(item, Exclusive):
             self._take_head(lane)
-            await _run_exclusive(item)
+            await run_exclusive(item)
         elif await self._desk.settle(item):
             self._take_head(lane)
         else:
             await self._begin_turn(lane, item)
 
-    async def _begin_turn(self, lane: _Lane, record: InboundRecord) -> None:
+    async def _begin_turn(self, lane: Lane, record: InboundRecord) -> None:
         lane.beginning = True
         try:
             inbound = await self._coalesce(lane, record)
@@ -420,21 +404,21 @@ class Lanes:
         if not turn.interrupted and turn.not_before is None:
             await self._run_turn(lane, turn, again=False)
 
-    async def _coalesce(self, lane: _Lane, first: InboundRecord) -> list[InboundRecord]:
+    async def _coalesce(self, lane: Lane, first: InboundRecord) -> list[InboundRecord]:
         """The messages that the platform made of one: parts of an album, or of a text too long for it."""
         inbound = [first]
         while len(inbound) < COALESCE_LIMIT and self._expects_more(inbound[-1]):
             if len(lane.waiting) == len(inbound) and not await self._more_came(lane):
                 break
             follower = next(islice(lane.waiting, len(inbound), None), None)
-            if not isinstance(follower, InboundRecord) or not _belongs(inbound[-1], follower):
+            if not isinstance(follower, InboundRecord) or not belongs(inbound[-1], follower):
                 break
             if self._desk.find(follower.text) is not None:
                 break
             inbound.append(follower)
         return inbound
 
-    async def _more_came(self, lane: _Lane) -> bool:
+    async def _more_came(self, lane: Lane) -> bool:
         """Wait for a part that is still on its way; whether anything came."""
         lane.arrived.clear()
         lane.joining = True
@@ -463,35 +447,3 @@ class Lanes:
             lane = self._lane(record.identity)
             self._put(lane, record)
             self._start(lane)
-
-
-async def _run_exclusive(item: _Exclusive) -> None:
-    """Run the work, unless nobody waits for it any more; whoever asked for it gets its result or its error."""
-    if item.result.done():
-        return
-    try:
-        result = await item.work()
-    except asyncio.CancelledError:
-        item.result.cancel()
-        raise
-    except Exception as error:  # noqa: BLE001 - whoever asked for the work gets it
-        if not item.result.done():
-            item.result.set_exception(error)
-    else:
-        if not item.result.done():
-            item.result.set_result(result)
-
-
-def _report_adoption(done: "asyncio.Future[Any]") -> None:
-    if not done.cancelled() and (error := done.exception()) is not None:
-        log.error("a turn that an outage had hidden is taken up at the next start only", exc_info=error)
-
-
-def _must_stop(lane: _Lane) -> bool:
-    """Whether the lane has an open turn that a person has stopped: that ends, however little time is left."""
-    return lane.turn is not None and lane.turn.stop_reason is not None
-
-
-def _belongs(one: InboundRecord, other: InboundRecord) -> bool:
-    same_person = (one.source.user_id, one.account) == (other.source.user_id, other.account)
-    return same_person and one.group_id == other.group_id

@@ -30,7 +30,9 @@ from gateway.ports import (
 from gateway.storage import queries
 from gateway.storage.codec import clean_text, from_micros, to_micros
 from gateway.storage.database import Database
+from gateway.storage.errors import StorageError
 from gateway.storage.probe import Probe, no_probe
+from gateway.storage.shadow import check_known
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +125,8 @@ class Outbox:
         """Deliveries whose first send someone waits for."""
         self._unrecorded: dict[int, Delivery] = {}
         """Deliveries that were shown while the database could not say so yet."""
+        self._due: dict[int, float] = {}
+        """Deliveries that are put off, and until when by the monotonic clock."""
         self._unsure: set[int] = set()
         """Complete deliveries of which nobody knows whether their last edit was shown."""
 
@@ -186,7 +190,10 @@ class Outbox:
 
         Raises `StorageError`.
         """
-        await self._execute(queries.COMPLETE_ORPHANS, ())
+        try:
+            await self._execute(queries.COMPLETE_ORPHANS, ())
+        except StorageError as error:
+            log.warning("replies whose turn is gone stay incomplete until something can be stored again: %s", error)
         for platform, account, chat in await self._database.read(queries.OPEN_CHATS):
             try:
                 Platform(platform)
@@ -266,8 +273,9 @@ class Outbox:
 
     def _attempt(self, row: sqlite3.Row) -> _Attempt:
         """What to do about this delivery. Raises `_Postponed`."""
-        if row["not_before"] is not None and (until := from_micros(row["not_before"])) > self._clock.now():
-            raise _Postponed(until)
+        if row["not_before"] is not None and (seconds := self._seconds_to_wait(row)) > 0:
+            raise _Postponed(self._after(seconds))
+        self._due.pop(row["id"], None)
         delivery = delivery_from_row(row)
         connection = self._connection(delivery.target.platform, delivery.target.account)
         if connection is None or not connection.usable:
@@ -379,7 +387,8 @@ class Outbox:
         values = (shown.message_id, to_micros(self._clock.now()), int(shown.final), shown.id)
 
         def job(connection: sqlite3.Connection) -> bool:
-            connection.execute(queries.SENT_DELIVERY, values)
+            noted = connection.execute(queries.SENT_DELIVERY, values).fetchone()
+            check_known(connection, noted, "the delivery")
             return connection.execute(queries.NEXT_DELIVERY, key).fetchone() is not None
 
         more = await self._database.write(job)
@@ -433,6 +442,14 @@ class Outbox:
         else:
             await self._give_up(attempt, str(error))
 
+    def _seconds_to_wait(self, row: sqlite3.Row) -> float:
+        """How long a delivery is put off still. The machine's clock may be put back meanwhile: a wait of this process
+        lasts no longer for that, one that an earlier process noted no longer than the longest between two attempts."""
+        left = (from_micros(row["not_before"]) - self._clock.now()).total_seconds()
+        longest = self._config.current.delivery.retry_max_seconds
+        due = self._due.setdefault(row["id"], self._clock.monotonic() + min(left, longest))
+        return min(left, due - self._clock.monotonic())
+
     def _after(self, seconds: float) -> datetime:
         return self._clock.now() + timedelta(seconds=seconds)
 
@@ -455,6 +472,8 @@ class Outbox:
         state = "sending" if sending else "pending"
         values = (state, not_before, clean_text(str(error)), counted, attempt.delivery.id)
         await self._execute(queries.POSTPONE_DELIVERY, values)
+        if seconds is not None:
+            self._due[attempt.delivery.id] = self._clock.monotonic() + seconds
         return _Postponed(until)
 
     async def _give_up(self, attempt: _Attempt, reason: str) -> None:

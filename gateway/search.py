@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from gateway.session.removal import on_file
 from gateway.storage import queries
 from gateway.storage.codec import clean_text, from_micros
 from gateway.storage.database import Database
+from gateway.storage.errors import StorageError
 
 INDEX_BATCH: Final = 500
 """Messages that one job of the writer indexes: a few milliseconds, so that a turn never waits long behind it."""
@@ -49,12 +51,17 @@ class SearchIndexer:
     async def catch_up(self) -> int:
         """Index what was said since the last time; how many batches that took. Raises `StorageError`.
 
-        Other writes get their turn between two batches. Only one task may call it at a time.
+        Other writes get their turn between two batches. Only one task may call it at a time. Does nothing while the
+        database is out of use.
         """
         batches = 0
-        while await self._database.write(self._index_next):
-            batches += 1
-            await asyncio.sleep(0)
+        try:
+            while self._database.state.mode == "sqlite" and await self._database.write(on_file(self._index_next)):
+                batches += 1
+                await asyncio.sleep(0)
+        except StorageError:
+            if self._database.state.mode == "sqlite":  # else it has just gone out of use, which is told already
+                raise
         return batches
 
     async def behind(self) -> int:

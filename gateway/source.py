@@ -45,12 +45,17 @@ class SessionSource:
     chat_id_alt: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "platform", Platform(self.platform))
-        object.__setattr__(self, "chat_type", _chat_type(self.chat_type))
+        # What is right already, as nearly everything is, is left alone: lists of sessions make many of these.
+        if type(self.platform) is not Platform:
+            object.__setattr__(self, "platform", Platform(self.platform))
+        if type(self.chat_type) is not str or self.chat_type not in CHAT_TYPES:
+            object.__setattr__(self, "chat_type", _chat_type(self.chat_type))
         for name in _ID_FIELDS:
-            object.__setattr__(self, name, _identifier(name, getattr(self, name)))
+            if not _is_plain(value := getattr(self, name)):
+                object.__setattr__(self, name, _identifier(name, value))
         for name in _NAME_FIELDS:
-            object.__setattr__(self, name, _name(name, getattr(self, name)))
+            if not _is_plain(value := getattr(self, name)):
+                object.__setattr__(self, name, _name(name, value))
 
     @classmethod
     def local_cli(cls) -> "SessionSource":
@@ -124,6 +129,11 @@ def _read_chat_type(value: object) -> str:
     if not value:
         return "dm"
     return str(value) if value in CHAT_TYPES else UNKNOWN_CHAT_TYPE
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value needs neither a look at its type nor at its characters."""
+    return value is None or (type(value) is str and value.isascii())
 
 
 def _identifier(field: str, value: object) -> str | None:

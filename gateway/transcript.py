@@ -15,6 +15,7 @@ from gateway.session.entry import SessionEntry
 from gateway.session.records import Arrival
 from gateway.storage import queries
 from gateway.storage.codec import clean_text, decode_message, dump, to_micros
+from gateway.storage.shadow import check_known
 
 READ_ALONG: Final = 40
 """Messages of a transcript that are read in the commit that begins a turn; that of more would hold up others."""
@@ -83,6 +84,7 @@ def begin(
         raise TurnOpenError(open_turn["id"])
     claims = [(record, claim(connection, turn_id, record.id)) for record in inbound]
     claimed = tuple(record for record, row in claims if row is not None)
+    check_known(connection, claimed, "the message")
     if not claimed:
         return None
     entry = records.resolve(connection, arrival).entry
@@ -130,7 +132,9 @@ def stop(connection: sqlite3.Connection, inbound_id: int, reason: str) -> None:
 def end(connection: sqlite3.Connection, turn: TurnEnd, now: datetime) -> None:
     """End a turn, once: transcript, counters, messages and what goes out."""
     at = to_micros(now)
-    if not connection.execute(queries.END_TURN, (turn.reason, at, turn.turn_id)).rowcount:
+    ended = connection.execute(queries.END_TURN, (turn.reason, at, turn.turn_id)).rowcount
+    check_known(connection, ended, "the turn")
+    if not ended:
         return
     records.append(connection, turn.session_id, turn.messages, turn.usage, now, turn_id=turn.turn_id)
     _end_inbound(connection, turn, at)
@@ -140,7 +144,9 @@ def end(connection: sqlite3.Connection, turn: TurnEnd, now: datetime) -> None:
 def end_bare(connection: sqlite3.Connection, turn: TurnEnd, now: datetime) -> None:
     """End a turn whose record cannot be kept: its messages, and what goes out."""
     at = to_micros(now)
-    if connection.execute(queries.END_TURN, (turn.reason, at, turn.turn_id)).rowcount:
+    ended = connection.execute(queries.END_TURN, (turn.reason, at, turn.turn_id)).rowcount
+    check_known(connection, ended, "the turn")
+    if ended:
         _end_inbound(connection, turn, at)
         _put_out(connection, turn, now)
 

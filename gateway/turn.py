@@ -53,7 +53,8 @@ class Connections(Protocol):
 class Turn:
     """A turn in memory, from its beginning to its end, over all its attempts.
 
-    `not_before` is set while it is put off. `end` is how it has ended, from when that is decided until it is stored.
+    `not_before` is set while it is put off, and `due_at` then says the same by the monotonic clock, once that is known.
+    `end` is how it has ended, from when that is decided until it is stored.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Turn:
     inbound: list[InboundRecord]
     attempts: int = 1
     not_before: datetime | None = None
+    due_at: float | None = None
     interrupted: bool = False
     """It was cut short while its agent worked, and has not been taken up again."""
     progress: Progress = field(default_factory=Progress)

@@ -315,10 +315,11 @@ class TurnRunner:
     async def _put_off(self, turn: Turn, failure: Failure) -> None:
         policy = self._config.current.turns
         seconds = min(policy.retry_seconds * 2.0 ** (turn.attempts - 1), policy.retry_max_seconds)
-        not_before = self._clock.now() + timedelta(seconds=max(seconds, failure.retry_after or 0.0))
+        seconds = max(seconds, failure.retry_after or 0.0)
+        not_before, due_at = self._clock.now() + timedelta(seconds=seconds), self._clock.monotonic() + seconds
         values = (to_micros(not_before), clean_text(failure.words), turn.id)
         await self._database.write(lambda connection: connection.execute(queries.DELAY_TURN, values).rowcount)
-        turn.not_before = not_before
+        turn.not_before, turn.due_at = not_before, due_at
         self._counters["turns.retried"] += 1
 
     async def finish_stopped(self, turn: Turn) -> None:

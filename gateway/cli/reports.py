@@ -78,9 +78,36 @@ def _status_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield "Replies", f"{undelivered:,} undelivered, {dead:,} given up, {repeated:,} repeated", "yellow" if dead else ""
     yield from _unanswered_line(found.get("inbound", {}))
     if "storage" in found:
-        storage = found["storage"]
-        reason = f": {storage['reason']}" if storage.get("reason") else ""
-        yield "Storage", f"{storage['mode']}{reason}", "bold red" if reason else ""
+        yield "Storage", *_storage(found["storage"])
+    if mirror := found.get("mirror"):
+        yield "Mirror", *_mirror(mirror)
+
+
+def _storage(storage: Mapping[str, Any]) -> tuple[str, str]:
+    """Where data goes, in words, and how to show it; an outage that is over is worth a look too."""
+    from gateway.clock import SystemClock
+
+    now = SystemClock().now()
+    if storage.get("reason"):
+        begun = f", {age(datetime.fromisoformat(str(storage['since'])), now)}" if storage.get("since") else ""
+        words = {"spool": "degraded: the database is out of use, the spool is used", "none": "NOTHING CAN BE STORED"}
+        return f"{words.get(storage['mode'], storage['mode'])}{begun}: {storage['reason']}", "bold red"
+    if last := storage.get("last_outage"):
+        ended = age(datetime.fromisoformat(str(last["ended"])), now)
+        return f"{storage['mode']}; out of use until {ended} ({last['reason']}), {last['records']:,} changes merged", ""
+    return str(storage["mode"]), ""
+
+
+def _mirror(mirror: Mapping[str, Any]) -> tuple[str, str]:
+    """How far behind the files are, and why, in words, and how to show it."""
+    behind = mirror["behind"]
+    parts = ["waits for the database" if behind is None else f"{behind:,} messages behind" if behind else "up to date"]
+    if mirror["error"]:
+        parts.append(str(mirror["error"]))
+    if failed := mirror["failed"]:
+        session_id, reason = next(iter(failed.items()))
+        parts.append(f"{len(failed):,} files cannot be written, {session_id}.jsonl among them: {reason}")
+    return "; ".join(parts), "yellow" if mirror["error"] or failed else ""
 
 
 def _config_line(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -1,5 +1,6 @@
 """The record of a session: `SessionEntry`, its serialised form, and how records of other makers are read."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -72,7 +73,7 @@ class SessionEntry:
     def __post_init__(self) -> None:
         for name in ("created_at", "updated_at", "ended_at"):
             instant = getattr(self, name)
-            if instant is not None:
+            if instant is not None and instant.tzinfo is not UTC:
                 object.__setattr__(self, name, _in_utc(instant, name))
 
     @property
@@ -134,6 +135,26 @@ class SessionEntry:
             cost_status=_text(data, "cost_status") or "unknown",
             **rest,
         )
+
+
+def read_origin(text: str | None, platform: Platform | None) -> tuple[SessionSource | None, Mapping[str, Any] | None]:
+    """An origin as it is stored, or what stands there where no source can be made of that (any more)."""
+    if not text:
+        return None, None
+    try:
+        data = json.loads(text)
+    except ValueError:
+        return None, {"unreadable": text}
+    if not data:
+        return None, None
+    if not isinstance(data, dict):
+        return None, {"unreadable": text}
+    if platform is None:
+        return None, data
+    try:
+        return SessionSource.from_dict(data, needs_chat=False), None
+    except (KeyError, ValueError):
+        return None, data
 
 
 def _origin(value: object) -> tuple[SessionSource | None, Mapping[str, Any] | None]:

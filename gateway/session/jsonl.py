@@ -64,7 +64,7 @@ def _parse(path: Path, number: int, line: str) -> dict[str, Any] | None:
         message = json.loads(line)
         if isinstance(message, dict):
             return message
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     log.warning("%s, line %d is corrupt and is left out: %.*s", path.name, number, SHOWN_OF_A_LINE, line.strip())
     return None

@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.session.errors import InvalidMessage, UnknownSession
 from gateway.session.text import flatten_text
-from gateway.storage import queries
+from gateway.storage import mirror_queries, queries
 from gateway.storage.codec import clean_text, decode_message, encode_message, to_micros
 
 
@@ -42,10 +42,12 @@ def check_messages(messages: Sequence[object]) -> None:
             raise InvalidMessage(f"{reprlib.repr(message)} is {type(message).__name__}")
 
 
-def require(connection: sqlite3.Connection, session_id: str) -> None:
-    """Raises `UnknownSession` unless there is such a session."""
+def require(connection: sqlite3.Connection, session_id: str) -> str:
+    """The session's id, or that of the one that it has joined. Raises `UnknownSession` if there is none."""
     if connection.execute(queries.SESSION_EXISTS, (session_id,)).fetchone() is None:
         raise UnknownSession(session_id)
+    joined = connection.execute(queries.JOINED_BY, (session_id,)).fetchone()
+    return session_id if joined is None else require(connection, joined[0])
 
 
 def cut_last_turn(connection: sqlite3.Connection, session_id: str, now: datetime) -> Cut | None:
@@ -53,7 +55,7 @@ def cut_last_turn(connection: sqlite3.Connection, session_id: str, now: datetime
 
     Raises `UnknownSession`.
     """
-    require(connection, session_id)
+    session_id = require(connection, session_id)
     row = connection.execute(queries.LAST_USER_MESSAGE, (session_id,)).fetchone()
     if row is None:
         return None
@@ -66,7 +68,7 @@ def rewrite(
     connection: sqlite3.Connection, session_id: str, messages: Sequence[Mapping[str, Any]], now: datetime
 ) -> None:
     """Replace a transcript. Raises `UnknownSession`."""
-    require(connection, session_id)
+    session_id = require(connection, session_id)
     at = to_micros(now)
     removed = _remove(connection, session_id, 0)
     rows = [(session_id, None, None, *message_row(message), at) for message in messages]
@@ -75,6 +77,7 @@ def rewrite(
 
 
 def _remove(connection: sqlite3.Connection, session_id: str, first_id: int) -> int:
-    """Remove a transcript's messages from this one on, from the search index too; how many there were."""
+    """Remove a transcript's messages from this one on, from the index and the mirror too; how many there were."""
+    connection.execute(mirror_queries.MARK_CUT, (session_id,))
     connection.execute(queries.UNINDEX_MESSAGES, (session_id, first_id))
     return connection.execute(queries.DELETE_MESSAGES, (session_id, first_id)).rowcount

@@ -3,9 +3,8 @@
 Everything here runs as, or within, a job of the database writer, and has no effect but on the connection.
 """
 
-import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any, Final, Literal, TypeAlias
@@ -13,7 +12,7 @@ from typing import Any, Final, Literal, TypeAlias
 from config import Platform, SessionResetPolicy
 from gateway.ids import Ids
 from gateway.ports import Usage
-from gateway.session.entry import SessionEntry
+from gateway.session.entry import SessionEntry, read_origin
 from gateway.session.errors import AmbiguousSessionKey, SessionInUse, UnknownSession
 from gateway.session.key import SlotIdentity
 from gateway.session.messages import message_row
@@ -25,6 +24,8 @@ from gateway.storage.codec import clean_text, dump, from_micros, optional_instan
 
 RESET: Final = "session_reset"
 SWITCH: Final = "session_switch"
+
+ReadOrigin: TypeAlias = Callable[[str | None, Platform | None], tuple[SessionSource | None, Mapping[str, Any] | None]]
 
 EndDetail: TypeAlias = Literal["idle", "daily", "command", "switch"]
 """What ended a session: a rule of the reset policy, a command (or a caller who forced it), or a switch."""
@@ -74,6 +75,13 @@ def slot_number(connection: sqlite3.Connection, identity: SlotIdentity) -> int:
     """The slot with this identity, created if need be."""
     row = connection.execute(queries.FIND_SLOT, _parts(identity)).fetchone()
     return int(row[0]) if row is not None else _add_slot(connection, identity)
+
+
+def slot_row(connection: sqlite3.Connection, identity: SlotIdentity) -> sqlite3.Row:
+    """The slot with this identity, created if need be. Its number is another one after an outage of the database in
+    which that could not be read, so nothing that lives longer than a commit finds a slot by its number."""
+    row: sqlite3.Row = connection.execute(queries.GET_SLOT, (slot_number(connection, identity),)).fetchone()
+    return row
 
 
 def find_slot(connection: sqlite3.Connection, key: str | SlotIdentity) -> sqlite3.Row | None:
@@ -404,12 +412,12 @@ def load_entry(connection: sqlite3.Connection, session_id: str) -> SessionEntry:
     return entry_from_row(row)
 
 
-def entry_from_row(row: sqlite3.Row) -> SessionEntry:
-    """The record that the first columns of a row hold."""
-    return _entry(row, None)
+def entry_from_row(row: sqlite3.Row, read: ReadOrigin = read_origin) -> SessionEntry:
+    """The record that the first columns of a row hold. `read` reads its origin, as `read_origin` does."""
+    return _entry(row, None, read)
 
 
-def _entry(row: sqlite3.Row, touched_by: Arrival | None) -> SessionEntry:
+def _entry(row: sqlite3.Row, touched_by: Arrival | None, read: ReadOrigin = read_origin) -> SessionEntry:
     (
         session_key,
         session_id,
@@ -444,7 +452,7 @@ def _entry(row: sqlite3.Row, touched_by: Arrival | None) -> SessionEntry:
         updated_at = max(updated_at, to_micros(touched_by.now))
         display_name = touched_by.source.chat_name or display_name
     else:
-        source, unknown_origin = _origin(origin_json, platform)
+        source, unknown_origin = read(origin_json, platform)
     return SessionEntry(
         session_key=session_key,
         session_id=session_id,
@@ -484,16 +492,3 @@ def _platform(name: str | None) -> tuple[Platform | None, str | None]:
         return Platform(name), None
     except ValueError:
         return None, name
-
-
-def _origin(text: str | None, platform: Platform | None) -> tuple[SessionSource | None, Mapping[str, Any] | None]:
-    """The origin, or what is stored of it where no source can be made of that any more."""
-    data = json.loads(text) if text else None
-    if not data:
-        return None, None
-    if platform is None:
-        return None, data
-    try:
-        return SessionSource.from_dict(data, needs_chat=False), None
-    except (KeyError, ValueError):
-        return None, data

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from gateway.session.errors import UnknownSession
-from gateway.storage import upkeep
+from gateway.storage import mirror_queries, upkeep
 from gateway.storage.codec import to_micros
 from gateway.storage.errors import StorageError
 
@@ -135,6 +135,7 @@ def _boundary(outline: Iterable[sqlite3.Row], before: int, limit: int) -> int | 
 
 
 def _remove_up_to(connection: sqlite3.Connection, session_id: str, bound: int) -> int:
+    connection.execute(mirror_queries.MARK_CUT, (session_id,))
     connection.execute(upkeep.UNINDEX_FIRST, (session_id, bound))
     return connection.execute(upkeep.REMOVE_FIRST, (session_id, bound)).rowcount
 
@@ -190,6 +191,11 @@ def remove_record(connection: sqlite3.Connection, session_id: str) -> bool:
     return True
 
 
+def forget_mirror(connection: sqlite3.Connection, session_id: str) -> None:
+    """The mirror has nothing to do for a session of which nothing is to be left."""
+    connection.execute(mirror_queries.DROP_MARK, (session_id,))
+
+
 def remove_orphan_slot(connection: sqlite3.Connection, slot_id: int) -> None:
     """Remove a slot if nothing refers to it any more."""
     connection.execute(upkeep.REMOVE_ORPHAN_SLOT, (slot_id,))
@@ -217,5 +223,6 @@ def remove_whole(connection: sqlite3.Connection, session_id: str) -> bool:
     while after is not None:
         after = remove_deliveries(connection, session_id, after)
     remove_record(connection, session_id)
+    forget_mirror(connection, session_id)
     remove_orphan_slot(connection, doomed.slot_id)
     return True

@@ -18,11 +18,11 @@ from gateway.clock import as_clock
 from gateway.ids import Ids, is_session_id
 from gateway.ports import Clock, Usage
 from gateway.session import records
-from gateway.session.entry import SessionEntry
+from gateway.session.entry import SessionEntry, read_origin
 from gateway.session.errors import UnaddressedSource, UnknownSession
 from gateway.session.jsonl import read_transcript, transcript_file
 from gateway.session.key import SlotIdentity, slot_identity
-from gateway.session.messages import Cut, check_messages, cut_last_turn, rewrite
+from gateway.session.messages import Cut, check_messages, cut_last_turn, require, rewrite
 from gateway.session.records import Arrival
 from gateway.session.reset import daily_boundary, reset_reason
 from gateway.source import SessionSource
@@ -76,6 +76,7 @@ class SessionStore:
         self._ids = ids or Ids()
         self._has_active_processes = has_active_processes
         self._origin_of = lru_cache(HINTS)(records.origin_json)
+        self._read_origin = lru_cache(HINTS)(read_origin)
         self._hints: dict[SlotIdentity, records.Slot] = {}
 
     @classmethod
@@ -257,7 +258,7 @@ class SessionStore:
         if active_minutes is not None:
             since = to_micros(self._clock.now() - timedelta(minutes=active_minutes))
         rows = await self._database.read(queries.LIST_SESSIONS, (since, ALL if limit is None else limit))
-        return [records.entry_from_row(row) for row in rows]
+        return [records.entry_from_row(row, self._read_origin) for row in rows]
 
     async def has_any_sessions(self, session_id: str | None = None) -> bool:
         """Whether there is a session besides the current one, which is stored by the time anyone asks.
@@ -313,8 +314,9 @@ class SessionStore:
         now = self._clock.now()
 
         def job(connection: sqlite3.Connection) -> None:
-            if key is None or connection.execute(queries.HAS_MESSAGE_KEY, (session_id, key)).fetchone() is None:
-                records.append(connection, session_id, [message], NO_USAGE, now, key=key)
+            place = session_id if key is None else require(connection, session_id)
+            if key is None or connection.execute(queries.HAS_MESSAGE_KEY, (place, key)).fetchone() is None:
+                records.append(connection, place, [message], NO_USAGE, now, key=key)
 
         await self._write_to(session_id, job)
 
@@ -350,6 +352,8 @@ class SessionStore:
         if not is_session_id(session_id):
             return []
         rows = await self._database.read(queries.LOAD_MESSAGES, (session_id,))
+        if not rows and (joined := await self._database.read(queries.JOINED_BY, (session_id,))):
+            return await self.load_transcript(joined[0][0])
         if not rows and not await self._database.read(queries.SESSION_EXISTS, (session_id,)):
             file = transcript_file(self._database.path.parent / "sessions", session_id)
             return await asyncio.to_thread(read_transcript, file) if file is not None else []

@@ -1,6 +1,7 @@
 """The database as the rest of the gateway sees it: one writer, a few readers, opened and closed together."""
 
 import asyncio
+import errno
 import itertools
 import os
 import sqlite3
@@ -17,11 +18,12 @@ from gateway.clock import SystemClock
 from gateway.constants import SQLITE_BUSY_SECONDS
 from gateway.ports import Clock
 from gateway.storage.errors import MigrationError, StorageError
-from gateway.storage.failover import Failover, StorageState
+from gateway.storage.failover import Failover
 from gateway.storage.faults import is_outage
 from gateway.storage.migrate import migrate
 from gateway.storage.probe import Probe, no_probe
 from gateway.storage.reserve import RESERVE_BYTES, Reserve
+from gateway.storage.state import StorageState
 from gateway.storage.writer import Job, Writer, connect
 
 T = TypeVar("T")
@@ -38,6 +40,7 @@ class Database:
         self.path = path
         self.writer = Writer(failover, probe, on_recovered=self._recovered)
         self._readers: list[aiosqlite.Connection] = []
+        self._readers_of = 0
         self._stale: list[aiosqlite.Connection] = []
         self._next = itertools.count()
         self._opening = asyncio.Lock()
@@ -103,14 +106,15 @@ class Database:
         return await self.write(lambda connection: connection.execute(sql, values).fetchall())
 
     async def _reader(self) -> aiosqlite.Connection:
-        while not self._readers:
+        while not self._readers or self._readers_of != self.state.recovered:
             async with self._opening:
-                if not self._readers:
+                if not self._readers or self._readers_of != self.state.recovered:
                     await self._open_readers()
         return self._readers[next(self._next) % len(self._readers)]
 
     async def _open_readers(self) -> None:
         """Those from before an outage look at a file that may have been replaced: they are closed first."""
+        self._stale, self._readers = self._stale + self._readers, []
         while self._stale:
             await self._stale.pop().close()
         known = self.state.recovered
@@ -120,12 +124,11 @@ class Database:
                 opened.append(await open_reader(self.path))
         finally:
             if len(opened) == READERS and known == self.state.recovered:
-                self._readers = opened
+                self._readers, self._readers_of = opened, known
             else:
                 self._stale += opened
 
     def _recovered(self) -> None:
-        self._stale, self._readers = self._stale + self._readers, []
         for listener in self._listeners:
             listener()
 
@@ -140,20 +143,29 @@ async def open_reader(path: Path) -> aiosqlite.Connection:
     address = f"file:{quote(str(path))}?mode=ro"
     reader = await aiosqlite.connect(address, uri=True, timeout=SQLITE_BUSY_SECONDS)
     reader.row_factory = sqlite3.Row
-    await reader.execute("PRAGMA query_only = ON")
+    try:
+        await reader.execute("PRAGMA query_only = ON")
+    except BaseException:
+        # Its thread would go on without an owner, and keep the process from ending.
+        reader.stop()
+        raise
     return reader
 
 
-def _prepare(path: Path, synchronous: Literal["full", "normal"]) -> sqlite3.Connection:
+def _prepare(
+    path: Path, synchronous: Literal["full", "normal"], patience: float | None, create: bool
+) -> sqlite3.Connection:
     """Connect and migrate; the file is readable by its owner alone.
 
     Raises `sqlite3.Error`, OSError, and `StorageError` for a database that this version cannot bring up to date.
     """
     if not path.exists():
+        if not create:
+            raise FileNotFoundError(errno.ENOENT, "the database is not where it was", str(path))
         # Never opened by hand while SQLite has it open: closing it would drop SQLite's locks
         # (https://www.sqlite.org/howtocorrupt.html, 2.2).
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    connection = connect(path, synchronous)
+    connection = connect(path, synchronous, patience)
     try:
         migrate(connection, path)
     except MigrationError as error:

@@ -3,27 +3,30 @@
 Everything here runs on one thread, the writer's (and, before that runs, the one that opens the database).
 """
 
-import errno
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
+from gateway.constants import SQLITE_BUSY_SECONDS
 from gateway.ports import Clock
-from gateway.storage import queries, spool
+from gateway.storage import upkeep
 from gateway.storage.checks import faults_in
-from gateway.storage.faults import is_damage, is_outage
-from gateway.storage.merge import Merge, TurnsCollideError, describe
+from gateway.storage.errors import StorageError
+from gateway.storage.faults import is_damage, is_full, is_outage
+from gateway.storage.merge import TurnsCollideError
 from gateway.storage.probe import Probe
 from gateway.storage.reserve import Reserve
-from gateway.storage.salvage import replace_damaged, unfinished
+from gateway.storage.salvage import replace_damaged, set_aside_databases, unfinished
 from gateway.storage.shadow import Shadow
-from gateway.storage.spool import Record, Spool, find_spools, read_records, spool_id_of
+from gateway.storage.spool import Spool
+from gateway.storage.spools import merge_spools, merged_up_to, retire
+from gateway.storage.state import Outage, StorageState
 
 log = logging.getLogger(__name__)
 
@@ -35,52 +38,20 @@ RETRY_MAX_SECONDS: Final = 30.0
 MENDER_CLOSE_SECONDS: Final = 5.0
 """How long closing waits for a damaged database to be mended; cut short, the next start begins it again."""
 
-NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+STEADY_SECONDS: Final = 60.0
+"""A database that was in use so long had recovered: its next outage is no part of the one before."""
 
-Connect: TypeAlias = Callable[[], sqlite3.Connection]
-"""Opens the database on disk and brings it up to date. Raises `sqlite3.Error`, OSError, `StorageError`."""
+FLOOR_GAP: Final = 1_000_000_000
+"""How far above the numbers of an earlier outage those of the next begin, whatever the clock says."""
 
-Mode: TypeAlias = Literal["sqlite", "spool", "none"]
+FLOOR_NAME: Final = ".numbers"
 
+RETRY_PATIENCE_SECONDS: Final = 0.1
+"""How long a look whether the database can be used again waits for a lock: people wait for it too."""
 
-@dataclass(frozen=True, slots=True)
-class Outage:
-    """A time in which the database could not be used, and how many records the spool took in it."""
-
-    began: datetime
-    ended: datetime
-    reason: str
-    records: int
-
-
-@dataclass(frozen=True, slots=True)
-class StorageState:
-    """Where data goes: the database, the spool, or, if nothing can be written, nowhere; since when, and why.
-
-    `recovered` counts the returns of the database since the start.
-    """
-
-    mode: Mode = "sqlite"
-    since: datetime | None = None
-    reason: str | None = None
-    last_outage: Outage | None = None
-    recovered: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for status reports; times in ISO 8601."""
-        last = self.last_outage
-        return {
-            "mode": self.mode,
-            "since": self.since.isoformat() if self.since else None,
-            "reason": self.reason,
-            "last_outage": last
-            and {
-                "began": last.began.isoformat(),
-                "ended": last.ended.isoformat(),
-                "reason": last.reason,
-                "records": last.records,
-            },
-        }
+Connect: TypeAlias = Callable[[float | None, bool], sqlite3.Connection]
+"""Opens the database on disk and brings it up to date; waits for a lock so many seconds, or as usual; makes a database
+where there is none, or does not. Raises `sqlite3.Error`, OSError, `StorageError`."""
 
 
 class Failover:
@@ -100,6 +71,8 @@ class Failover:
         self._damaged = False
         self._checked_sound = False
         self._mender: threading.Thread | None = None
+        self._may_create = False
+        self._arrived_at: float | None = None
         self._wait = RETRY_SECONDS
         self._next_try = 0.0
         self._reserve_due = False
@@ -130,6 +103,8 @@ class Failover:
         self.directory.mkdir(mode=0o700, exist_ok=True)
         if unfinished(self._path) is not None:
             self._mend(replacing=True)
+        # Only a home without any trace of a database gets a new one: what is away may come back.
+        self._may_create = not self._path.exists() and not set_aside_databases(self._path)
         try:
             self._return(requeue=True)
         except (sqlite3.Error, OSError) as error:
@@ -142,8 +117,10 @@ class Failover:
     def close(self) -> None:
         """Let go of everything. What a spool holds is merged at the next start."""
         if self._shadow is not None:
-            with suppress(sqlite3.Error, OSError):
+            try:
                 self.recover(at_once=True)
+            except Exception:
+                log.exception("the spool could not be merged; the next start does it")
         if self._mender is not None:
             self._mender.join(MENDER_CLOSE_SECONDS)
         for part in (self._disk, self._shadow, self._spool):
@@ -160,20 +137,31 @@ class Failover:
 
     def mark(self) -> None:
         """One job of the transaction is done."""
-        if self._shadow is not None and (events := self._shadow.drain()):
-            self._pending.append(events)
+        if self._shadow is not None:
+            self._shadow.job_done(kept=True)
+            if events := self._shadow.drain():
+                self._pending.append(events)
+
+    def unmark(self) -> None:
+        """One job of the transaction has failed, and what it did is undone."""
+        if self._shadow is not None:
+            self._shadow.job_done(kept=False)
 
     def commit(self) -> None:
         """Make the transaction durable. Raises `sqlite3.Error` and OSError; then it is to be rolled back."""
         if self._shadow is not None and self._pending:
             self._append()
         self.connection.execute("COMMIT")
+        if self._shadow is not None:
+            self._shadow.transaction_done(kept=True)
 
     def roll_back(self) -> None:
         """Undo the transaction, if there still is one."""
         with suppress(sqlite3.Error):
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
+        if self._shadow is not None:
+            self._shadow.transaction_done(kept=False)
 
     def _append(self) -> None:
         """Put what the transaction's jobs have changed into the spool."""
@@ -181,7 +169,7 @@ class Failover:
         try:
             self._write_spool()
         except OSError as error:
-            if error.errno not in NO_SPACE or not self._reserve.release():
+            if not is_full(error) or not self._reserve.release():
                 self._is_lost(error)
                 raise
             log.warning("the disk is full: the reserve is used up now; make room")
@@ -220,28 +208,58 @@ class Failover:
     def _leave(self, error: BaseException) -> None:
         reason = str(error) or type(error).__name__
         log.error("the database is out of use (%s): what happens goes to the spool in %s", reason, self.directory)
-        if self._disk is not None:
-            with suppress(sqlite3.Error):
-                self._disk.close()
-            self._disk = None
+        disk, self._disk = self._disk, None
+        if disk is not None and is_full(error):
+            _empty_log(disk)
         now = self._clock.now()
         self._damaged = self._damaged or is_damage(error)
         self._records = 0
-        self._wait = RETRY_SECONDS
-        self._next_try = self._clock.monotonic() + self._wait
-        self._shadow = self._build_shadow(now)
+        at = self._clock.monotonic()
+        if self._arrived_at is None or at - self._arrived_at >= STEADY_SECONDS:
+            self._wait, self._checked_sound = RETRY_SECONDS, False
+        self._next_try = at + self._wait
+        try:
+            self._shadow = self._build_shadow(now)
+        except BaseException:
+            self._disk = disk  # the next transaction fails as this one did, and tries this again
+            raise
+        # Not before the shadow has it open too: a commit that could not be synced stands in the write-ahead log, and
+        # whoever opens that first takes it for good, while its jobs are about to run again.
+        if disk is not None:
+            with suppress(sqlite3.Error):
+                disk.close()
         self.state = replace(self.state, mode="spool", since=now, reason=reason)
 
     def _build_shadow(self, now: datetime) -> Shadow:
         """A stand-in with all that the database and the spools of earlier outages tell."""
-        shadow = Shadow(self._path, floor=int(now.timestamp() * 1_000_000))
-        merged = self._merge_spools(shadow.connection, requeue=True)
-        if merged:
+        floor = self._floor(now)
+        shadow = Shadow(self._path, floor)
+        try:
+            # What the merge decides about turns is not in any spool yet.
+            merged = merge_spools(
+                shadow.connection, self.directory, requeue=True, decided=lambda: shadow.capture(on=True)
+            )
+        except (sqlite3.Error, OSError, ValueError, LookupError, TypeError):
+            log.exception("the spool cannot be read in now; it is kept for the merge, and a new one is begun")
+            shadow.close()
+            shadow = Shadow(self._path, floor)
+            merged = []
+        if merged and shadow.complete:
             with suppress(OSError, ValueError):
-                taken = _merged_up_to(shadow.connection, f"spool:{spool_id_of(merged[-1])}")
+                taken = merged_up_to(shadow.connection, merged[-1])
                 self._spool = Spool.reopen(merged[-1], after=taken)
         shadow.capture(on=True)
         return shadow
+
+    def _floor(self, now: datetime) -> int:
+        """Where numbers begin if those of the database are not known: above all that an outage has ever given."""
+        path, floor = self.directory / FLOOR_NAME, int(now.timestamp() * 1_000_000)
+        with suppress(OSError, ValueError):
+            floor = max(floor, int(path.read_text("ascii")) + FLOOR_GAP)
+        with suppress(OSError):
+            path.touch(mode=0o600)
+            path.write_text(str(floor), "ascii")
+        return floor
 
     # --- returning to it -----------------------------------------------------------------------------------------
 
@@ -265,13 +283,16 @@ class Failover:
         if self._shadow is None:
             self._take_reserve()
             return False
-        if self._reserve_used and not at_once:
-            if not self._reserve.hold():
-                return False
-            self._reserve_used = False
         if self._mender is not None and self._mender.is_alive():
             return False
-        if self._damaged:
+        if self.state.mode == "none" and self._reserve.hold():
+            log.warning("there is room again, and messages can be stored in the spool")
+            self.state = replace(self.state, mode="spool")
+        if self._reserve_used and not at_once:
+            if not self._reserve.hold() and not self._make_room():
+                return False
+            self._reserve_used = False
+        if self._damaged or unfinished(self._path) is not None:
             self._start_mending()
             return False
         try:
@@ -284,6 +305,21 @@ class Failover:
             return False
         return True
 
+    def _make_room(self) -> bool:
+        """Give the space of the write-ahead log back to the disk; whether the reserve can be held then."""
+        if self._damaged:
+            return False
+        try:
+            connection = self._connect(RETRY_PATIENCE_SECONDS, False)
+        except (sqlite3.Error, OSError, StorageError):
+            return False
+        try:
+            _empty_log(connection)
+        finally:
+            with suppress(sqlite3.Error):
+                connection.close()
+        return self._reserve.hold()
+
     def _still_out(self, error: BaseException) -> None:
         self._damaged = self._damaged or is_damage(error)
         if self.state.mode == "spool":
@@ -293,10 +329,14 @@ class Failover:
         """Open the database, put in what the spools hold, and use it from now on. Raises what that raises."""
         if self._spool is not None:
             self._spool.settle()
-        connection = self._connect()
+        patience = None if self._shadow is None else RETRY_PATIENCE_SECONDS
+        connection = self._connect(patience, self._may_create)
         try:
-            merged = self._merge_spools(connection, requeue=requeue)
-        except BaseException:
+            _empty_log(connection)
+            merged = merge_spools(connection, self.directory, requeue=requeue)
+        except BaseException as error:
+            if is_full(error):
+                _empty_log(connection)
             with suppress(sqlite3.Error):
                 connection.close()
             raise
@@ -305,23 +345,24 @@ class Failover:
             self._spool.close()
             self._spool = None
         for path in merged:
-            _retire(path)
+            retire(path)
+        self._may_create = False
         self._arrive(connection)
 
     def _arrive(self, connection: sqlite3.Connection) -> None:
         self._disk = connection
         if self._shadow is None:
             return
+        connection.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_SECONDS * 1000:.0f}")
         self._shadow.close()
         self._shadow = None
-        self._checked_sound = False
+        self._arrived_at = self._clock.monotonic()
         now, state = self._clock.now(), self.state
         outage = Outage(state.since or now, now, state.reason or "", self._records)
         lasted = now - outage.began
         log.warning("the database is in use again, after %s; %d changes were merged", lasted, outage.records)
         self.state = StorageState(last_outage=outage, recovered=state.recovered + 1)
         self._reserve_used = False
-        self._wait = RETRY_SECONDS
         self._next_try = 0.0
         self._take_reserve()
 
@@ -335,40 +376,6 @@ class Failover:
         self._reserve_due = not held
         if not held:
             self._next_try = max(self._next_try, self._clock.monotonic() + self._wait)
-
-    def _merge_spools(self, connection: sqlite3.Connection, *, requeue: bool) -> list[Path]:
-        """Put the spools into the database, in one commit; those that are done with."""
-        paths = find_spools(self.directory)
-        done: list[Path] = []
-        if not paths:
-            return done
-        with _merging(connection):
-            merge = Merge(connection)
-            for path in paths:
-                try:
-                    name = f"spool:{spool_id_of(path)}"
-                except ValueError as error:
-                    log.warning("%s; it is left where it is", error)
-                    continue
-                self._merge_spool(connection, merge, path, name)
-                done.append(path)
-            merge.finish(requeue=requeue)
-        return done
-
-    def _merge_spool(self, connection: sqlite3.Connection, merge: Merge, path: Path, name: str) -> None:
-        merged = last = _merged_up_to(connection, name)
-
-        def fresh() -> Iterator[Record]:
-            nonlocal last
-            for record in read_records(path):
-                if record.seq > merged:
-                    last = record.seq
-                    yield record
-
-        number = merge.apply(fresh(), lambda record, error: _reject(path, record, error))
-        connection.execute(queries.NOTE_MERGED, (name, str(last)))
-        if number:
-            log.info("%d changes of %s are taken over", number, path.name)
 
     # --- mending a damaged database ------------------------------------------------------------------------------
 
@@ -393,11 +400,6 @@ class Failover:
             log.exception("the damaged database could not be mended; it is tried again")
 
 
-def _merged_up_to(connection: sqlite3.Connection, name: str) -> int:
-    row = connection.execute(queries.MERGED_UP_TO, (name,)).fetchone()
-    return 0 if row is None else int(row[0])
-
-
 def _is_broken(path: Path) -> bool:
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
@@ -409,36 +411,15 @@ def _is_broken(path: Path) -> bool:
         connection.close()
 
 
-@contextmanager
-def _merging(connection: sqlite3.Connection) -> Iterator[None]:
-    """One transaction, without the checks of references that rows may not stand up to one by one."""
-    connection.execute("PRAGMA foreign_keys = OFF")
-    connection.execute("BEGIN IMMEDIATE")
+def _empty_log(connection: sqlite3.Connection) -> None:
+    """Put the write-ahead log into the database and give its space back to the disk, as far as that can be done.
+
+    A commit that the disk had no room for leaves a log that takes all the room there was.
+    """
+    (patience,) = connection.execute("PRAGMA busy_timeout").fetchone()
     try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    connection.execute("PRAGMA foreign_keys = ON")
-
-
-def _retire(path: Path) -> None:
-    """Remove a spool that is merged; one with damaged lines is kept under another name."""
-    try:
-        if spool.damaged_lines(path):
-            kept = path.with_name(f"damaged-{path.name}")
-            path.rename(kept)
-            log.error("%s has damaged lines; it is kept as %s", path.name, kept.name)
-        else:
-            path.unlink()
-        spool.sync_directory(path.parent)
-    except OSError as error:
-        log.warning("%s is merged, but cannot be removed: %s", path, error)
-
-
-def _reject(path: Path, record: Record, error: Exception) -> None:
-    """Keep a record that the database does not take, for a person to look at."""
-    with path.with_name(f"rejected-{path.name}").open("a", encoding="utf-8") as file:
-        file.write(describe(record, error) + "\n")
+        connection.execute(upkeep.WAIT_FOR_NOBODY)
+        with suppress(sqlite3.Error):
+            connection.execute(upkeep.EMPTY_LOG).fetchone()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {patience}")

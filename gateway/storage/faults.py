@@ -1,5 +1,6 @@
 """What an error says: whether the database, its disk or its lock is at fault, or only what was asked of it."""
 
+import errno
 import sqlite3
 from typing import Final
 
@@ -21,6 +22,9 @@ OUTAGE: Final = DAMAGE | {
 }
 """The same statement may go through later, or on another file."""
 
+NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""The disk is full, or the user's share of it."""
+
 PRIMARY_CODE: Final = 0xFF
 """An extended result code holds its primary one in the lowest byte."""
 
@@ -35,6 +39,19 @@ def is_outage(error: BaseException) -> bool:
 def is_damage(error: BaseException) -> bool:
     """Whether an error says that the database file itself is broken."""
     return isinstance(error, sqlite3.Error) and _primary_code(error) in DAMAGE
+
+
+def is_held(error: BaseException) -> bool:
+    """Whether an error says that somebody else has the database to himself."""
+    held = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return isinstance(error, sqlite3.Error) and _primary_code(error) in held
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that the disk has no room left."""
+    if isinstance(error, sqlite3.Error):
+        return _primary_code(error) == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in NO_SPACE
 
 
 def _primary_code(error: sqlite3.Error) -> int | None:

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from gateway.ids import is_session_id
 from gateway.storage.codec import clean_text
 from gateway.storage.pages import Value
 from gateway.storage.rescue import Column, Table
@@ -50,6 +51,8 @@ def mended_values(table: Table, values: Mapping[str, Value], *, now: int, whole:
         mended["content"] = clean_text(str(values["data"]))
     if table.name == "turn_steps" and mended["data"] != values.get("data"):
         return None
+    if table.name == "sessions" and not is_session_id(mended.get("id")):
+        return None  # nobody could open it by that id, its own slot not either
     return mended
 
 

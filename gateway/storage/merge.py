@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from gateway.storage import queries
+from gateway.storage import mirror_queries, queries
 from gateway.storage.faults import is_outage
 from gateway.storage.shadow import KINDS, primary_key
 from gateway.storage.spool import Record
@@ -67,22 +67,50 @@ class Merge:
             number += 1
         return number
 
-    def finish(self, *, requeue: bool) -> None:
+    def learn(self, records: Iterable[Record]) -> None:
+        """Take note of records that are in the database already: what later ones refer to may be named in them."""
+        for record in records:
+            for event in record.events:
+                row = dict(event["row"])
+                if event["table"] == "slots" and (found := self._find("slots", SLOT_PARTS, row)) is not None:
+                    self._slots[row["id"]] = found["id"]
+                elif event["table"] == "sessions" and event["op"] == "put":
+                    joined = self._connection.execute(queries.JOINED_BY, (row["id"],)).fetchone()
+                    if joined is not None:
+                        self._joined[row["id"]], self._images[row["id"]] = joined[0], row
+
+    def finish(self, *, requeue: bool, decided: Callable[[], None] = lambda: None) -> None:
         """Put the turns in, as the last record left them, and tidy up.
 
-        Where one that is open meets an open one of the database, its messages wait again if `requeue` is set.
-        Raises `TurnsCollideError` if it is not.
+        Where one that is open meets an open one of the database, its messages wait again if `requeue` is set; before
+        the first of them `decided` is called, since no record tells of that. Raises `TurnsCollideError` if it is not.
         """
-        for turn in self._turns.values():
+        colliding: list[Row] = []
+        # One that has ended makes room for the next of its slot.
+        for turn in sorted(self._turns.values(), key=lambda turn: turn["state"] in OPEN):
             if turn["state"] in OPEN and self._collides(turn):
-                if not requeue:
-                    raise TurnsCollideError(turn["id"])
-                turn = turn | {"state": "done", "reason": "put back: another turn of the session goes first"}
-                self._connection.execute(queries.REQUEUE_INBOUND, (turn["id"],))
-                self._connection.execute(queries.DELETE_STEPS, (turn["id"],))
-            self._put("turns", turn)
+                colliding.append(turn)
+            else:
+                self._put_turn(turn)
+        if colliding and not requeue:
+            raise TurnsCollideError(colliding[0]["id"])
+        if colliding:
+            decided()
+        for turn in colliding:
+            self._put_turn(turn | {"state": "done", "reason": "put back: another turn of the session goes first"})
+            self._connection.execute(queries.REQUEUE_INBOUND, (turn["id"],))
+            self._connection.execute(queries.DELETE_STEPS, (turn["id"],))
         for slot_id in self._slots.values():
             self._connection.execute(queries.END_UNBOUND_SESSIONS, (slot_id, slot_id))
+
+    def _put_turn(self, turn: Row) -> None:
+        self._connection.execute("SAVEPOINT turn")
+        try:
+            self._put("turns", turn)
+        except sqlite3.IntegrityError as error:
+            self._connection.execute("ROLLBACK TO turn")
+            log.warning("turn %s cannot be merged: %s", turn["id"], error)
+        self._connection.execute("RELEASE turn")
 
     def _apply_one(self, record: Record, rejected: Callable[[Record, Exception], None]) -> None:
         connection = self._connection
@@ -114,6 +142,8 @@ class Merge:
             self._put_inbound(row)
         elif table == "turns":
             self._turns[row["id"]] = self._linked(row)
+        elif table == "turn_steps":
+            self._put_step(row)
         else:
             self._put(table, self._linked(row))
 
@@ -134,6 +164,7 @@ class Merge:
     def _delete(self, table: str, row: Row) -> None:
         if table == "messages":
             self._connection.execute(queries.UNINDEX_MESSAGE, (row["id"],))
+            self._connection.execute(mirror_queries.MARK_CUT_AT, (row["id"],))
         _columns, key = self._shape[table]
         condition = " AND ".join(f"{name} = ?" for name in key)
         self._connection.execute(f"DELETE FROM {table} WHERE {condition}", [row[name] for name in key])  # noqa: S608
@@ -163,8 +194,12 @@ class Merge:
             if row["session_id"] is None and row["previous_session_id"] is None:
                 # It was empty as far as was known; what the database knows stands.
                 row["session_id"], row["previous_session_id"] = found["session_id"], found["previous_session_id"]
-        self._slots[number] = row["id"]
+        elif self._find("slots", ("id",), row) is not None:
+            del row["id"]  # another slot has the number
         self._put("slots", self._linked(row))
+        if "id" not in row:
+            (row["id"],) = self._connection.execute(queries.LAST_ROW).fetchone()
+        self._slots[number] = row["id"]
 
     def _put_session(self, row: Row) -> None:
         session_id = row["id"]
@@ -225,9 +260,26 @@ class Merge:
             self._connection.execute(queries.RENUMBER_INBOUND, (row["id"], found["id"]))
         self._put("inbound", row)
 
+    def _put_step(self, row: Row) -> None:
+        """A step of a turn's journal never changes: another one with its number was made before, and unknown then."""
+        found = self._find("turn_steps", ("turn_id", "seq"), row)
+        while found is not None and (found["kind"], found["data"]) != (row["kind"], row["data"]):
+            row["seq"] += 1
+            found = self._find("turn_steps", ("turn_id", "seq"), row)
+        self._put("turn_steps", row)
+
     def _collides(self, turn: Row) -> bool:
-        open_turn = self._connection.execute(queries.SESSION_HAS_TURN, (turn["slot_id"],)).fetchone()
-        return open_turn is not None and open_turn["id"] != turn["id"] and open_turn["id"] not in self._turns
+        """Whether another turn of the slot is open. One whose messages have all come again in this one is not."""
+        found = self._connection.execute(queries.SESSION_HAS_TURN, (turn["slot_id"],)).fetchone()
+        if found is None or found["id"] == turn["id"]:
+            return False
+        other = found["id"]
+        if self._connection.execute(queries.TURN_HAS_INBOUND, (other,)).fetchone() is not None:
+            return True
+        ended = ("its messages came again", turn["started_at"], other)
+        self._connection.execute(queries.END_TURN, ended)
+        self._connection.execute(queries.DELETE_STEPS, (other,))
+        return False
 
 
 def describe(record: Record, error: Exception) -> str:

@@ -442,6 +442,12 @@ REQUEUE_INBOUND: Final = """
 UPDATE inbound SET state = 'pending', turn_id = NULL WHERE turn_id = ? AND state = 'running'"""
 """The messages of a turn that is put back wait again."""
 
+LAST_ROW: Final = "SELECT last_insert_rowid()"
+"""The number of the row that was added last."""
+
+TURN_HAS_INBOUND: Final = "SELECT 1 FROM inbound WHERE turn_id = ? AND state = 'running' LIMIT 1"
+"""Whether a turn has messages that it answers."""
+
 END_UNBOUND_SESSIONS: Final = """
 UPDATE sessions SET ended_at = updated_at, end_reason = 'session_reset', end_detail = 'command'
 WHERE slot_id = ? AND ended_at IS NULL

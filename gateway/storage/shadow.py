@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from gateway.storage import queries
+from gateway.storage.errors import StorageError
+from gateway.storage.faults import is_damage, is_held
 from gateway.storage.migrate import migrations
 
 log = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ WORKING_SET: Final = (
     ("turns", "WHERE state IN ('running', 'waiting')"),
     ("turn_steps", "WHERE turn_id IN (SELECT id FROM turns WHERE state IN ('running', 'waiting'))"),
     ("outbox", "WHERE state IN ('pending', 'sending') OR final = 0"),
-    ("meta", "WHERE name >= 'spool:' AND name < 'spool;'"),
+    ("meta", "WHERE name NOT LIKE '%cursor'"),
 )
 """What is brought in at once: all that is open, and which session is live where. Transcripts follow when asked for."""
 
@@ -45,13 +47,18 @@ NUMBERED: Final = ("inbound", "outbox", "messages")
 DISK_BUSY_SECONDS: Final = 0.5
 """How long a look into the database on disk may wait for a lock: people wait for it too."""
 
+READ_TRIES: Final = 3
+"""How often the database on disk is opened: what is not known of it is settled in the merge, but not as well."""
+
 Fetch: TypeAlias = Callable[[Sequence[Any]], None]
 
 
 class _Connection(sqlite3.Connection):
-    """Brings in, before certain statements, what they are about to look at."""
+    """Brings in, before certain statements, what they are about to look at. `hides`: there may be rows of the database
+    on disk that are open, and that could not be read."""
 
     fetch: Mapping[str, Fetch] = {}
+    hides = False
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:  # noqa: ANN401 - as in the base class
         if (fetch := self.fetch.get(sql)) is not None:
@@ -75,20 +82,25 @@ class Shadow:
         self.connection.execute("PRAGMA foreign_keys = OFF")
         self._capturing = False
         self._fetched: set[str] = set()
+        self._fetched_now: set[str] = set()
+        self._fetched_by_job: set[str] = set()
         self._disk = _open(path)
         self.complete = self._disk is not None
+        self.connection.hides = not self.complete
         self.connection.execute("BEGIN")
         for table, condition in WORKING_SET:
             self._copy(table, condition)
         self._number(floor)
         self.connection.execute("COMMIT")
+        if self._disk is not None and self._disk.in_transaction:
+            self._disk.execute("COMMIT")
         self._capture()
         self.connection.fetch = {
             queries.LOAD_MESSAGES: self._fetch_transcript,
             queries.LOAD_MESSAGES_WITH_TIMES: self._fetch_transcript,
-            queries.LAST_USER_MESSAGE: self._fetch_transcript,
             queries.HAS_MESSAGE_KEY: self._fetch_transcript,
-            queries.DELETE_MESSAGES: self._fetch_transcript,
+            queries.LAST_USER_MESSAGE: self._fetch_whole_transcript,
+            queries.DELETE_MESSAGES: self._fetch_whole_transcript,
             queries.ADD_INBOUND: self._fetch_inbound,
         }
 
@@ -102,6 +114,19 @@ class Shadow:
         if rows:
             self.connection.execute("DELETE FROM temp.changes")
         return [row[0] for row in rows]
+
+    def job_done(self, *, kept: bool) -> None:
+        """One job of the transaction has ended; not `kept`: what it did is undone, and with it what it brought in."""
+        if kept:
+            self._fetched_now |= self._fetched_by_job
+        self._fetched_by_job.clear()
+
+    def transaction_done(self, *, kept: bool) -> None:
+        """The transaction has ended."""
+        if kept:
+            self._fetched |= self._fetched_now | self._fetched_by_job
+        self._fetched_now.clear()
+        self._fetched_by_job.clear()
 
     def close(self) -> None:
         """Forget everything."""
@@ -123,9 +148,16 @@ class Shadow:
         names = ", ".join(columns)
         marks = ", ".join("?" * len(columns))
         rows = self._read(f"SELECT {names} FROM {table} {condition}", parameters)  # noqa: S608 - our own names
+        statement = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})"  # noqa: S608 - our own names
         capturing, self._capturing = self._capturing, False
         try:
-            self.connection.executemany(f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})", rows)  # noqa: S608
+            for row in rows:
+                try:
+                    self.connection.execute(statement, row)
+                except (sqlite3.IntegrityError, sqlite3.DataError) as error:
+                    # A damaged value; the rows beside it are worth having all the same.
+                    log.warning("a row of %s is left out: %s", table, error)
+                    self._is_incomplete()
         finally:
             self._capturing = capturing
 
@@ -136,7 +168,11 @@ class Shadow:
         except sqlite3.Error as error:
             if self.complete:
                 log.warning("not everything in the database can be read: %s", error)
-            self.complete = False
+            self._is_incomplete()
+
+    def _is_incomplete(self) -> None:
+        self.complete = False
+        self.connection.hides = True
 
     def _number(self, floor: int) -> None:
         """Go on with the numbers of the database, or, where they are not known for sure, far above them."""
@@ -156,10 +192,21 @@ class Shadow:
         self.connection.executemany("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", rows)
 
     def _fetch_transcript(self, parameters: Sequence[Any]) -> None:
+        """Bring a transcript in, as far as it can be read."""
         session_id = parameters[0]
-        if session_id not in self._fetched:
-            self._fetched.add(session_id)
-            self._copy("messages", "WHERE session_id = ? ORDER BY id", (session_id,))
+        if any(session_id in done for done in (self._fetched, self._fetched_now, self._fetched_by_job)):
+            return
+        complete, self.complete = self.complete, True
+        self._copy("messages", "WHERE session_id = ? ORDER BY id", (session_id,))
+        if self.complete:
+            self._fetched_by_job.add(session_id)
+        self.complete = self.complete and complete
+
+    def _fetch_whole_transcript(self, parameters: Sequence[Any]) -> None:
+        """The same, for a statement that changes it: one that is not known whole stays as it is."""
+        self._fetch_transcript(parameters)
+        if self._disk is not None and parameters[0] not in self._fetched | self._fetched_now | self._fetched_by_job:
+            raise StorageError("the transcript cannot be read at present; try again once the database is back")
 
     def _fetch_inbound(self, parameters: Sequence[Any]) -> None:
         """A message that was taken in before the outage is to be known as a copy of itself."""
@@ -199,18 +246,37 @@ def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
 
 
 def _open(path: Path) -> sqlite3.Connection | None:
-    """The database on disk, for reading; None if it cannot be opened."""
-    if not path.exists():
-        return None
-    connection: sqlite3.Connection | None = None
+    """The database on disk, for reading, in a transaction; None if it cannot be opened."""
+    for left in reversed(range(READ_TRIES if path.exists() else 0)):
+        try:
+            return _open_once(path)
+        except sqlite3.Error as error:
+            if left and not is_damage(error) and not is_held(error):
+                continue
+            log.warning("the database cannot be read while it is out of use: %s", error)
+            return None
+    return None
+
+
+def _open_once(path: Path) -> sqlite3.Connection:
+    address = f"{path.absolute().as_uri()}?mode=ro"
+    connection = sqlite3.connect(
+        address, uri=True, timeout=DISK_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
     try:
-        address = f"{path.absolute().as_uri()}?mode=ro"
-        connection = sqlite3.connect(address, uri=True, timeout=DISK_BUSY_SECONDS, check_same_thread=False)
         connection.execute("PRAGMA query_only = ON")
+        connection.execute("BEGIN")  # the tables are read one after another, and are to be of one moment
         connection.execute("SELECT count(*) FROM meta").fetchone()
-    except sqlite3.Error as error:
-        log.warning("the database cannot be read while it is out of use: %s", error)
-        if connection is not None:
-            connection.close()
-        return None
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
+
+
+def check_known(connection: sqlite3.Connection, found: object, what: str) -> None:
+    """Where nothing was found on a shadow that may lack it, that does not mean that there is nothing.
+
+    Raises `StorageError`: whoever asked keeps what it has, and tries again.
+    """
+    if not found and getattr(connection, "hides", False):
+        raise StorageError(f"{what} cannot be looked up while the database is out of use; it is tried again")

@@ -55,6 +55,7 @@ class Spool:
     def create(cls, directory: Path, now: datetime, reason: str) -> Self:
         """Begin a new spool, durable with its name. Raises OSError."""
         spool_id = secrets.token_hex(8)
+        directory.mkdir(mode=0o700, exist_ok=True)
         path = directory / f"spool-{_stamp(directory, now)}-{spool_id}.jsonl"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         spool = cls(path, spool_id, descriptor, 0, 0)

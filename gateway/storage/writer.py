@@ -14,9 +14,10 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 from gateway.constants import SQLITE_BUSY_SECONDS, WRITER_BATCH_LIMIT, WRITER_QUEUE_LIMIT
 from gateway.ports import StorageBusyError
 from gateway.storage.errors import StorageClosedError, StorageError
-from gateway.storage.failover import Failover, StorageState
+from gateway.storage.failover import Failover
 from gateway.storage.faults import is_outage
 from gateway.storage.probe import Probe, no_probe
+from gateway.storage.state import StorageState
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +37,16 @@ CHECKPOINT_PAGES: Final = 4000
 is then written back once for many turns."""
 
 
-def connect(path: Path, synchronous: Literal["full", "normal"] = "full") -> sqlite3.Connection:
-    """A connection that may write; transactions are explicit. Raises `sqlite3.Error`."""
+def connect(
+    path: Path, synchronous: Literal["full", "normal"] = "full", patience: float | None = None
+) -> sqlite3.Connection:
+    """A connection that may write; transactions are explicit. `patience` is for how many seconds it waits for a lock.
+
+    Raises `sqlite3.Error`.
+    """
+    seconds = SQLITE_BUSY_SECONDS if patience is None else patience
     connection = sqlite3.connect(
-        path, timeout=SQLITE_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
+        path, timeout=seconds, isolation_level=None, check_same_thread=False, cached_statements=256
     )
     try:
         connection.row_factory = sqlite3.Row
@@ -91,6 +98,11 @@ class Writer:
     def queued(self) -> int:
         """Jobs that are not durable yet."""
         return self._unsettled
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether jobs are still run."""
+        return self._thread.is_alive()
 
     @property
     def state(self) -> StorageState:
@@ -202,15 +214,16 @@ class Writer:
             return self._commit(batch)
         except Exception as error:
             log.exception("the database's writer failed in itself")
-            self._failover.roll_back()
+            with suppress(Exception):
+                self._failover.roll_back()
             return [(future, None, _as_storage_error(error)) for _job, future in batch]
 
     def _commit(self, batch: Sequence[_Queued], *, guarded: bool = False) -> list[_Outcome]:
         """Run the jobs in one transaction.
 
         If one fails, everything is rolled back and the jobs are run again, each under a savepoint of its own.
-        If it is the transaction that fails, each job gets one of its own, and stands or falls by itself. If it is
-        the database, they are run again on its shadow.
+        If it is the transaction that fails, or the spool, each job gets one of its own, and stands or falls by
+        itself: one that only reads needs no room on the disk. If it is the database, they are run again on its shadow.
         """
         failover = self._failover
         try:
@@ -223,9 +236,10 @@ class Writer:
             failover.roll_back()
             if failover.fall_back(error):
                 return self._commit(batch)
-            if len(batch) == 1 or is_outage(error):
+            unwritable = isinstance(error, OSError)
+            if len(batch) == 1 or (is_outage(error) and not unwritable):
                 return [(future, None, _as_storage_error(error)) for _job, future in batch]
-            if not guarded:
+            if not guarded and not unwritable:
                 return self._commit(batch, guarded=True)
             return [outcome for item in batch for outcome in self._commit([item])]
         self._probe("writer.after-commit")
@@ -256,6 +270,7 @@ class Writer:
                 raise
             connection.execute("ROLLBACK TO job")
             connection.execute("RELEASE job")
+            self._failover.unmark()
             return future, None, _as_storage_error(error)
         connection.execute("RELEASE job")
         self._failover.mark()

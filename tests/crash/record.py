@@ -206,6 +206,7 @@ Check: TypeAlias = Literal[
     "turns",
     "transcripts",
     "counters",
+    "usage",
     "tools",
     "contexts",
     "notices",
@@ -226,6 +227,7 @@ def violations(evidence: Evidence, *, without: Collection[Check] = ()) -> list[s
         "turns": _turns,
         "transcripts": _transcripts,
         "counters": _counters,
+        "usage": _usage,
         "tools": _tools,
         "contexts": _contexts,
         "notices": _notices,
@@ -414,18 +416,38 @@ def _script_rows(rows: Sequence[Row], text: str) -> Iterator[str]:
 
 
 def _counters(evidence: Evidence) -> Iterator[str]:
-    """A session's counters are the sums over its turns."""
+    """A session has as many messages as are counted, and took no less than its turns did."""
+    rows_of = Counter(row.session_id for row in evidence.rows)
+    steps = _steps(evidence)
+    for session in evidence.sessions:
+        if session.message_count != rows_of[session.id]:
+            yield f"counters: session {session.id} counts {session.message_count} messages, not {rows_of[session.id]}"
+        expected, found = _tokens(steps[session.id]), (session.input_tokens, session.output_tokens)
+        if found[0] < expected[0] or found[1] < expected[1]:
+            yield f"counters: session {session.id} took {found} tokens, its turns take {expected}"
+
+
+def _usage(evidence: Evidence) -> Iterator[str]:
+    """What a session took is the sum over its turns: no step was made twice."""
+    steps = _steps(evidence)
+    for session in evidence.sessions:
+        expected, found = _tokens(steps[session.id]), (session.input_tokens, session.output_tokens)
+        if found[0] > expected[0] or found[1] > expected[1]:
+            yield f"usage: session {session.id} took {found} tokens, its turns take {expected}"
+
+
+def _steps(evidence: Evidence) -> Counter[str]:
+    """How many steps the script has in the turns of each session."""
     steps: Counter[str] = Counter()
     for turn in evidence.turns:
         rows = evidence.rows_of_turn[turn.id]
         parsed = parse(rows[0].content) if rows else None
         steps[turn.session_id] += parsed[1].steps if parsed else 0
-    rows_of = Counter(row.session_id for row in evidence.rows)
-    for session in evidence.sessions:
-        expected = (rows_of[session.id], steps[session.id] * INPUT_TOKENS, steps[session.id] * OUTPUT_TOKENS)
-        found = (session.message_count, session.input_tokens, session.output_tokens)
-        if found != expected:
-            yield f"counters: session {session.id} has {found}, its turns make {expected}"
+    return steps
+
+
+def _tokens(steps: int) -> tuple[int, int]:
+    return steps * INPUT_TOKENS, steps * OUTPUT_TOKENS
 
 
 def _tools(evidence: Evidence) -> Iterator[str]:

@@ -5,7 +5,7 @@ import itertools
 import re
 import signal
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,7 @@ from tests.crash.record import Check, Evidence, read_evidence, violations
 from tests.support.daemon_child import IDLE_MINUTES, ChildOptions
 from tests.support.daemon_launcher import DaemonLauncher, DaemonProcess
 from tests.support.gateway_client import Event, RawClient, RecordingClient
+from tests.support.injection import Fault
 
 KILLED: Final = -signal.SIGKILL
 TRAFFIC: Final = ("tools", "/status", "say", "flaky", "chain", "/new", "draft", "silent", "say", "flaky-tools")
@@ -26,6 +27,25 @@ AT_ONCE: Final = 4
 
 PATIENCE: Final = 20.0
 """Seconds that anything awaited may take; the machine may be busy."""
+
+OUTAGE: Final[Mapping[str, Any]] = {
+    "busy_seconds": 0.05,
+    "recovery_seconds": 0.1,
+    "expected_errors": ("gateway.storage",),
+}
+"""Options of a rig in which the database is out of use at times, and soon again in use."""
+
+UNSTORABLE: Final[Mapping[str, Any]] = {
+    **OUTAGE,
+    "error_seconds": 0.1,
+    "expected_errors": tuple(
+        f"gateway.{part}"
+        for part in ("storage", "lanes", "outbox", "stream", "search", "lifecycle", "connections", "daemon")
+    ),
+    "unchecked": ("usage",),
+}
+"""The same where nothing can be stored at times. Whoever wants something stored logs that as an error. A step of a turn
+that cannot be stored is made again, and both count: the model was asked twice."""
 
 RECORD: Final = re.compile(r"\d{4}-\d\d-\d\d \S+ (?P<level>[A-Z]+) (?P<logger>\S+): ")
 FAULT: Final = re.compile(r" (ERROR|CRITICAL) |Traceback|Error:")
@@ -46,17 +66,22 @@ class Rig:
         expected_errors: Sequence[str] = (),
         unchecked: Collection[Check] = (),
         beside: Path | None = None,
+        seen: Callable[[Evidence], Evidence] = lambda evidence: evidence,
+        ends: Collection[str] = (),
         **options: Any,
     ) -> None:
         """`expected_errors` names the loggers whose errors are what the test is about, `unchecked` those checks of
-        the record that cannot hold in it. The log, and the traces of the tools, are left in `beside`."""
+        the record that cannot hold in it. The log, and the traces of the tools, are left in `beside`. `seen` says
+        which part of the evidence is judged, and `ends` which states of the others count as an end."""
         self._launcher = launcher
         self._home = home
         self._traffic = itertools.cycle(traffic)
         self._numbers = itertools.count(1)
         self._options = options
         self._expected_errors = tuple(expected_errors)
-        self._unchecked = unchecked
+        self._seen = seen
+        self._ends = ends
+        self.unchecked = tuple(unchecked)
         self._log = (beside or home.path) / "daemon.log"
         self._trace = (beside or home.path) / "tools.log"
         self._daemon: DaemonProcess | None = None
@@ -66,10 +91,12 @@ class Rig:
         self._lives_ended: set[int] = set()
         self._client: RecordingClient | None = None
         self._lives = 0
-        self._jumps = 0
+        self.jumps = 0
         self._hidden = False
         self._opening: asyncio.Task[None] | None = None
         self.kills: Counter[str] = Counter()
+        self.faults: Sequence[Fault] = ()
+        """What fails at random in the daemons that are started from now on."""
 
     async def __aenter__(self) -> Self:
         self.new_client()
@@ -86,6 +113,15 @@ class Rig:
             self._daemon.signal(signal.SIGKILL)
             await self._daemon.ended()
 
+    def log_tells(self, text: str) -> bool:
+        """Whether the daemons' logs have this text."""
+        return any(text in line for line in _lines(self._log))
+
+    @property
+    def outages(self) -> int:
+        """How often the daemons' logs tell that the database was left."""
+        return sum("the database is out of use" in line for line in _lines(self._log))
+
     @property
     def client(self) -> RecordingClient:
         assert self._client is not None
@@ -99,9 +135,10 @@ class Rig:
             home=str(self._home.path),
             log=str(self._log),
             trace=str(self._trace),
+            faults=self.faults,
             kill_step=step,
             kill_hit=hit,
-            clock_offset=self._jumps * LONG_PAUSE,
+            clock_offset=self.jumps * LONG_PAUSE,
             **self._options,
         )
         self._daemon = daemon = self._launcher.start(options)
@@ -122,7 +159,7 @@ class Rig:
             code = await daemon.ended(PATIENCE)
         except TimeoutError:
             raise AssertionError(f"hit {hit} of {step} did not come about; {self.log_tail()}") from None
-        assert code == KILLED, f"the daemon ended with {code}; {self.log_tail()}"
+        self._check_end(code)
         await self._gone()
         self.kills[step] += 1
 
@@ -143,24 +180,38 @@ class Rig:
             daemon.signal(signal.SIGKILL)
             code = await daemon.ended()
             step = "random"
-        assert code == KILLED, f"the daemon ended with {code}; {self.log_tail()}"
+        self._check_end(code)
         await self._gone()
-        self.kills[step] += 1
+        self.kills[step if code == KILLED else "refused to start"] += 1
         return step
 
     async def dies_after(self, seconds: float) -> None:
         """Start the daemon and kill it that long after its process began, wherever it is then."""
-        daemon = self.start()
+        self.start()
         await asyncio.sleep(seconds)
-        daemon.signal(signal.SIGKILL)
-        code = await daemon.ended()
-        assert code == KILLED, f"the daemon ended with {code}; {self.log_tail()}"
+        await self.kill()
+
+    async def kill(self) -> None:
+        """Kill the daemon that runs, wherever it is."""
+        assert self._daemon is not None
+        self._daemon.signal(signal.SIGKILL)
+        code = await self._daemon.ended()
+        self._check_end(code)
         await self._gone()
         self.kills["random"] += 1
+
+    def _check_end(self, code: int) -> None:
+        """It was killed; or it said that it cannot start while calls of the system fail."""
+        assert self._daemon is not None
+        refused = bool(self.faults) and code == 1 and not self._daemon.up.result()
+        assert code == KILLED or refused, f"the daemon ended with {code}; {self.log_tail()}"
 
     async def stop(self) -> None:
         """Stop the daemon in good order."""
         assert self._daemon is not None
+        if self.faults and not await self._daemon.ready():
+            await self._gone()
+            return
         assert await self._daemon.ready(), f"the daemon did not start; {self.log_tail()}"
         self._daemon.signal(signal.SIGTERM)
         code = await self._daemon.ended()
@@ -174,7 +225,7 @@ class Rig:
 
     def pause_long(self) -> None:
         """From the next start on it is so much later that the session before has ended."""
-        self._jumps += 1
+        self.jumps += 1
 
     # --- people --------------------------------------------------------------------------------------------
 
@@ -252,7 +303,7 @@ class Rig:
         """What the gateway itself says is not at its end."""
         status = await self.status()
         states = {f"{part} {state}": n for part in ("inbound", "outbox") for state, n in status[part].items()}
-        ends = {"outbox repeated"}
+        ends = {"outbox repeated", *self._ends}
         return {state: number for state, number in states.items() if number and state not in ends}
 
     # --- the verdict ---------------------------------------------------------------------------------------
@@ -275,12 +326,12 @@ class Rig:
             self._events,
             traces=self._trace,
             lives_ended=frozenset(self._lives_ended),
-            jumps=self._jumps,
+            jumps=self.jumps,
         )
 
     def assert_sound(self, evidence: Evidence) -> None:
         """Raises AssertionError with everything that is wrong."""
-        wrong = violations(evidence, without=self._unchecked)
+        wrong = violations(self._seen(evidence), without=self.unchecked)
         wrong += [
             f"outcome: {id_} is {outcome}" for id_, outcome in self.client.outcomes.items() if outcome != "answered"
         ]
@@ -295,7 +346,7 @@ class Rig:
         return (
             f"{self.kills.total()} kills ({kills}); {len(evidence.inbound)} messages, {len(evidence.turns)} turns,"
             f" {len(evidence.sessions)} sessions, {len(evidence.traces)} tool runs; {evidence.marked} marked repeats;"
-            f" {len(self._lives_ended)} terminals died, {self._jumps} long pauses"
+            f" {len(self._lives_ended)} terminals died, {self.jumps} long pauses"
         )
 
     def _faults_in_log(self) -> list[str]:

@@ -9,12 +9,11 @@ import pytest
 
 from config import Home
 from tests.crash.conftest import RigMaker
+from tests.crash.rig import OUTAGE
 from tests.crash.test_steps import SPOOL_STEPS
 from tests.crash.test_storm import blow
 from tests.support.faults import LockHolder
 from tests.support.settings import Settings
-
-OUTAGE = {"busy_seconds": 0.05, "recovery_seconds": 0.1, "expected_errors": ("gateway.storage",)}
 
 
 async def held_for(holder: LockHolder, seconds: float) -> None:

@@ -101,8 +101,12 @@ TAMPERED: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
     "a row of the transcript is there twice": ("transcript", lambda e: with_rows(e, [*e.rows, e.rows[-1]])),
     "a turn was recorded twice": ("order", lambda e: with_rows(e, [*e.rows, *e.rows[:2]])),
     "usage was counted twice": (
-        "counters",
+        "usage",
         lambda e: replace(e, sessions=[replace(e.sessions[0], input_tokens=5 * INPUT_TOKENS)]),
+    ),
+    "usage was not counted": (
+        "counters",
+        lambda e: replace(e, sessions=[replace(e.sessions[0], output_tokens=3 * OUTPUT_TOKENS)]),
     ),
     "a tool ran twice": ("tools", lambda e: replace(e, traces=[*e.traces, COUNTED])),
     "a tool did not run": ("tools", lambda e: replace(e, traces=[NOTED])),

@@ -40,6 +40,9 @@ STEPS = {
 SPOOL_STEPS = ("spool.before-append", "spool.appended", "spool.merged")
 """Steps of a daemon whose database is out of use: `test_outage` kills at them."""
 
+MIRROR_STEPS = ("mirror.file-ready", "mirror.file-written", "mirror.files-written", "mirror.verified")
+"""Steps of the mirror, which nobody waits for: `tests/unit/storage/test_mirror.py` stops there."""
+
 
 def cases() -> list[tuple[str, int, int]]:
     long = Settings.read().long
@@ -57,7 +60,7 @@ def steps_in_the_code() -> set[str]:
 
 
 def test_every_step_of_the_code_is_killed_at() -> None:
-    assert steps_in_the_code() == {*STEPS, *SPOOL_STEPS}
+    assert steps_in_the_code() == {*STEPS, *SPOOL_STEPS, *MIRROR_STEPS}
 
 
 @pytest.mark.parametrize(("step", "first", "second"), cases())

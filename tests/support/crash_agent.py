@@ -27,7 +27,7 @@ from gateway.ports import (
     Usage,
 )
 from gateway.turns import OUTCOME_UNKNOWN
-from tests.support.injection import until_done
+from tests.support.injection import unfailing_write, until_done
 
 AGENT_NAME: Final = "scripted"
 COUNT: Final = "count"
@@ -173,7 +173,7 @@ def tools(trace: Path) -> tuple[Tool, ...]:
     async def leave_trace(_arguments: Mapping[str, Any], context: ToolContext) -> str:
         descriptor = os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            until_done(lambda: os.write(descriptor, f"{context.call_id}\n".encode()))
+            unfailing_write(descriptor, f"{context.call_id}\n".encode())
             until_done(lambda: os.fsync(descriptor))
         finally:
             os.close(descriptor)

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,10 +24,12 @@ from typing import Any, Final, Literal
 from adapters.local import adapter as _preloaded  # noqa: F401 - a fork then has it already
 from config import GatewayConfig, Home
 from gateway import lanes, outbox
+from gateway.control import ControlError
 from gateway.daemon import Daemon
 from gateway.storage import failover, writer
+from gateway.storage.errors import StorageError
 from tests.support.crash_agent import AGENT_NAME, ScriptedAgent, tools
-from tests.support.injection import Fault, inject, until_done
+from tests.support.injection import Fault, UnfailingStream, inject, unfailing_write
 
 PR_SET_PDEATHSIG: Final = 1
 """prctl(2): the signal that a process gets when its parent dies."""
@@ -45,7 +47,7 @@ class ChildOptions:
     Standard error, the log included, is appended to `log`; tools leave their traces in `trace`. `busy_seconds` is how
     long SQLite waits for a lock, `recovery_seconds` how soon a database that is out of use is tried again, and
     `error_seconds` how soon a turn or a chat is that could not store something. `faults` fail at random from the
-    start on, see `tests.support.injection`.
+    start on, see `tests.support.injection`. Without `syncs` the spool is not synced, which a test is to notice.
     """
 
     home: str
@@ -63,6 +65,7 @@ class ChildOptions:
     reserve_kb: int | None = None
     http_port: int | None = None
     faults: Sequence[Fault] = ()
+    syncs: bool = True
 
     def dump(self) -> str:
         """One line of JSON."""
@@ -116,24 +119,26 @@ def config_of(options: ChildOptions) -> GatewayConfig:
 
 def tell(event: str, **fields: object) -> None:
     """Tell whoever started us; one short write, which no other process's can tear."""
-    line = (json.dumps({"event": event, **fields}) + "\n").encode()
-    until_done(lambda: os.write(1, line))
+    unfailing_write(1, (json.dumps({"event": event, **fields}) + "\n").encode())
 
 
 def set_times(options: ChildOptions) -> None:
     """Make outages begin and end sooner than people would want them to."""
     if options.busy_seconds is not None:
         writer.SQLITE_BUSY_SECONDS = options.busy_seconds  # type: ignore[attr-defined]
+        failover.SQLITE_BUSY_SECONDS = options.busy_seconds  # type: ignore[attr-defined]
     if options.recovery_seconds is not None:
         failover.RETRY_SECONDS = failover.RETRY_MAX_SECONDS = options.recovery_seconds  # type: ignore[misc]
     if options.error_seconds is not None:
-        lanes.LANE_ERROR_PAUSE_SECONDS = options.error_seconds  # type: ignore[misc,attr-defined]
-        outbox.OUTBOX_ERROR_PAUSE_SECONDS = options.error_seconds  # type: ignore[misc,attr-defined]
+        lanes.LANE_ERROR_PAUSE_SECONDS = options.error_seconds  # type: ignore[attr-defined]
+        outbox.OUTBOX_ERROR_PAUSE_SECONDS = options.error_seconds  # type: ignore[attr-defined]
 
 
 async def serve(options: ChildOptions) -> None:
     set_times(options)
     inject(options.faults)
+    if not options.syncs:
+        os.fsync = lambda _descriptor: None  # type: ignore[assignment]
     trace = Path(options.trace) if options.trace else Path(options.home) / "tools.log"
     daemon = Daemon(
         config_of(options),
@@ -153,7 +158,7 @@ def run(options: ChildOptions) -> None:
         log = os.open(options.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(log, 2)
         os.close(log)
-    logging.raiseExceptions = not options.faults
+    sys.stderr = UnfailingStream(2)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     asyncio.run(serve(options))
 
@@ -164,10 +169,22 @@ def run_forked(options: ChildOptions) -> int:
     _die_with_parent()
     try:
         run(options)
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        if all(isinstance(cause, StorageError | ControlError | OSError) for cause in causes_of(error)):
+            print(f"not started, as people are told too: {error!r}", file=sys.stderr)
+        else:
+            traceback.print_exc()
         return 1
     return 0
+
+
+def causes_of(error: BaseException) -> Iterator[BaseException]:
+    """The errors in a group, and in the groups in it."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from causes_of(inner)
+    else:
+        yield error
 
 
 def fork_server() -> None:

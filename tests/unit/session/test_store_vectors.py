@@ -1,6 +1,7 @@
 """`SessionStore` against the cases of its suite, read as states. The cases about index files and per-session
-JSONL (-015, -019, -020, -022) need the fallback and the importer, and are not covered here."""
+JSONL (-019, -020, -022) need the importer, and are not covered here."""
 
+import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
@@ -15,7 +16,7 @@ from gateway.storage.errors import StorageError
 from tests.support.stores import ANSWER, START, USER, HandClock, dm, resets
 from tests.unit.session.support import cases
 
-ELSEWHERE = {"session_store-015", "session_store-019", "session_store-020", "session_store-022"}
+ELSEWHERE = {"session_store-019", "session_store-020", "session_store-022"}
 CASES = {str(case.id): case.values[0] for case in cases("session_store")}
 
 KEY = "agent:main:telegram:dm:9"
@@ -192,6 +193,23 @@ async def test_013_switch_to_what_is_no_id(store: SessionStore) -> None:
         with pytest.raises(UnknownSession):
             await store.switch_session(KEY, target)
     assert await store.list_sessions() == [entry]
+
+
+async def test_015_files_are_read_while_the_database_is_unavailable(scene: Scene) -> None:
+    session_id = "20250101_000000_deadbeef"
+    # No file can be opened where a folder stands.
+    (scene.directory / "gateway.db").mkdir()
+    folder = scene.directory / "sessions"
+    folder.mkdir()
+    said = [{"role": "user", "content": text} for text in expected("015")]
+    hi, x, ok = map(json.dumps, said)
+    lines = [hi, "", '{"role": "assistant", "cont', x, "   ", ok, ""]
+    (folder / f"{session_id}.jsonl").write_text("\n".join(lines))
+    async with scene.open() as store:
+        assert store._database.state.mode == "spool"
+        messages = await store.load_transcript(session_id)
+        assert [message["content"] for message in messages] == expected("015")
+        assert messages == said
 
 
 async def test_017_rewrite_to_nothing(store: SessionStore) -> None:

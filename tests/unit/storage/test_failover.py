@@ -31,6 +31,7 @@ GROUP = SessionSource(Platform.TELEGRAM, chat_id="-5", chat_type="group", user_i
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock that is held is noticed at once, and the database tried again soon."""
     monkeypatch.setattr(writer_module, "SQLITE_BUSY_SECONDS", 0.02)
+    monkeypatch.setattr(failover_module, "SQLITE_BUSY_SECONDS", 0.02)
     monkeypatch.setattr(failover_module, "RETRY_SECONDS", 0.02)
     monkeypatch.setattr(failover_module, "RETRY_MAX_SECONDS", 0.05)
 

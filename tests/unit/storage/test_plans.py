@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from gateway.storage import queries, upkeep
+from gateway.storage import mirror_queries, queries, upkeep
 from gateway.storage.migrate import migrate
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -39,7 +39,7 @@ def public_names(module: ModuleType) -> list[str]:
 
 
 def statements() -> Iterator[tuple[str, str]]:
-    for module in (queries, upkeep):
+    for module in (queries, upkeep, mirror_queries):
         for name in public_names(module):
             value = getattr(module, name)
             if isinstance(value, str):
@@ -121,8 +121,8 @@ def test_every_statement_is_used() -> None:
     )
     unused = [
         name
-        for module in (queries, upkeep)
+        for module in (queries, upkeep, mirror_queries)
         for name in public_names(module)
-        if not re.search(rf"\b(?:queries|upkeep)\.{name}\b", text) and source(module).count(f"{{{name}}}") == 0
+        if not re.search(rf"\b(?:\w*queries|upkeep)\.{name}\b", text) and source(module).count(f"{{{name}}}") == 0
     ]
     assert unused == []

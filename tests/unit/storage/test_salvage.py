@@ -39,7 +39,7 @@ def fill(connection: sqlite3.Connection, sessions: int = SESSIONS) -> None:
     """Conversations as the gateway stores them: long texts, tool calls, open turns, deliveries."""
     connection.execute("BEGIN")
     for number in range(1, sessions + 1):
-        session, slot = f"session-{number:04}", number
+        session, slot = f"session_{number:04}", number
         connection.execute(
             "INSERT INTO slots (id, agent, platform, chat_type, chat, thread, participant, key, session_id)"
             " VALUES (?, 'main', 'telegram', 'dm', ?, '', '', ?, ?)",
@@ -203,7 +203,7 @@ def test_a_frame_of_the_log_that_is_damaged_costs_its_page_alone(tmp_path: Path)
 def test_deleted_rows_do_not_come_back(damaged: Path, tmp_path: Path) -> None:
     with closing(connect(damaged)) as connection:
         connection.execute("PRAGMA secure_delete = OFF")
-        connection.execute("DELETE FROM messages WHERE session_id < 'session-0031'")
+        connection.execute("DELETE FROM messages WHERE session_id < 'session_0031'")
     kept = rows(damaged, "messages")
     wipe(damaged, next(iter(pages_of(damaged, "messages"))))
     check(damaged, tmp_path / "fresh.db")
@@ -258,14 +258,14 @@ def test_lost_sessions_and_slots_are_made_again_from_their_indexes(damaged: Path
 def test_messages_whose_session_is_lost_everywhere_stay_to_be_found(damaged: Path, tmp_path: Path) -> None:
     with closing(sqlite3.connect(damaged)) as connection:
         connection.execute("PRAGMA foreign_keys = OFF")
-        connection.execute("DELETE FROM sessions WHERE id = 'session-0007'")
+        connection.execute("DELETE FROM sessions WHERE id = 'session_0007'")
         connection.execute("DELETE FROM slots WHERE id = 9")
         connection.commit()
     report = check(damaged, tmp_path / "fresh.db")
     with closing(sqlite3.connect(tmp_path / "fresh.db")) as connection:
-        kept = connection.execute("SELECT count(*) FROM messages WHERE session_id = 'session-0007'").fetchone()
+        kept = connection.execute("SELECT count(*) FROM messages WHERE session_id = 'session_0007'").fetchone()
         assert kept == (MESSAGES,)
-        title = connection.execute("SELECT title, message_count FROM sessions WHERE id = 'session-0007'").fetchone()
+        title = connection.execute("SELECT title, message_count FROM sessions WHERE id = 'session_0007'").fetchone()
         assert title == ("Rescued conversation", MESSAGES)
         assert connection.execute("SELECT count(*) FROM sessions WHERE slot_id = 9").fetchone() == (1,)
     assert report.mended > 0

@@ -215,7 +215,7 @@ def test_a_loop_that_is_gone_does_not_take_the_writer_along(tmp_path: Path) -> N
     steps.hold.clear()
     kept: list[Any] = []
     path = tmp_path / "gateway.db"
-    failover = Failover(path, lambda: connect(path), SystemClock(), Reserve(tmp_path), no_probe)
+    failover = Failover(path, lambda _patience, _create: connect(path), SystemClock(), Reserve(tmp_path), no_probe)
     failover.open()
 
     async def abandon() -> None:

@@ -1,0 +1,81 @@
+"""One slot's lane: what waits in it, what runs in it, and work that needs it for itself."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from gateway.inbox import InboundRecord
+from gateway.session.key import SlotIdentity
+from gateway.turn import Turn
+
+log = logging.getLogger(__name__)
+
+Work: TypeAlias = Callable[[], Awaitable[Any]]
+
+
+@dataclass(slots=True, eq=False)
+class Exclusive:
+    """Work that needs the slot for itself."""
+
+    work: Work
+    result: "asyncio.Future[Any]"
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """What waits in one slot, what runs in it, and the task that works on it, if any.
+
+    What waits leaves the queue once it has an end or is an open turn's, so a failure in between loses nothing.
+    `turn` is the open turn, also while it is put off; then `parked` is the timer that takes it up again.
+    `beginning`: the first of what waits is being made a turn; `joining`: parts of it are still awaited. A stop that
+    comes in that time is kept in `stop_reason`. `failures` counts how often in a row the lane failed at its head.
+    """
+
+    identity: SlotIdentity
+    waiting: deque[InboundRecord | Exclusive] = field(default_factory=deque)
+    turn: Turn | None = None
+    running: bool = False
+    beginning: bool = False
+    joining: bool = False
+    stop_reason: str | None = None
+    failures: int = 0
+    task: asyncio.Task[None] | None = None
+    parked: asyncio.TimerHandle | None = None
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+async def run_exclusive(item: Exclusive) -> None:
+    """Run the work, unless nobody waits for it any more; whoever asked for it gets its result or its error."""
+    if item.result.done():
+        return
+    try:
+        result = await item.work()
+    except asyncio.CancelledError:
+        item.result.cancel()
+        raise
+    except Exception as error:  # noqa: BLE001 - whoever asked for the work gets it
+        if not item.result.done():
+            item.result.set_exception(error)
+    else:
+        if not item.result.done():
+            item.result.set_result(result)
+
+
+def report_adoption(done: "asyncio.Future[Any]") -> None:
+    """Say in the log if a turn that an outage had hidden could not be taken up."""
+    if not done.cancelled() and (error := done.exception()) is not None:
+        log.error("a turn that an outage had hidden is taken up at the next start only", exc_info=error)
+
+
+def must_stop(lane: Lane) -> bool:
+    """Whether the lane has an open turn that a person has stopped: that ends, however little time is left."""
+    return lane.turn is not None and lane.turn.stop_reason is not None
+
+
+def belongs(one: InboundRecord, other: InboundRecord) -> bool:
+    """Whether two messages can be parts of one that the platform has split."""
+    same_person = (one.source.user_id, one.account) == (other.source.user_id, other.account)
+    return same_person and one.group_id == other.group_id
