@@ -23,8 +23,8 @@ def merge_spools(
 ) -> list[Path]:
     """Put the spools into the database, the oldest first; those that are done with.
 
-    `requeue` and `decided`: see `Merge.finish`. Raises `TurnsCollideError`, `sqlite3.Error` and OSError; then nothing has
-    changed.
+    `requeue` and `decided`: see `Merge.finish`. Raises `TurnsCollideError`, `sqlite3.Error` and OSError; then nothing
+    has changed.
     """
     paths = find_spools(directory)
     done: dict[Path, int] = {}
