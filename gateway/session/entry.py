@@ -71,9 +71,12 @@ class SessionEntry:
     """The origin as it was read, where no source could be made of it."""
 
     def __post_init__(self) -> None:
+        ended = self.ended_at
+        if self.created_at.tzinfo is UTC is self.updated_at.tzinfo and (ended is None or ended.tzinfo is UTC):
+            return
         for name in ("created_at", "updated_at", "ended_at"):
             instant = getattr(self, name)
-            if instant is not None and instant.tzinfo is not UTC:
+            if instant is not None:
                 object.__setattr__(self, name, _in_utc(instant, name))
 
     @property
