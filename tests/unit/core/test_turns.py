@@ -376,6 +376,7 @@ async def test_a_call_cut_short_by_a_stall_does_not_run_again_either(tmp_path: P
 async def test_a_stop_while_a_step_is_journalled_keeps_memory_and_journal_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("gateway.turns.AGENT_CANCEL_GRACE_SECONDS", 60.0)  # a commit takes its time on a busy machine
     bench = Bench()
     async with core(tmp_path, FakeAgent(bench.script), tools=bench.tools()) as gateway:
         real = gateway.database.write
