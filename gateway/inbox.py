@@ -40,7 +40,6 @@ class InboundRecord:
 
     id: int
     message_id: str
-    slot_id: int
     identity: SlotIdentity
     source: SessionSource
     account: str
@@ -66,10 +65,9 @@ class _Admission:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """A receipt; the slot, where the message has one; and whether its sender is told something."""
+    """A receipt, and whether its sender is told something."""
 
     accepted: Accepted
-    slot_id: int | None = None
     told: bool = False
 
 
@@ -202,7 +200,7 @@ class Inbox:
             target = target_of(message.source, account)
             notice = NewDelivery(target, "error", admission.notice, answers=(message.message_id,))
             add_delivery(connection, notice, received_at)
-        return _Stored(accepted, slot_id, told=admission.notice is not None)
+        return _Stored(accepted, told=admission.notice is not None)
 
     def _bound_queue(self, connection: sqlite3.Connection, slot_id: int | None, admission: _Admission) -> _Admission:
         limit = self._config.current.inbox.max_queued_per_session
@@ -241,12 +239,11 @@ class Inbox:
         accepted = stored.accepted
         if stored.told:
             self._on_delivery(target_of(message.source, message.account))
-        if accepted.duplicate or accepted.state is not InboundState.PENDING or stored.slot_id is None:
+        if accepted.duplicate or accepted.state is not InboundState.PENDING:
             return
         record = InboundRecord(
             id=accepted.inbound_id,
             message_id=message.message_id,
-            slot_id=stored.slot_id,
             identity=identity,
             source=message.source,
             account=message.account,
@@ -274,7 +271,6 @@ def record_from_row(row: sqlite3.Row) -> InboundRecord:
     return InboundRecord(
         id=row["id"],
         message_id=row["message_id"],
-        slot_id=row["slot_id"],
         identity=SlotIdentity(*(row[f"slot_{part}"] for part in IDENTITY_PARTS)),
         source=source,
         account=row["account"],

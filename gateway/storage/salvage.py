@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from gateway.storage.codec import to_micros
 from gateway.storage.errors import NewerDatabaseError, StorageError
-from gateway.storage.faults import is_damage
 from gateway.storage.mending import mend_references, mended_values, rebuilt
 from gateway.storage.migrate import migrations
 from gateway.storage.pages import PageFile, Value, Walk
@@ -110,11 +109,6 @@ class SalvageReport:
             ],
             "faults": list(self.faults),
         }
-
-
-def is_damaged(error: sqlite3.Error) -> bool:
-    """Whether an error of SQLite says that the file is damaged or is no database."""
-    return is_damage(error)
 
 
 # --- files -----------------------------------------------------------------------------------------------

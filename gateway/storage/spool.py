@@ -112,12 +112,6 @@ class Spool:
         if self._torn:
             self._cut()
 
-    def remove(self) -> None:
-        """Its content stands elsewhere: delete it. Raises OSError."""
-        self.close()
-        self.path.unlink(missing_ok=True)
-        sync_directory(self.path.parent)
-
     def close(self) -> None:
         """Let go of the file."""
         if self._descriptor >= 0:

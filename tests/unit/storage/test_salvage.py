@@ -15,11 +15,11 @@ import pytest
 from gateway.storage import salvage as salvaging
 from gateway.storage.checks import faults_in
 from gateway.storage.errors import StorageError
+from gateway.storage.faults import is_damage
 from gateway.storage.migrate import migrate
 from gateway.storage.pages import INDEX_INTERIOR, INTERIORS, TABLE_KINDS, PageFile, Walk
 from gateway.storage.salvage import (
     SalvageReport,
-    is_damaged,
     replace_damaged,
     salvage,
     set_aside,
@@ -333,7 +333,7 @@ def test_a_lost_header_or_first_page_costs_no_row(damaged: Path, tmp_path: Path,
     overwrite(damaged, 0, b"\xa5" * size)
     with closing(sqlite3.connect(damaged)) as connection, pytest.raises(sqlite3.DatabaseError) as caught:
         connection.execute("SELECT * FROM slots")
-    assert is_damaged(caught.value)
+    assert is_damage(caught.value)
     check(damaged, tmp_path / "fresh.db")
     assert {table: rows(tmp_path / "fresh.db", table) for table in TABLES} == before
 
