@@ -42,11 +42,15 @@ from gateway.ports import (
     Usage,
 )
 from gateway.source import SessionSource
-from gateway.storage import writer
+from gateway.storage import failover, writer
 from tests.soak.wire import LINE_LIMIT, Report, lines, put
 from tests.support.daemon_child import OffsetClock
 
 RECONNECT_SECONDS: Final = 0.05
+BUSY_SECONDS: Final = 0.1
+"""How long the database may be taken before it counts as out of use."""
+
+RECOVERY_SECONDS: Final = 0.2
 INPUT_TOKENS: Final = 7
 OUTPUT_TOKENS: Final = 3
 
@@ -225,6 +229,10 @@ async def serve(options: Options) -> None:
 
     assert options.cache_kibibytes < writer.WRITER_CACHE_KIBIBYTES
     setattr(writer, "WRITER_CACHE_KIBIBYTES", options.cache_kibibytes)  # noqa: B010 - a constant elsewhere
+    for module in (writer, failover):
+        setattr(module, "SQLITE_BUSY_SECONDS", BUSY_SECONDS)  # noqa: B010 - a constant elsewhere
+    for name in ("RETRY_SECONDS", "RETRY_MAX_SECONDS"):
+        setattr(failover, name, RECOVERY_SECONDS)
     # Both have the shape of the ports but for how they are made.
     agents: dict[str, Any] = {"soak": SoakAgent()}
     adapters: dict[str, Any] = {Platform.TELEGRAM: build}

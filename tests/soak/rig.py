@@ -18,6 +18,7 @@ from config import Home
 from tests.soak.child import INPUT_TOKENS, OUTPUT_TOKENS, Options
 from tests.soak.platform import Platform, Weather
 from tests.soak.wire import Report
+from tests.support.faults import LockHolder
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 START_SECONDS: Final = 30.0
@@ -125,6 +126,27 @@ class Rig:
         await asyncio.sleep(self.chance.uniform(0.3, 1.0))
         self.platform.weather = Weather()
 
+    async def lock_out(self) -> None:
+        """For a while another process has the database: what happens meanwhile goes to the spool."""
+        holder = await self._locked()
+        await asyncio.sleep(self.chance.uniform(0.2, 2.0))
+        holder.release()
+
+    async def kill_locked_out(self) -> None:
+        """`kill -9` while another process has the database, and a start that finds it like that."""
+        holder = await self._locked()
+        await asyncio.sleep(self.chance.uniform(0.2, 1.0))
+        await self.kill()
+        await asyncio.sleep(self.chance.uniform(0.2, 1.0))
+        holder.release()
+
+    async def _locked(self) -> LockHolder:
+        holder = LockHolder(self.home.database)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not holder.hold():
+                await asyncio.sleep(0.001)
+        return holder
+
     def log_tail(self) -> str:
         """What the gateway said last."""
         lines = self._log_path.read_text(errors="replace").splitlines() if self._log_path.exists() else []
@@ -182,6 +204,8 @@ FAULTS: Final[Mapping[str, tuple[int, Fault]]] = {
     "long pause": (1, Rig.pause_long),
     "hang up": (2, Rig.hang_up),
     "storm": (3, Rig.storm),
+    "lock-out": (2, Rig.lock_out),
+    "kill when locked out": (1, Rig.kill_locked_out),
 }
 """What strikes while people write, each with how often in comparison. A fault of another kind (a disk that is full) is
 one more entry: it returns once it is over."""
