@@ -9,13 +9,13 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
-from bench import limits, path, store
+from bench import limits, path, store, wire
 from bench.machine import describe
 
 Figures: TypeAlias = Sequence[Mapping[str, Any]]
-P = TypeVar("P", store.Plan, path.Plan, limits.Plan)
+P = TypeVar("P", store.Plan, path.Plan, limits.Plan, wire.Plan)
 
-SUITES: Final = ("store", "path", "limits")
+SUITES: Final = ("store", "path", "limits", "wire")
 OPTIONS: Final = ("sessions", "in_flight", "rounds", "turns")
 
 STORE_HEADER: Final = (
@@ -39,6 +39,7 @@ PATH_HEADER: Final = (
     "idle loop p99.9",
 )
 LIMITS_HEADER: Final = ("what", "measured", "limit", "kept")
+WIRE_HEADER: Final = ("what", "messages", "p50", "p99")
 EPILOG: Final = """examples:
   python -m bench                       everything; a quarter of an hour
   python -m bench --quick               a look; a few seconds
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "store": lambda: store.run(_planned(options, store.Plan(), store.QUICK), _progress, folder),
         "path": lambda: path.run(_planned(options, path.Plan(), path.QUICK), _progress, folder),
         "limits": lambda: limits.run(limits.QUICK if options.quick else limits.Plan(), _progress, folder),
+        "wire": lambda: wire.run(_planned(options, wire.Plan(), wire.QUICK), _progress, folder),
     }
     figures = {suite: runs[suite]() for suite in options.suite or SUITES}
     machine = describe(folder)
@@ -112,6 +114,7 @@ def _report(machine: Mapping[str, str], figures: Mapping[str, Figures]) -> list[
         "store": (STORE_HEADER, _store_cells),
         "path": (PATH_HEADER, _path_cells),
         "limits": (LIMITS_HEADER, _limit_cells),
+        "wire": (WIRE_HEADER, _wire_cells),
     }
     lines = [f"{name}: {value}" for name, value in machine.items()]
     for suite, rows in figures.items():
@@ -150,6 +153,10 @@ def _path_cells(figure: Mapping[str, Any]) -> Sequence[object]:
         f"{figure['stall_p999_ms']} ms",
         f"{figure['control_p999_ms']} ms",
     )
+
+
+def _wire_cells(figure: Mapping[str, Any]) -> Sequence[object]:
+    return figure["what"], figure["messages"], f"{figure['p50_ms']} ms", f"{figure['p99_ms']} ms"
 
 
 def _limit_cells(figure: Mapping[str, Any]) -> Sequence[object]:

@@ -23,6 +23,7 @@ from config import GatewayConfig, Home, PlatformConfig
 from gateway.daemon import Daemon
 from gateway.memory import settle
 from gateway.ports import (
+    Adapter,
     AdapterHost,
     AdapterState,
     AgentCapabilities,
@@ -115,7 +116,7 @@ class StubAgent:
         yield Done()
 
 
-class MemoryAdapter:
+class MemoryAdapter(Adapter):
     """A platform without a network: every call returns at once. It can do what the large ones can."""
 
     def __init__(self, host: AdapterHost, journeys: dict[str, Journey]) -> None:

@@ -78,7 +78,12 @@ class ModelAgentConfig(AgentConfig):
     max_tool_rounds: Int = Field(
         default=20,
         ge=0,
-        description="How many times in one turn the model may call tools before it must answer.",
+        description="How many times in one turn the model may call tools before it must answer; 0 gives it none.",
+    )
+    images: Literal["auto", True, False] = Field(
+        default="auto",
+        description="Whether the model is shown images that people send: yes (true), no (false), or unless its server"
+        " refuses them (auto).",
     )
 
 

@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
 from config.agents import IMPLICIT_AGENTS, AgentConfig, agent_model, agent_section_model
-from config.fields import STRICT, Float, Id, Int, PathText, Section, choose_sections, suggestion
+from config.fields import STRICT, Float, HttpUrl, Id, Int, PathText, Section, choose_sections, suggestion
 from config.platform import Platform, nearest
 from config.platforms import PlatformConfig, platform_model, section_model
 
@@ -167,13 +167,57 @@ class DeliveryConfig(Section):
     retry_max_seconds: Float = Field(default=300.0, ge=0, description="Longest wait between two attempts, in seconds.")
 
 
+class TranscriberConfig(Section):
+    """What writes down voice messages and audio for the agent: a server that speaks OpenAI's transcriptions."""
+
+    model: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Model that writes down what is said, as in whisper-1; not set: voice messages are only named.",
+    )
+    base_url: HttpUrl = Field(
+        default="https://api.openai.com/v1",
+        description="Address of the server; `/audio/transcriptions` is added to it.",
+    )
+    api_key: SecretStr | None = Field(default=None, description="The server's key.")
+    api_key_file: PathText | None = Field(default=None, description="File that holds the server's key.")
+    language: str | None = Field(
+        default=None, min_length=2, description="Language that is spoken, as in de; not set: the server finds out."
+    )
+    timeout: Float = Field(default=120.0, gt=0, description="Seconds that the server may take for one file.")
+
+
 class MediaConfig(Section):
-    """Which files an agent may send."""
+    """Files that people send, and those that an agent may send."""
 
     roots: tuple[PathText, ...] = Field(
         default=(),
         description="Folders that files may be sent from, after links are resolved. Without any, the home"
         " folder's media/.",
+    )
+    max_download_mb: Int = Field(
+        default=20,
+        ge=0,
+        le=2_000,
+        description="Megabytes that a file which somebody sends may have; larger ones are only named to the agent.",
+    )
+    max_upload_mb: Int = Field(
+        default=50, ge=1, le=2_000, description="Megabytes that a file which the agent sends may have."
+    )
+    max_text_kb: Int = Field(
+        default=64,
+        ge=0,
+        le=1_024,
+        description="Kilobytes of text files that one message may put before the agent; larger ones are only named.",
+    )
+    retention_days: Int = Field(
+        default=30,
+        ge=0,
+        description="Days after which a file that came in is deleted; 0 keeps it as long as its session.",
+    )
+    transcriber: TranscriberConfig = Field(
+        default_factory=TranscriberConfig,
+        description="What writes down voice messages and audio for the agent.",
     )
 
 
@@ -238,7 +282,9 @@ class GatewayConfig(Section):
     delivery: DeliveryConfig = Field(
         default_factory=DeliveryConfig, description="How often a failing delivery is sent again."
     )
-    media: MediaConfig = Field(default_factory=MediaConfig, description="Which files an agent may send.")
+    media: MediaConfig = Field(
+        default_factory=MediaConfig, description="Files that people send, and those that an agent may send."
+    )
     logging: LoggingConfig = Field(default_factory=LoggingConfig, description="What is logged, and how.")
     drain_seconds: Float = Field(
         default=30.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, Literal
 
@@ -10,6 +11,9 @@ from pydantic_core import PydanticCustomError
 
 from config.fields import HttpUrl, Id, PathText, Section, WebSocketUrl, collect_options, suggestion
 from config.platform import ADAPTER_GROUP, installed_names, known_platforms
+
+_SECRET_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,256}")
+"""What Telegram takes for one (https://core.telegram.org/bots/api#setwebhook)."""
 
 
 class HomeChannel(Section):
@@ -80,12 +84,41 @@ class TelegramConfig(PlatformConfig):
         default="https://api.telegram.org",
         description="Address of the Bot API, for calls and file downloads alike.",
     )
+    mode: Literal["polling", "webhook"] = Field(
+        default="polling",
+        description="How updates arrive: the gateway asks for them (polling), or Telegram posts them to its HTTP"
+        " listener (webhook).",
+    )
+    webhook_url: HttpUrl | None = Field(
+        default=None,
+        description="Address at which Telegram reaches /platforms/telegram/ of the HTTP listener; for mode webhook.",
+    )
+    secret_token: SecretStr | None = Field(
+        default=None,
+        description="Proves a post to be Telegram's: 1 to 256 letters, digits, _ and - that you make up; for mode"
+        " webhook.",
+    )
+    secret_token_file: PathText | None = Field(default=None, description="File that holds the secret token.")
+    require_mention: bool = Field(
+        default=True,
+        description="In groups and channels, answer only what mentions the bot, replies to it, or is a command.",
+    )
+    link_previews: bool = Field(default=False, description="Show previews of the links in an answer.")
+    max_messages: int = Field(
+        default=4, ge=1, le=20, description="Messages that an answer may take; one that is longer comes as a file too."
+    )
+
+    @field_validator("secret_token")
+    @classmethod
+    def _check_secret_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _SECRET_TOKEN.fullmatch(value.get_secret_value()):
+            raise PydanticCustomError("secret_token", "must be 1 to 256 letters, digits, _ and -")
+        return value
 
     @classmethod
     def required(cls, section: Mapping[str, object]) -> tuple[str, ...]:
-        """Return the secrets without which Telegram cannot be reached."""
-        del section
-        return ("token",)
+        """Return the keys without which Telegram cannot be reached in the mode that is set."""
+        return ("token", "webhook_url", "secret_token") if section.get("mode") == "webhook" else ("token",)
 
 
 class DiscordConfig(PlatformConfig):

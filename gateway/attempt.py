@@ -1,6 +1,7 @@
 """One attempt at a turn: the agent runs, and what it does is stored before it goes on."""
 
 import asyncio
+import itertools
 import json
 import logging
 import sqlite3
@@ -12,8 +13,9 @@ from typing import Final
 
 from config import LiveConfig
 from gateway.constants import MAX_ANSWER_CHARS
-from gateway.inbox import InboundRecord
+from gateway.inbound import InboundRecord
 from gateway.journal import Step, add_step
+from gateway.media.content import Attachments
 from gateway.ports import (
     Agent,
     AgentError,
@@ -36,7 +38,7 @@ from gateway.storage.errors import StorageError
 from gateway.storage.probe import Probe
 from gateway.storage.shadow import check_known
 from gateway.stream import ReplyStream
-from gateway.transcript import claim
+from gateway.transcript import absorb
 from gateway.turn import Connections, Failure, Roster, Turn, user_message
 
 log = logging.getLogger(__name__)
@@ -64,6 +66,7 @@ class Workshop:
     tools: Mapping[str, Tool]
     pii_secret: bytes | None
     probe: Probe
+    attachments: Attachments | None = None
 
 
 class Attempt:
@@ -93,6 +96,7 @@ class Attempt:
         self._results_before = dict(turn.progress.results)
         self.complete = False
         """The agent has said that its answer is complete."""
+        self._takes_images = False
         self.resumable = True
         """Whether the agent can go on with what it did in an attempt that was cut short."""
         self.moved_at = workshop.clock.monotonic()
@@ -121,6 +125,7 @@ class Attempt:
     async def _answer(self, agent: Agent) -> Failure | None:
         turn = self._turn
         self.resumable = agent.capabilities.resumable
+        self._takes_images = agent.capabilities.images
         if not self.resumable and (turn.interrupted or turn.progress.messages):
             return INTERRUPTED
         turn.interrupted, turn.begun = False, True
@@ -161,7 +166,7 @@ class Attempt:
             check_known(connection, connection.execute(queries.TURN_IS_OPEN, (turn.id,)).fetchone(), "the turn")
             add_step(connection, turn.id, step)
             for record in claimed:
-                claim(connection, turn.id, record.id)
+                absorb(connection, turn.id, record)
 
         written = self._workshop.database.write(job)
         try:
@@ -187,35 +192,60 @@ class Attempt:
         history, turn.history = turn.history, None
         if history is None:
             history = await shop.store.load_transcript(turn.entry.session_id)
+        await self._enclose(turn.inbound)
         source, config = turn.first.source, shop.config.current
         connected, traits = shop.connections.connected(), shop.connections.traits()
         context = build_session_context(source, config, turn.entry, connected=connected, traits=traits)
         prompt = build_session_context_prompt(context, redact_pii=config.redact_pii, secret=shop.pii_secret)
+        inputs, resumed = turn.inputs, list(turn.progress.messages)
+        presented = await self._present([*history, *inputs, *resumed])
+        begin, end = len(history), len(history) + len(inputs)
         return AgentTurn(
             turn_id=turn.id,
             session_id=turn.entry.session_id,
             source=source,
             system_prompt=prompt,
-            history=history,
-            inputs=turn.inputs,
-            resumed=list(turn.progress.messages),
+            history=presented[:begin],
+            inputs=presented[begin:end],
+            resumed=presented[end:],
             tools=tuple(shop.tools.values()),
             run_tool=self._run_tool,
             take_steering=self._take_steering,
         )
 
+    async def _enclose(self, records: Sequence[InboundRecord]) -> None:
+        """Fetch what came with these messages."""
+        turn, attachments = self._turn, self._workshop.attachments
+        for record in records:
+            if attachments is None or not record.attachments or record.id in turn.enclosed:
+                continue
+            turn.enclosed[record.id] = await attachments.enclose(record, turn.entry.session_id, self._moved)
+
+    async def _present(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """Messages of a transcript in the form that the agent takes."""
+        attachments = self._workshop.attachments
+        if attachments is None:
+            return messages
+        return await attachments.present(messages, images=self._takes_images)
+
     async def _take_steering(self) -> Sequence[Message]:
         """Absorb what came in since the turn began: from now on these messages are this turn's."""
         async with self._steering:
-            records = () if self._closed else tuple(self._waiting())
+            await self._enclose(() if self._closed else tuple(self._waiting()))
+            records = tuple(itertools.takewhile(self._is_ready, () if self._closed else self._waiting()))
             if not records:
                 return ()
             self._moved()
-            messages = [user_message(record) for record in records]
+            messages = [user_message(record, self._turn.enclosed.get(record.id)) for record in records]
             step = self._turn.progress.steered([record.id for record in records], messages)
             await self._journal(step, records)
             self._workshop.probe("turn.steer")
-            return messages
+            return await self._present(messages)
+
+    def _is_ready(self, record: InboundRecord) -> bool:
+        """Whether what came with a message has been fetched."""
+        known = self._workshop.attachments is None or record.id in self._turn.enclosed
+        return known or not record.attachments
 
     async def _run_tool(self, call: Call) -> str:
         """One call; what an earlier attempt did is not done again. What goes wrong is a result too."""
@@ -237,7 +267,8 @@ class Attempt:
         if call.id not in self._turn.progress.begun:
             # An agent that forgot to announce it: no call runs that the journal does not know of.
             await self._journal(self._turn.progress.started(call.id))
-        context = ToolContext(call.id, self._turn.id, self._turn.entry.session_id, self._turn.first.source)
+        first, session_id = self._turn.first, self._turn.entry.session_id
+        context = ToolContext(call.id, self._turn.id, session_id, first.source, first.account)
         try:
             result = await tool.run(arguments, context)
         except Exception as error:

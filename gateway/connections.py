@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib.metadata import entry_points
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from config import ADAPTER_GROUP, GatewayConfig, LiveConfig, Platform, PlatformConfig
 from gateway.constants import (
@@ -17,24 +18,15 @@ from gateway.constants import (
     ADAPTER_STEADY_SECONDS,
     ADAPTER_STOP_SECONDS,
 )
-from gateway.inbox import Inbox
+from gateway.host import ACCOUNT, Host, HostServices
 from gateway.outbox import Connection
-from gateway.ports import (
-    Accepted,
-    Adapter,
-    AdapterHost,
-    AdapterState,
-    Clock,
-    FrameHandler,
-    InboundMessage,
-    NotStoredError,
-)
+from gateway.ports import AccountError, Adapter, AdapterHost, AdapterState, HttpHandler
 from gateway.session.traits import Traits
-from gateway.storage.errors import StorageError
 
 log = logging.getLogger(__name__)
 
-ACCOUNT = "default"
+USABLE: Final = (AdapterState.CONNECTED, AdapterState.DEGRADED)
+"""States in which deliveries are sent."""
 
 AdapterFactory: TypeAlias = Callable[[PlatformConfig, AdapterHost], Adapter]
 """What builds an adapter: its class, as a rule."""
@@ -53,26 +45,10 @@ class AdapterRefusedError(Exception):
         self.reason = reason
 
 
-async def _nothing_under_way(_platform: Platform, _account: str) -> None:
-    return
-
-
-@dataclass(frozen=True, slots=True)
-class HostServices:
-    """What the daemon lends every adapter. `settled` waits until no delivery is on its way through the old one."""
-
-    clock: Clock
-    inbox: Callable[[], Inbox]
-    banner: Callable[[], Sequence[str]]
-    commands: Callable[[], Sequence[tuple[str, str]]]
-    serve: Callable[[str, FrameHandler], None]
-    on_connected: Callable[[Platform, str], None]
-    settled: Callable[[Platform, str], Awaitable[None]] = _nothing_under_way
-
-
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """One adapter, how it stands, and the task that runs it."""
+    """One adapter, how it stands, and the task that runs it. `mended` is set once an account that was refused may be
+    tried again."""
 
     platform: Platform
     since: datetime
@@ -81,6 +57,31 @@ class _Entry:
     reason: str | None = None
     next_try: datetime | None = None
     task: asyncio.Task[None] | None = None
+    http: HttpHandler | None = None
+    mended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class _Station:
+    """An adapter's place in the pool, as its host sees it."""
+
+    pool: "AdapterPool"
+    entry: _Entry
+
+    @property
+    def platform(self) -> Platform:
+        return self.entry.platform
+
+    @property
+    def is_operator(self) -> bool:
+        adapter = self.entry.adapter
+        return adapter is not None and adapter.capabilities.operator
+
+    def report(self, state: AdapterState, reason: str | None, next_try: datetime | None) -> None:
+        self.pool.set_state(self.entry, state, reason, next_try)
+
+    def serve_http(self, handler: HttpHandler) -> None:
+        self.pool.serve_http(self.entry, handler)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,46 +93,11 @@ class AdapterChange:
     removed: tuple[Platform, ...]
 
 
-class _Host:
-    """The core as one adapter sees it."""
-
-    def __init__(self, pool: "AdapterPool", entry: _Entry, services: HostServices) -> None:
-        self._pool = pool
-        self._entry = entry
-        self._services = services
-
-    @property
-    def clock(self) -> Clock:
-        return self._services.clock
-
-    @property
-    def banner(self) -> Sequence[str]:
-        return self._services.banner()
-
-    @property
-    def commands(self) -> Sequence[tuple[str, str]]:
-        return self._services.commands()
-
-    async def accept(self, message: InboundMessage) -> Accepted:
-        adapter = self._entry.adapter
-        operator = adapter is not None and adapter.capabilities.operator
-        try:
-            return await self._services.inbox().accept(message, operator=operator)
-        except StorageError as error:
-            log.warning("a message from %s could not be stored: %s", message.source.platform, error)
-            raise NotStoredError("The gateway cannot store messages at present. Its operator has to act.") from error
-
-    def set_state(self, state: AdapterState, reason: str | None = None) -> None:
-        self._pool.set_state(self._entry, state, reason)
-
-    def serve(self, service: str, handler: FrameHandler) -> None:
-        self._services.serve(service, handler)
-
-
 class AdapterPool:
     """Runs one adapter for each platform that is switched on. One that fails disturbs no other.
 
-    `given` builds adapters, by platform, in place of what is installed.
+    `given` builds adapters, by platform, in place of what is installed. `chance` gives a number from 0 to 1, which a
+    wait before the next try depends on, so that many gateways do not come back at the same moment.
     """
 
     def __init__(
@@ -141,7 +107,10 @@ class AdapterPool:
         services: HostServices,
         counters: Counter[str],
         given: Mapping[str, AdapterFactory] | None = None,
+        *,
+        chance: Callable[[], float] = random.random,
     ) -> None:
+        self._chance = chance
         self._config = LiveConfig.of(config)
         self._given = dict(given or {})
         self._services = services
@@ -173,6 +142,11 @@ class AdapterPool:
                 await asyncio.Event().wait()
             finally:
                 self._tasks = None
+
+    def try_again(self) -> None:
+        """Start the adapters again whose accounts were refused: their operator may have acted where no file says so."""
+        for entry in self._entries.values():
+            entry.mended.set()
 
     # --- a change of the configuration -----------------------------------------------------------------------
 
@@ -262,8 +236,20 @@ class AdapterPool:
 
     def connected(self) -> list[Platform]:
         """The platforms that can be reached now."""
-        usable = (AdapterState.CONNECTED, AdapterState.DEGRADED)
-        return [platform for platform, entry in self._entries.items() if entry.state in usable]
+        return [platform for platform, entry in self._entries.items() if entry.state in USABLE]
+
+    def http_handler(self, platform: str) -> HttpHandler | None:
+        """What takes a platform's requests at present. Raises KeyError for a platform that takes none."""
+        entry = next((entry for name, entry in self._entries.items() if str(name) == platform), None)
+        if entry is None or (entry.http is None and entry.state in USABLE):
+            raise KeyError(platform)
+        return entry.http
+
+    def serve_http(self, entry: _Entry, handler: HttpHandler) -> None:
+        """Take an adapter's requests to what it gives."""
+        entry.http = handler
+        if not self._config.current.http.enabled:
+            log.warning("%s waits for requests, but http.enabled is false: none can come", entry.platform)
 
     def traits(self) -> Mapping[str, Traits]:
         """What the adapters declare about their platforms, by platform; it stays while a connection comes and goes."""
@@ -283,22 +269,23 @@ class AdapterPool:
             for platform, entry in self._entries.items()
         }
 
-    def set_state(self, entry: _Entry, state: AdapterState, reason: str | None) -> None:
+    def set_state(
+        self, entry: _Entry, state: AdapterState, reason: str | None, next_try: datetime | None = None
+    ) -> None:
         """Note how an adapter stands; a connection that has come up lets its deliveries go on."""
         if (state, reason) != (entry.state, entry.reason):
             entry.since = self._services.clock.now()
             level = logging.WARNING if state in (AdapterState.FAILED, AdapterState.DEGRADED) else logging.INFO
             log.log(level, "%s is %s%s", entry.platform, state.value, f": {reason}" if reason else "")
-        entry.state, entry.reason = state, reason
-        if state in (AdapterState.CONNECTED, AdapterState.DEGRADED):
-            entry.next_try = None
+        entry.state, entry.reason, entry.next_try = state, reason, next_try
+        if state in USABLE:
             self._services.on_connected(entry.platform, ACCOUNT)
 
     def _factory(self, platform: Platform) -> AdapterFactory:
         return self._given.get(str(platform)) or _installed(platform)
 
     def _build(self, entry: _Entry, config: GatewayConfig, factory: AdapterFactory) -> Adapter:
-        return factory(config.platform(entry.platform), _Host(self, entry, self._services))
+        return factory(config.platform(entry.platform), Host(_Station(self, entry), self._services))
 
     async def _keep_running(self, entry: _Entry, adapter: Adapter) -> None:
         wait = ADAPTER_RESTART_SECONDS
@@ -307,26 +294,44 @@ class AdapterPool:
             while True:
                 started = clock.monotonic()
                 try:
-                    await adapter.run()
-                    reason = "it ended by itself"
-                except asyncio.CancelledError:
-                    task = asyncio.current_task()
-                    if task is not None and task.cancelling():
-                        raise
-                    reason = "it gave up its own work"
-                except Exception as error:
-                    log.exception("the adapter for %s failed; it is started again", entry.platform)
-                    self._counters["adapters.errors"] += 1
-                    reason = _words(error)
+                    reason = await self._run_once(entry, adapter)
+                except AccountError as error:
+                    await self._operator_acts(entry, error)
+                    wait = ADAPTER_RESTART_SECONDS
+                    continue
                 if clock.monotonic() - started >= ADAPTER_STEADY_SECONDS:
                     wait = ADAPTER_RESTART_SECONDS
-                self.set_state(entry, AdapterState.FAILED, reason)
-                entry.next_try = clock.now() + timedelta(seconds=wait)
-                await asyncio.sleep(wait)
+                seconds = wait * (0.5 + 0.5 * self._chance())
+                self.set_state(entry, AdapterState.FAILED, reason, clock.now() + timedelta(seconds=seconds))
+                await asyncio.sleep(seconds)
                 wait = min(wait * 2, ADAPTER_RESTART_MAX_SECONDS)
         finally:
-            entry.next_try = None
             self.set_state(entry, AdapterState.STOPPED, None)
+
+    async def _run_once(self, entry: _Entry, adapter: Adapter) -> str:
+        """Run an adapter to its end; why it ended. Raises `AccountError`."""
+        try:
+            await adapter.run()
+        except AccountError:
+            raise
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return "it gave up its own work"
+        except Exception as error:
+            log.exception("the adapter for %s failed; it is started again", entry.platform)
+            self._counters["adapters.errors"] += 1
+            return _words(error)
+        return "it ended by itself"
+
+    async def _operator_acts(self, entry: _Entry, error: AccountError) -> None:
+        """Leave an adapter alone that its platform refuses, until somebody may have mended what is wrong."""
+        self._counters["adapters.refused"] += 1
+        self.set_state(entry, AdapterState.FAILED, str(error))
+        entry.mended.clear()
+        await entry.mended.wait()
+        self.set_state(entry, AdapterState.CONNECTING, None)
 
 
 def _words(error: Exception) -> str:

@@ -38,6 +38,28 @@ OUTBOX_ERROR_PAUSE_SECONDS: Final = 5.0
 DELIVERY_CALL_SECONDS: Final = 300.0
 """How long one call of an adapter may take before its outcome counts as unknown; an upload takes its time."""
 
+HOLD_CHECK_SECONDS: Final = 5.0
+"""How often those who wait for a platform's leave look again at least."""
+
+MAX_HOLD_SECONDS: Final = 86_400.0
+"""How long a wait that a platform asked for counts after a restart: the machine's clock may have been put back."""
+
+MAX_BUDGET_CHATS: Final = 10_000
+"""Chats of one account whose latest messages are remembered; one that is forgotten was quiet for longer than others."""
+
+MAX_SHOWN: Final = 2_000
+"""Deliveries of which it is remembered what people see of them; of others an edit shows everything again."""
+
+COMPOSE_INLINE_CHARS: Final = 4_000
+"""The longest text that is made into messages on the loop: about two milliseconds of work. Longer ones go to a
+thread."""
+
+TYPING_DELAY_SECONDS: Final = 0.3
+"""How long a turn may take before people are shown that an answer is being written."""
+
+TYPING_STOP_SECONDS: Final = 1.0
+"""How long the last word of that may take to end before its turn goes on."""
+
 PARK_CHECK_SECONDS: Final = 60.0
 """How often what waits for an instant looks at the clock again: it may have been set meanwhile."""
 
@@ -107,3 +129,52 @@ TAKE_UP_AGAIN_SECONDS: Final = 5.0
 
 SEARCH_INDEX_SECONDS: Final = 2.0
 """How often the search index catches up with what was said."""
+
+MEDIA_FETCH_SECONDS: Final = 120.0
+"""How long one file may take to come in; what is larger than usual still takes less on a slow line."""
+
+MEDIA_FETCH_TRIES: Final = 3
+"""How often a file is asked for while its platform fails in a way that may pass."""
+
+MEDIA_FETCH_PAUSE_SECONDS: Final = 1.0
+"""The wait before a file is asked for again; it doubles."""
+
+MEDIA_RESTORE_SECONDS: Final = 20.0
+"""How long a file of an earlier message, which has been removed here, may take to come in again: people wait for their
+answer, and it is not what they ask about."""
+
+MEDIA_RESTORE_REST_SECONDS: Final = 600.0
+"""How long files of earlier messages are not asked for once that has failed."""
+
+MEDIA_FETCHES: Final = 4
+"""Files of one account that come in at once: an album comes quickly, and messages are not crowded out."""
+
+MEDIA_CHUNK_BYTES: Final = 256 * 1024
+"""How much of a file is held in memory before it is written: each write is a hop to a thread."""
+
+MEDIA_KEEP_FREE_BYTES: Final = 64 * 1024 * 1024
+"""Room on the disk that files from outside leave to the database."""
+
+MEDIA_OUT_KEPT_DAYS: Final = 30
+"""How long the copy of a file that went out is kept: as long as a delivery that could not be made stays in sight."""
+
+MEDIA_PARTIAL_KEPT_SECONDS: Final = 86_400.0
+"""How long a file that came in only in part is left alone: nothing takes that long to come in."""
+
+MAX_IMAGE_BYTES: Final = 5 * 1000 * 1000
+"""The largest image that an agent is shown: what Anthropic takes, the least of the large providers
+(https://docs.anthropic.com/en/docs/build-with-claude/vision)."""
+
+MAX_PROMPT_IMAGES: Final = 20
+"""Images of one conversation that an agent is shown at once, the newest; beyond that number Anthropic takes smaller
+ones only."""
+
+MAX_PROMPT_IMAGE_BYTES: Final = 20 * 1000 * 1000
+"""What the images of one conversation may have together; a request has at most 32 MB there, and base64 takes a third
+more."""
+
+MAX_FILES_PER_REPLY: Final = 10
+"""Files that one reply may bring along; more lines that name one stay as text."""
+
+MAX_FILE_NAME: Final = 80
+"""Characters of a file's name that are shown."""

@@ -14,16 +14,23 @@ from typing import Any, Final
 from config import GatewayConfig, Home, LiveConfig, Platform
 from gateway.clock import SystemClock
 from gateway.commands.basic import BasicCommands
-from gateway.connections import AdapterFactory, AdapterPool, HostServices
+from gateway.connections import AdapterFactory, AdapterPool
 from gateway.constants import SEARCH_INDEX_SECONDS, TAKE_UP_AGAIN_SECONDS
 from gateway.control import ControlServer, answer
+from gateway.corrections import ChatMove, Corrections
 from gateway.erasure import Eraser
+from gateway.host import HostServices
 from gateway.ids import Ids
 from gateway.inbox import Inbox
 from gateway.lanes import Lanes
 from gateway.lifecycle import ExpiryWatcher
 from gateway.lock import hold
 from gateway.logs import Redactor, redacted, secrets_of
+from gateway.media.content import Attachments
+from gateway.media.files import session_folders
+from gateway.media.outgoing import OutgoingFiles
+from gateway.media.store import MediaStore
+from gateway.media.transcriber import Transcriber
 from gateway.mirror import JsonlMirror
 from gateway.outbox import Outbox
 from gateway.ports import Agent, AgentError, Clock, FrameConnection, StorageBusyError, Tool
@@ -32,12 +39,14 @@ from gateway.retention import Retention
 from gateway.roster import AgentRoster
 from gateway.search import SearchIndexer
 from gateway.session.store import ActiveProcesses, SessionStore
-from gateway.storage import queries
+from gateway.storage import outbox_queries, queries
 from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
 from gateway.storage.probe import Probe, no_probe
 from gateway.storage.restore import apply_staged
+from gateway.tools.files import send_file_tool
 from gateway.turns import TurnRunner
+from gateway.updates import Updates
 from gateway.version import program_version
 
 log = logging.getLogger(__name__)
@@ -65,6 +74,7 @@ class _Parts:
     reloader: Reloader
     retention: Retention
     eraser: Eraser
+    updates: Updates
 
 
 class Daemon:
@@ -175,9 +185,16 @@ class Daemon:
             async def settled(platform: Platform, account: str) -> None:
                 await outbox.settled(platform, account)
 
+            def moved(move: ChatMove) -> None:
+                outbox.move_chat(move.platform, move.account, move.old, move.new)
+                lanes.move(move.slots)
+
+            updates = Updates(database, clock, counters)
             services = HostServices(
                 clock=clock,
                 inbox=lambda: inbox,
+                corrections=lambda: corrections,
+                updates=lambda: updates,
                 banner=lambda: self.banner,
                 commands=lambda: commands.menu,
                 serve=control.serve,
@@ -186,6 +203,10 @@ class Daemon:
             )
             adapters = AdapterPool(config, self._platforms(config.current), services, counters, self._adapters)
             outbox = Outbox(database, config, clock, adapters.find, counters, probe=self._probe)
+            media = self._home.media_dir
+            files = OutgoingFiles(media, config, clock, counters)
+            fetched = MediaStore(media, config, clock, adapters.find, counters)
+            attachments = Attachments(fetched, Transcriber(config), config)
             runner = TurnRunner(
                 database,
                 store,
@@ -196,9 +217,11 @@ class Daemon:
                 clock,
                 self._ids,
                 counters,
-                tools=self._tools,
+                tools=(send_file_tool(files, database, clock, outbox.offer), *self._tools),
                 pii_secret=secret,
                 probe=self._probe,
+                attachments=attachments,
+                files=files,
             )
             lanes = Lanes(
                 database,
@@ -221,6 +244,9 @@ class Daemon:
                 is_urgent=lanes.is_immediate,
                 is_full=lambda: lanes.is_full,
                 probe=self._probe,
+            )
+            corrections = Corrections(
+                database, config, clock, on_amended=lanes.amend, on_moved=moved, on_delivery=outbox.offer
             )
             commands = BasicCommands(
                 clock, self._ids, stop=lanes.stop_turn, status_of=lanes.describe, agent=lambda: self._roster.default
@@ -248,7 +274,7 @@ class Daemon:
                 platforms=self._platforms,
                 on_change=self._on_config,
             )
-            folders = (self._home.sessions_dir, self._home.media_dir)
+            folders = (self._home.sessions_dir, *session_folders(media))
             yield _Parts(
                 database,
                 store,
@@ -261,8 +287,9 @@ class Daemon:
                 indexer,
                 mirror,
                 reloader,
-                Retention(database, config, clock, counters, folders),
+                Retention(database, config, clock, counters, folders, media=media),
                 Eraser(database, self._home, clock),
+                updates,
             )
 
     def _platforms(self, config: GatewayConfig) -> list[Platform]:
@@ -285,12 +312,13 @@ class Daemon:
             indexing = tasks.create_task(self._keep_index(parts.indexer), name="search index")
             mirroring = tasks.create_task(parts.mirror.run(), name="mirror")
             background += [
-                tasks.create_task(parts.adapters.run(), name="adapters"),
                 tasks.create_task(parts.watcher.run(), name="expiry watcher"),
                 tasks.create_task(parts.retention.run(), name="retention"),
                 tasks.create_task(self._take_up_after_outages(parts, recovered), name="recovery"),
             ]
-            async with parts.control.listen(self._home.socket), self._http() as self._address:
+            # A platform may call as soon as its adapter runs: the listener comes first.
+            async with self._http(parts.adapters) as self._address, parts.control.listen(self._home.socket):
+                background.append(tasks.create_task(parts.adapters.run(), name="adapters"))
                 self._ready = True
                 log.info("ready")
                 reloading = tasks.create_task(parts.reloader.run(), name="reload")
@@ -361,19 +389,21 @@ class Daemon:
             await asyncio.sleep(SEARCH_INDEX_SECONDS)
 
     @asynccontextmanager
-    async def _http(self) -> AsyncIterator[str | None]:
+    async def _http(self, adapters: AdapterPool) -> AsyncIterator[str | None]:
         """Serve HTTP, where it is wanted; gives the address that it listens on."""
         http = self._config.current.http
         if self._local_only or not http.enabled:
             yield None
             return
         from gateway.api.app import create_app, serve
+        from gateway.api.platforms import PlatformRequests
 
         def key() -> str | None:
             secret = self._config.current.http.api_key
             return secret.get_secret_value() if secret else None
 
         app = create_app(health=self._health, ready=self._readiness, api_key=key, redact=self._redact)
+        PlatformRequests(adapters.http_handler).add_to(app)
         async with serve(app, http.host, http.port) as (host, port):
             yield f"{host}:{port}"
 
@@ -426,7 +456,8 @@ class Daemon:
             "sessions": {"total": sessions["total"], "live": sessions["live"]},
             "turns": parts.lanes.counts,
             "inbound": _by_state(await database.read(queries.COUNT_INBOUND), UNANSWERED_STATES),
-            "outbox": _by_state(await database.read(queries.COUNT_OUTBOX), ("pending", "sending", "dead", "repeated")),
+            "outbox": _by_state(await database.read(outbox_queries.COUNT_OUTBOX), ("pending", "sending", "dead", "repeated")),
+            "updates": await parts.updates.counts(),
             "storage": {**database.state.to_dict(), "queued": database.writer.queued},
             "mirror": await parts.mirror.status(),
             "counters": dict(sorted(self._counters.items())),

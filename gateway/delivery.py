@@ -2,19 +2,25 @@
 
 import json
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from config import Platform
-from gateway.ports import Delivery, DeliveryKind, Target
-from gateway.storage import queries
+from gateway.ports import Button, Delivery, DeliveryKind, MediaKind, OutgoingFile, Target
+from gateway.storage import outbox_queries
 from gateway.storage.codec import clean_text, dump, to_micros
+from gateway.storage.moves import current_chat
 from gateway.storage.shadow import check_known
 
 
 @dataclass(frozen=True, slots=True)
 class NewDelivery:
-    """A message to be put in the outbox. `final` is False for a reply that will still grow."""
+    """A message to be put in the outbox. `final` is False for a reply that will still grow.
+
+    A `file` is sent in place of `text`, which then says in words what it is. Of two with the same `key` only the first
+    is put in.
+    """
 
     target: Target
     kind: DeliveryKind
@@ -23,25 +29,53 @@ class NewDelivery:
     final: bool = True
     session_id: str | None = None
     turn_id: str | None = None
+    file: OutgoingFile | None = None
+    buttons: tuple[tuple[Button, ...], ...] = ()
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPart:
+    """One message of a delivery that the platform has. `repeated`: it says that it may have been seen before."""
+
+    message_id: str
+    repeated: bool = False
+
+
+def dump_parts(parts: Sequence[ShownPart]) -> str:
+    """Parts as the database has them."""
+    return dump([[part.message_id, int(part.repeated)] for part in parts])
+
+
+def parts_of(text: str) -> tuple[ShownPart, ...]:
+    """Parts from what the database has."""
+    return tuple(ShownPart(message_id, bool(repeated)) for message_id, repeated in json.loads(text))
 
 
 def add_delivery(connection: sqlite3.Connection, delivery: NewDelivery, now: datetime) -> int:
-    """Put a message in the outbox, as part of a job of the writer; its number. After the commit call `Outbox.offer`."""
+    """Put a message in the outbox, as part of a job of the writer; its number. After the commit call `Outbox.offer`.
+
+    It goes to the id that its chat has now. Ids of messages from before mean nothing there, so it answers none.
+    """
     target = delivery.target
+    chat = current_chat(connection, str(target.platform), target.chat_id)
     row = (
         str(target.platform),
         target.account,
-        target.chat_id,
+        chat,
         target.thread_id or "",
         delivery.session_id,
         delivery.turn_id,
         delivery.kind,
         clean_text(delivery.text),
-        dump(delivery.answers),
+        dump(delivery.answers if chat == target.chat_id else ()),
         int(delivery.final),
         to_micros(now),
+        None if delivery.file is None else dump(asdict(delivery.file)),
+        dump([[asdict(button) for button in row] for row in delivery.buttons]) if delivery.buttons else None,
+        delivery.key,
     )
-    return connection.execute(queries.ADD_DELIVERY, row).lastrowid or 0
+    return connection.execute(outbox_queries.ADD_DELIVERY, row).lastrowid or 0
 
 
 def start_next(
@@ -52,20 +86,20 @@ def start_next(
     Where the platform is usable and nothing has to be decided before, the same commit notes that the call is about to
     be made: then there is the delivery too.
     """
-    row: sqlite3.Row | None = connection.execute(queries.NEXT_DELIVERY, chat).fetchone()
+    row: sqlite3.Row | None = connection.execute(outbox_queries.NEXT_DELIVERY, chat).fetchone()
     if row is None or not usable:
         return row, None
-    if row["state"] != "pending" or row["message_id"] is not None or row["not_before"] is not None:
+    if row["state"] != "pending" or row["parts"] != "[]" or row["not_before"] is not None:
         return row, None
-    connection.execute(queries.START_DELIVERY, (0, row["id"]))
+    connection.execute(outbox_queries.START_DELIVERY, (0, row["id"]))
     return row, delivery_from_row(row)
 
 
 def start_sending(connection: sqlite3.Connection, delivery_id: int, *, repeated: bool) -> Delivery:
     """Note, as a job of the writer, that the call to the platform is about to be made; the delivery as it is now."""
-    begun = connection.execute(queries.START_DELIVERY, (int(repeated), delivery_id)).rowcount
+    begun = connection.execute(outbox_queries.START_DELIVERY, (int(repeated), delivery_id)).rowcount
     check_known(connection, begun, "the delivery")
-    return delivery_from_row(connection.execute(queries.GET_DELIVERY, (delivery_id,)).fetchone())
+    return delivery_from_row(connection.execute(outbox_queries.GET_DELIVERY, (delivery_id,)).fetchone())
 
 
 def _target(row: sqlite3.Row) -> Target:
@@ -86,3 +120,17 @@ def delivery_from_row(row: sqlite3.Row) -> Delivery:
         session_id=row["session_id"],
         turn_id=row["turn_id"],
     )
+
+
+def file_of(row: sqlite3.Row) -> OutgoingFile | None:
+    """The file that a delivery is, if it is one."""
+    if row["file"] is None:
+        return None
+    values = json.loads(row["file"])
+    return OutgoingFile(**values | {"kind": MediaKind(values["kind"])})
+
+
+def buttons_of(row: sqlite3.Row) -> tuple[tuple[Button, ...], ...]:
+    """What stands below a delivery to be pressed."""
+    rows = json.loads(row["buttons"]) if row["buttons"] else ()
+    return tuple(tuple(Button(**button) for button in line) for line in rows)

@@ -8,10 +8,10 @@ from datetime import timedelta
 from config import LiveConfig
 from gateway.commands.table import Command, CommandTable, Effect, say
 from gateway.delivery import NewDelivery, add_delivery
-from gateway.inbox import InboundRecord
+from gateway.inbound import InboundRecord
 from gateway.outbox import Outbox
 from gateway.ports import Clock, DeliveryKind, InboundState, StorageBusyError
-from gateway.session.records import slot_row
+from gateway.session.slots import slot_row
 from gateway.storage import queries
 from gateway.storage.codec import to_micros
 from gateway.storage.database import Database
@@ -95,7 +95,7 @@ class Desk:
                 return False
             text = effect(connection)
             slot = slot_row(connection, record.identity)
-            reply = NewDelivery(record.target, kind, text, (record.message_id,), session_id=slot["session_id"])
+            reply = NewDelivery(record.target, kind, text, record.answerable, session_id=slot["session_id"])
             add_delivery(connection, reply, now)
             return True
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from config import Home
 from gateway.ids import is_session_id
 from gateway.leftovers import Leftovers, clean, remove_session_files, waiting_spools
+from gateway.media.files import session_folders
 from gateway.ports import Clock, StorageBusyError
 from gateway.session import removal
 from gateway.session.errors import UnknownSession
@@ -125,6 +126,7 @@ class Eraser:
                 raise
         # Files first: what they are recognised by is in the database. After an error the same call finds it again.
         left = await self._clean_files(session_id, doomed) if purge else Leftovers()
+        await self._remove_media(session_id, doomed)
         messages = await self._remove(doomed) if doomed is not None else 0
         if purge:
             await self._drop_mirror(session_id)
@@ -155,10 +157,17 @@ class Eraser:
         try:
             return await asyncio.to_thread(clean, self._home, session_id, turns, texts)
         except OSError as error:
-            raise EraseError(
-                f"{error.filename} cannot be changed ({error.strerror}), so session {session_id} is still in the store;"
-                " see to that and try it again"
-            ) from error
+            raise _file_refused(session_id, error) from error
+
+    async def _remove_media(self, session_id: str, doomed: Doomed | None) -> None:
+        """Remove the files that came in and went out for a session, also while it was provisional."""
+        names = (session_id, *(doomed.joined if doomed is not None else ()))
+        folders = session_folders(self._home.media_dir)
+        try:
+            for name in names:
+                await asyncio.to_thread(remove_session_files, folders, name)
+        except OSError as error:
+            raise _file_refused(session_id, error) from error
 
     async def _drop_mirror(self, session_id: str) -> None:
         """Remove what the mirror has written of a session before its messages were gone."""
@@ -175,6 +184,13 @@ class Eraser:
                 return
             await asyncio.sleep(CHECKPOINT_PAUSE_SECONDS)
         raise StorageError("another program reads the database, and keeps its log from being emptied")
+
+
+def _file_refused(session_id: str, error: OSError) -> EraseError:
+    return EraseError(
+        f"{error.filename} cannot be changed ({error.strerror}), so session {session_id} is still in the store;"
+        " see to that and try it again"
+    )
 
 
 def _rewrite(connection: sqlite3.Connection) -> None:

@@ -1,56 +1,37 @@
 """The inbox: makes each message durable, once and in order of receipt, before its platform is told so."""
 
 import asyncio
-import json
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from config import GatewayConfig, LiveConfig
 from gateway import access
 from gateway.delivery import NewDelivery, add_delivery
+from gateway.inbound import Extra, InboundRecord, record_from_row, target_of
 from gateway.ports import Accepted, Clock, InboundMessage, InboundState, StorageBusyError, Target
 from gateway.session.key import SlotIdentity
-from gateway.session.records import slot_number
+from gateway.session.slots import present_identity, slot_number
 from gateway.session.store import SessionStore
 from gateway.source import SessionSource
 from gateway.storage import queries
-from gateway.storage.codec import clean_text, dump, from_micros, to_micros
+from gateway.storage.codec import clean_text, dump, to_micros
 from gateway.storage.database import Database
 from gateway.storage.probe import Probe, no_probe
+from gateway.updates import drop_update
 
 log = logging.getLogger(__name__)
 
 PAGE: Final = 500
-IDENTITY_PARTS: Final = ("agent", "platform", "chat_type", "chat", "thread", "participant")
 KEPT_OF_REFUSED: Final = 500
 """Characters that are kept of a message refused for its length, so that people recognise it."""
 
 
 class InvalidMessageError(ValueError):
     """An adapter handed over a message that can be neither answered nor refused: it names no chat, or has no id."""
-
-
-@dataclass(frozen=True, slots=True)
-class InboundRecord:
-    """A message that is in the inbox and waits for its turn."""
-
-    id: int
-    message_id: str
-    identity: SlotIdentity
-    source: SessionSource
-    account: str
-    text: str
-    group_id: str | None
-    received_at: datetime
-
-    @property
-    def target(self) -> Target:
-        """Where the answer goes."""
-        return target_of(self.source, self.account)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +46,12 @@ class _Admission:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """A receipt, and whether its sender is told something."""
+    """A receipt, the slot and source of the message as its chat is called now, and whether its sender is told
+    something."""
 
     accepted: Accepted
+    identity: SlotIdentity
+    source: SessionSource
     told: bool = False
 
 
@@ -106,23 +90,18 @@ class Inbox:
 
         Raises `InvalidMessageError` and `StorageBusyError`; the future raises `StorageError`.
         """
-        source = message.source
-        if not source.chat_id:
-            raise InvalidMessageError("the message names no chat: its answer would have no place to go")
-        if not message.message_id:
-            raise InvalidMessageError("the message has no id: it could not be told from a copy of itself")
-        if any(part != clean_text(part) for part in _ids(message)):
-            raise InvalidMessageError("an id in the message is no text: it has NUL or half of a surrogate pair")
+        check_ids(message)
         if self._is_full() and not self._is_urgent(message.text):
             raise StorageBusyError("too many messages wait for an answer: hand this one over again later")
         received_at = self._clock.now()
-        identity = self._store.identity(source)
+        identity = self._store.identity(message.source)
+        extra = Extra.of(message)
         admission = self._admit(message, operator=operator)
         stored = self._database.write(
-            lambda connection: self._store_message(connection, message, identity, admission, received_at)
+            lambda connection: self._store_message(connection, message, identity, extra, admission, received_at)
         )
         result: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
-        stored.add_done_callback(lambda done: self._announce(done, result, message, identity, received_at))
+        stored.add_done_callback(lambda done: self._announce(done, result, message, extra, received_at))
         return result
 
     async def pending(self) -> AsyncIterator[InboundRecord]:
@@ -153,7 +132,7 @@ class Inbox:
             kept = clean_text(message.text[:KEPT_OF_REFUSED])
             return _Admission(InboundState.REFUSED, kept, "too long", notice)
         text = clean_text(message.text)
-        if not text.strip():
+        if not text.strip() and not message.attachments:
             return _Admission(
                 InboundState.REFUSED, text, "empty", "Your message was empty: there is nothing to answer."
             )
@@ -164,14 +143,18 @@ class Inbox:
         connection: sqlite3.Connection,
         message: InboundMessage,
         identity: SlotIdentity,
+        extra: Extra,
         admission: _Admission,
         received_at: datetime,
     ) -> _Stored:
-        platform, account = str(message.source.platform), message.account
+        platform, account, source = str(message.source.platform), message.account, message.source
         if message.cursor is not None:
             cursor = (platform, account, message.cursor.name, message.cursor.value)
             connection.execute(queries.PUT_CURSOR, cursor)
+        drop_update(connection, platform, account, message.update_id)
         kept = admission.state is not InboundState.IGNORED
+        if kept and (present := present_identity(connection, identity)) is not identity:
+            identity, source = present, replace(source, chat_id=present.chat)
         slot_id = slot_number(connection, identity) if kept else None
         if admission.state is InboundState.PENDING and not self._is_urgent(message.text):
             admission = self._bound_queue(connection, slot_id, admission)
@@ -182,25 +165,26 @@ class Inbox:
             (
                 *key,
                 slot_id,
-                dump(message.source.to_dict()) if kept else None,
+                dump(source.to_dict()) if kept else None,
                 admission.text,
                 message.group_id if kept else None,
                 to_micros(received_at),
                 admission.state,
                 admission.reason,
                 ended_at,
+                extra.dump() if kept else None,
             ),
         )
         if not added.rowcount:
             row = connection.execute(queries.FIND_INBOUND, key).fetchone()
             state = InboundState(row["state"])
-            return _Stored(Accepted(row["id"], state, duplicate=True, reason=row["reason"]))
+            return _Stored(Accepted(row["id"], state, duplicate=True, reason=row["reason"]), identity, source)
         accepted = Accepted(added.lastrowid or 0, admission.state, reason=admission.reason)
         if admission.notice is not None:
-            target = target_of(message.source, account)
-            notice = NewDelivery(target, "error", admission.notice, answers=(message.message_id,))
+            answers = (message.message_id,) if source is message.source else ()
+            notice = NewDelivery(target_of(source, account), "error", admission.notice, answers=answers)
             add_delivery(connection, notice, received_at)
-        return _Stored(accepted, told=admission.notice is not None)
+        return _Stored(accepted, identity, source, told=admission.notice is not None)
 
     def _bound_queue(self, connection: sqlite3.Connection, slot_id: int | None, admission: _Admission) -> _Admission:
         limit = self._config.current.inbox.max_queued_per_session
@@ -215,7 +199,7 @@ class Inbox:
         done: "asyncio.Future[_Stored]",
         result: "asyncio.Future[Accepted]",
         message: InboundMessage,
-        identity: SlotIdentity,
+        extra: Extra,
         received_at: datetime,
     ) -> None:
         """On the loop, right after the commit and in its order; nobody need wait for `result` any more."""
@@ -227,7 +211,7 @@ class Inbox:
         self._probe("inbox.accepted")
         stored = done.result()
         try:
-            self._pass_on(stored, message, identity, received_at)
+            self._pass_on(stored, message, extra, received_at)
         except Exception:
             log.exception(
                 "message %d is stored, but was not passed on; the next start does", stored.accepted.inbound_id
@@ -235,46 +219,38 @@ class Inbox:
         if not result.done():
             result.set_result(stored.accepted)
 
-    def _pass_on(self, stored: _Stored, message: InboundMessage, identity: SlotIdentity, received_at: datetime) -> None:
+    def _pass_on(self, stored: _Stored, message: InboundMessage, extra: Extra, received_at: datetime) -> None:
         accepted = stored.accepted
         if stored.told:
-            self._on_delivery(target_of(message.source, message.account))
+            self._on_delivery(target_of(stored.source, message.account))
         if accepted.duplicate or accepted.state is not InboundState.PENDING:
             return
         record = InboundRecord(
             id=accepted.inbound_id,
             message_id=message.message_id,
-            identity=identity,
-            source=message.source,
+            identity=stored.identity,
+            source=stored.source,
             account=message.account,
             text=clean_text(message.text),
             group_id=message.group_id,
             received_at=received_at,
+            extra=extra,
+            moved=stored.source is not message.source,
         )
         self._on_message(record)
+
+
+def check_ids(message: InboundMessage) -> None:
+    """Raises `InvalidMessageError` for a message that cannot be told from others."""
+    if not message.source.chat_id:
+        raise InvalidMessageError("the message names no chat: its answer would have no place to go")
+    if not message.message_id:
+        raise InvalidMessageError("the message has no id: it could not be told from a copy of itself")
+    if any(part != clean_text(part) for part in _ids(message)):
+        raise InvalidMessageError("an id in the message is no text: it has NUL or half of a surrogate pair")
 
 
 def _ids(message: InboundMessage) -> list[str]:
     source = message.source
     ids = (source.chat_id, source.thread_id, source.user_id, source.user_id_alt)
     return [part for part in (*ids, message.message_id, message.account, message.group_id) if part]
-
-
-def target_of(source: SessionSource, account: str) -> Target:
-    """Where an answer to this source goes."""
-    return Target(source.platform, source.chat_id or "", source.thread_id, account)
-
-
-def record_from_row(row: sqlite3.Row) -> InboundRecord:
-    """The record of a stored message."""
-    source = SessionSource.from_dict(json.loads(row["source"]))
-    return InboundRecord(
-        id=row["id"],
-        message_id=row["message_id"],
-        identity=SlotIdentity(*(row[f"slot_{part}"] for part in IDENTITY_PARTS)),
-        source=source,
-        account=row["account"],
-        text=row["text"],
-        group_id=row["group_id"],
-        received_at=from_micros(row["received_at"]),
-    )

@@ -14,7 +14,7 @@ import aiosqlite
 
 from gateway.session.entry import SessionEntry
 from gateway.session.records import entry_from_row
-from gateway.storage import queries
+from gateway.storage import outbox_queries, queries
 from gateway.storage.checks import SCHEMA_VERSION, newest_schema
 from gateway.storage.codec import decode_message, from_micros, optional_instant
 from gateway.storage.database import open_reader
@@ -190,7 +190,7 @@ class Inspection:
             else _none("total", "live"),
             "inbound": _none(*UNANSWERED_STATES) | _by_state(await self.read(queries.COUNT_INBOUND)),
             "outbox": _none("pending", "sending", "dead", "repeated")
-            | _by_state(await self.read(queries.COUNT_OUTBOX)),
+            | _by_state(await self.read(outbox_queries.COUNT_OUTBOX)),
         }
 
     async def _check_schema(self, path: Path) -> bool:

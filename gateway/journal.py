@@ -123,9 +123,12 @@ class Progress:
         elif step.kind == "stop":
             self.stop_reason = data["reason"]
 
-    def recall(self, seen: str) -> None:
-        """People have seen this much of the reply: what goes beyond the known steps becomes the partial last one."""
-        known = self.visible_text
+    def recall(self, seen: str, known: str | None = None) -> None:
+        """People have seen this much of the reply: what goes beyond the known steps becomes the partial last one.
+
+        `known` is what people see of the known steps, where that is not all of their text.
+        """
+        known = self.visible_text if known is None else known
         if len(seen) > len(known) and seen.startswith(known):
             self.step_text += seen[len(known) :].removeprefix(BETWEEN_STEPS if not self.step_text else "")
 

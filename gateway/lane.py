@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from gateway.inbox import InboundRecord
+from gateway.inbound import InboundRecord
 from gateway.session.key import SlotIdentity
 from gateway.turn import Turn
 
@@ -68,6 +68,24 @@ def report_adoption(done: "asyncio.Future[Any]") -> None:
     """Say in the log if a turn that an outage had hidden could not be taken up."""
     if not done.cancelled() and (error := done.exception()) is not None:
         log.error("a turn that an outage had hidden is taken up at the next start only", exc_info=error)
+
+
+def replace_waiting(lane: Lane, record: InboundRecord) -> None:
+    """A message that waits says something else now."""
+    for place, item in enumerate(lane.waiting):
+        if isinstance(item, InboundRecord) and item.id == record.id:
+            lane.waiting[place] = record
+
+
+def readdress(lane: Lane, identity: SlotIdentity) -> None:
+    """The lane, what waits in it and its turn are of a slot with this identity from now on."""
+    lane.identity = identity
+    for place, item in enumerate(lane.waiting):
+        if isinstance(item, InboundRecord):
+            lane.waiting[place] = item.at(identity)
+    if lane.turn is not None:
+        lane.turn.identity = identity
+        lane.turn.inbound[:] = [record.at(identity) for record in lane.turn.inbound]
 
 
 def must_stop(lane: Lane) -> bool:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -15,8 +15,19 @@ from gateway.clock import call_at
 from gateway.commands.table import Command, CommandTable
 from gateway.constants import COALESCE_LIMIT, LANE_ERROR_PAUSE_SECONDS, LANE_FAILURES, WAITING_LIMIT
 from gateway.desk import Desk, is_outage
-from gateway.inbox import IDENTITY_PARTS, InboundRecord, Inbox
-from gateway.lane import Exclusive, Lane, Work, belongs, must_stop, report_adoption, run_exclusive
+from gateway.inbound import IDENTITY_PARTS, InboundRecord
+from gateway.inbox import Inbox
+from gateway.lane import (
+    Exclusive,
+    Lane,
+    Work,
+    belongs,
+    must_stop,
+    readdress,
+    replace_waiting,
+    report_adoption,
+    run_exclusive,
+)
 from gateway.outbox import Outbox
 from gateway.ports import Clock
 from gateway.session.key import SlotIdentity
@@ -58,6 +69,8 @@ class Lanes:
         self._counters = counters
         self._desk = Desk(database, outbox, self._config, clock, counters, probe)
         self._lanes: dict[SlotIdentity, Lane] = {}
+        self._moved: dict[SlotIdentity, SlotIdentity] = {}
+        """Slots whose chat has another id since this process began, by what they were."""
         self._waiting = 0
         """What waits in all lanes."""
         self._tasks: asyncio.TaskGroup | None = None
@@ -116,6 +129,8 @@ class Lanes:
             turn = await self._recovered(row)
             if turn is not None:
                 self._lane(turn.identity).turn = turn
+        for row in await self._database.read(queries.PUT_BACK_TURNS):
+            self._adopt(row)
         async for record in self._inbox().pending():
             self.offer(record)
         for lane in list(self._lanes.values()):
@@ -135,9 +150,10 @@ class Lanes:
     async def take_up(self) -> None:
         """Take what lies in the database and is not known here, because an outage hid it. Raises `StorageError`."""
         known = {lane.turn.id for lane in self._lanes.values() if lane.turn is not None}
-        for row in await self._database.read(queries.OPEN_TURNS):
-            if row["id"] not in known:
-                self._adopt(row)
+        for query in (queries.OPEN_TURNS, queries.PUT_BACK_TURNS):
+            for row in await self._database.read(query):
+                if row["id"] not in known:
+                    self._adopt(row)
         async for record in self._inbox().pending():
             # One that this process has begun with since it was read is harmless twice: it is claimed once.
             if not self._knows(record):
@@ -158,7 +174,11 @@ class Lanes:
         async def adopt() -> None:
             (found,) = await self._database.read(queries.GET_TURN, (row["id"],))
             if lane.turn is None and found["ended_at"] is None:
+                await self._database.write(
+                    lambda connection: connection.execute(queries.REOPEN_TURN, (row["id"],)).rowcount
+                )
                 lane.turn = await self._recovered(found)
+                readdress(lane, lane.identity)
 
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         done.add_done_callback(report_adoption)
@@ -171,6 +191,7 @@ class Lanes:
         """Take a message that is in the inbox; where that is so set up, it stops the running turn. Returns at once."""
         if self._tasks is None:
             return
+        record = record.at(self._present(record.identity))
         found = self._desk.find(record.text)
         if found is not None and found[0].immediate:
             self._tasks.create_task(self._run_immediate(record, found[0]), name=f"command {found[0].name}")
@@ -180,6 +201,30 @@ class Lanes:
         if interrupts and found is None and self._config.current.busy == "interrupt":
             self._interrupt(lane)
         self._start(lane)
+
+    def amend(self, record: InboundRecord) -> None:
+        """A message that waits says something else now."""
+        if (lane := self._lanes.get(record.identity)) is not None:
+            replace_waiting(lane, record)
+
+    def move(self, slots: Iterable[tuple[SlotIdentity, SlotIdentity]]) -> None:
+        """Slots, each as it was and as it is, have another chat id: what runs in them goes on there.
+
+        A lane that there is under a new one has nothing to begin any more, for then the slot would not have moved; what
+        its task is still at, it ends by itself.
+        """
+        for old, new in slots:
+            self._moved.pop(new, None)
+            self._moved[old] = new
+            if (lane := self._lanes.pop(old, None)) is not None:
+                self._lanes[new] = lane
+                readdress(lane, new)
+
+    def _present(self, identity: SlotIdentity) -> SlotIdentity:
+        """What a slot is called now."""
+        while (new := self._moved.get(identity)) is not None:
+            identity = new
+        return identity
 
     def is_immediate(self, text: str) -> bool:
         """Whether this is a command that does not wait for the session's turn."""
@@ -191,7 +236,7 @@ class Lanes:
         if self._draining or self._stopping.is_set():
             raise LanesClosedError("the gateway is stopping")
         item = Exclusive(work, asyncio.get_running_loop().create_future())
-        lane = self._lane(identity)
+        lane = self._lane(self._present(identity))
         self._put(lane, item)
         self._start(lane)
         return await item.result
@@ -201,7 +246,7 @@ class Lanes:
 
         None if there is none. That it is stopped is not durable by this, see `gateway.transcript.stop`.
         """
-        lane = self._lanes.get(identity)
+        lane = self._lanes.get(self._present(identity))
         if lane is None:
             return None
         if lane.turn is not None:
@@ -221,7 +266,7 @@ class Lanes:
 
     def describe(self, identity: SlotIdentity) -> str:
         """What a slot is doing, in words."""
-        lane = self._lanes.get(identity)
+        lane = self._lanes.get(self._present(identity))
         waiting = len(lane.waiting) if lane else 0
         queue = f", {waiting} waiting" if waiting else ""
         if lane is None or lane.turn is None:
@@ -242,7 +287,7 @@ class Lanes:
 
     def is_active(self, identity: SlotIdentity) -> bool:
         """Whether the slot has an open turn or waiting messages."""
-        return identity in self._lanes
+        return self._present(identity) in self._lanes
 
     @property
     def is_full(self) -> bool:
@@ -289,7 +334,8 @@ class Lanes:
                 elif lane.waiting:
                     await self._next(lane)
                 else:
-                    self._lanes.pop(lane.identity, None)
+                    if self._lanes.get(lane.identity) is lane:
+                        del self._lanes[lane.identity]
                     return
                 lane.failures = 0
         except Exception as error:
@@ -399,6 +445,7 @@ class Lanes:
         lane.turn = turn
         if turn is None:
             return
+        readdress(lane, lane.identity)  # it may have moved since the turn's commit
         if stop_reason is not None:
             turn.stop(stop_reason)
         if not turn.interrupted and turn.not_before is None:

@@ -167,6 +167,8 @@ class Reloader:
                 result = ReloadResult(at, trigger, ok=False, problems=("the gateway is stopping",))
             else:
                 result = ReloadResult(at, trigger, True, changes.applied, changes.needs_restart)
+                if trigger != "file":
+                    self._adapters.try_again()
             self._last = result
             self._tell(result)
             return result

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from config import GatewayConfig, LiveConfig
+from gateway.constants import MEDIA_OUT_KEPT_DAYS
 from gateway.leftovers import remove_session_files
+from gateway.media.files import prune
 from gateway.ports import Clock, StorageBusyError
 from gateway.session import removal
 from gateway.session.removal import PAGE, RemovalRefusedError, on_file
-from gateway.storage import upkeep
+from gateway.storage import inbound_queries, upkeep
 from gateway.storage.codec import to_micros
 from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
@@ -42,6 +44,12 @@ of the platforms; a week also covers a bot that was given an old cursor."""
 UNANSWERED_KEPT: Final = timedelta(days=30)
 """How long messages without an answer, and replies that were given up or may have been shown twice, stay in sight."""
 
+SET_ASIDE_KEPT: Final = timedelta(days=7)
+"""How long updates that were set aside stay in sight."""
+
+MAX_SET_ASIDE: Final = 1_000
+"""Updates that are kept for an operator to look at; one odd kind can be in many."""
+
 WALK_PAGE: Final = 200
 """Rows of finished work that one job clears: with their text that is some milliseconds, too."""
 
@@ -63,8 +71,9 @@ class Retention:
     """Removes sessions that are older than `storage.retention_days`, old turns of those that are live, and, whatever
     that says, the records of messages, turns and deliveries that have come and gone.
 
-    Pinned sessions stay. `sessions` is the folder with files of sessions. Each part is a job of the writer that takes
-    a few milliseconds; between two of them it rests for `pause` seconds.
+    Pinned sessions stay. `folders` hold files of sessions, by their ids; the files below `media` go after
+    `media.retention_days`. Each part is a job of the writer that takes a few milliseconds; between two of them it rests
+    for `pause` seconds.
     """
 
     def __init__(
@@ -75,6 +84,7 @@ class Retention:
         counters: Counter[str],
         folders: tuple[Path, ...] = (),
         *,
+        media: Path | None = None,
         seconds: float = RETENTION_SECONDS,
         pause: float = PAUSE_SECONDS,
     ) -> None:
@@ -83,6 +93,7 @@ class Retention:
         self._clock = clock
         self._counters = counters
         self._folders = folders
+        self._media = media
         self._seconds = seconds
         self._pause = pause
 
@@ -109,6 +120,8 @@ class Retention:
             await self._expire(limit)
             await self._shorten(limit)
         await self._clear()
+        if self._media is not None:
+            await self._prune(self._media)
 
     def _before(self, age: timedelta) -> int:
         try:
@@ -172,6 +185,24 @@ class Retention:
         await self._go(_Walk("retention.outbox", upkeep.OUTBOX_PAGE, removals, text))
         turns = ((upkeep.REMOVE_OLD_TURNS, (finished,)),)
         await self._go(_Walk("retention.turns", upkeep.TURN_PAGE, turns, finished))
+        await self._clear_set_aside()
+
+    async def _clear_set_aside(self) -> None:
+        """Remove updates that were set aside long ago, and, where there are too many, the oldest."""
+        limit = self._before(SET_ASIDE_KEPT)
+        for row in await self._database.read(inbound_queries.EXCESS_UPDATE, (MAX_SET_ASIDE,)):
+            limit = max(limit, row["received_at"] + 1)
+        self._count("retention.updates", await self._write(on_file(_remove_updates, limit)))
+
+    async def _prune(self, media: Path) -> None:
+        """Remove files that came in or went out long ago."""
+        days, now = self._config.current.media.retention_days, self._clock.now()
+        outgoing = (now - timedelta(days=MEDIA_OUT_KEPT_DAYS)).timestamp()
+        incoming = self._before(timedelta(days=days)) / 1_000_000 if days > 0 else 0.0
+        number = await asyncio.to_thread(
+            prune, media, now=now.timestamp(), incoming_before=incoming, outgoing_before=outgoing
+        )
+        self._count("retention.files", number)
 
     async def _go(self, walk: _Walk) -> None:
         after = 0
@@ -191,6 +222,10 @@ class Retention:
         result = await self._database.write(job)
         await asyncio.sleep(self._pause)
         return result
+
+
+def _remove_updates(connection: sqlite3.Connection, before: int) -> int:
+    return connection.execute(inbound_queries.REMOVE_OLD_UPDATES, (before,)).rowcount
 
 
 def _clear_page(connection: sqlite3.Connection, walk: _Walk, after: int, bound: int) -> int:

@@ -1,21 +1,24 @@
-"""A reply that grows while the agent writes it: its first text is a message, the rest are edits."""
+"""A reply that grows while the agent writes it: its first text is a message, the rest are edits; or it is a preview
+that passes by itself, where the platform has those."""
 
 import asyncio
 import contextlib
 import functools
 import logging
 import sqlite3
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
+from gateway.budget import ChatKey
 from gateway.constants import CHECKPOINT_SECONDS, FIRST_TEXT_SECONDS, PREVIEW_CLOSE_SECONDS
-from gateway.delivery import NewDelivery, add_delivery
+from gateway.delivery import NewDelivery, add_delivery, parts_of
 from gateway.outbox import Connection, Outbox
-from gateway.ports import Clock, Delivery, DeliveryError, RetryLaterError
-from gateway.storage import queries
+from gateway.ports import Adapter, Clock, Delivery, DeliveryError, RetryLaterError
+from gateway.shown import Showing
+from gateway.storage import outbox_queries, queries
 from gateway.storage.codec import clean_text
 from gateway.storage.database import Database
 
@@ -67,7 +70,7 @@ class ReplyStream:
         A reply that is complete right after its first text goes out whole, without a preview.
         """
         self._changed.set()
-        if self._opening is None and self._interval is not None and self._text():
+        if self._opening is None and self._interval is not None and self._text().strip():
             start = functools.partial(self._start, self._interval)
             self._opening = asyncio.get_running_loop().call_later(FIRST_TEXT_SECONDS, start)
 
@@ -91,10 +94,37 @@ class ReplyStream:
 
     async def _run(self, interval: float) -> None:
         try:
-            await self._open(interval)
+            if not await self._draft(interval):
+                await self._open(interval)
         except Exception:
             # The final content is sent whatever becomes of its previews.
             log.exception("the preview of a reply failed; its final content is not affected")
+
+    async def _draft(self, interval: float) -> bool:
+        """Show the text by previews that pass by themselves; False if there are none in this chat."""
+        connection = self._connection()
+        if connection is None or not connection.adapter.capabilities.drafts:
+            return False
+        showing, shown = Showing(connection.adapter, connection.adapter.composer()), ""
+        while not self._closing.is_set():
+            text = self._text()
+            connection = self._connection()
+            if text == shown or connection is None or not connection.usable:
+                await self._await_change(None if text == shown else interval)
+                continue
+            parts = (await showing.compose(text, final=False, shown=0)).parts
+            if parts:
+                draft = self._delivery_of(0, text, parts[-1], part=len(parts) - 1)
+                try:
+                    if not self._outbox.budget.held(self._key) and not await connection.adapter.draft(draft):
+                        return False
+                except RetryLaterError as error:
+                    await self._hold(connection.adapter, error)
+                except DeliveryError as error:
+                    log.info("a preview of turn %s was not shown: %s", self._delivery.turn_id, error)
+            shown = text
+            await self._rest(interval)
+        return True
 
     async def _open(self, interval: float) -> None:
         """Send the first text, in its order, unless an earlier attempt of the turn has; then let it grow."""
@@ -103,39 +133,69 @@ class ReplyStream:
         row = await self._database.write(lambda connection: _growing(connection, first, now))
         if row is None:
             return
-        message_id = row["message_id"]
-        if message_id is None:
-            message_id = await self._first_sent(row["id"])
-        if message_id is not None:
-            await self._grow(interval, row["id"], str(message_id), row["text"])
+        ids: Sequence[str] | None = [part.message_id for part in parts_of(row["parts"])]
+        if not ids:
+            ids = await self._shown(row["id"])
+        if ids:
+            await self._grow(interval, row["id"], ids, row["text"])
 
-    async def _first_sent(self, delivery_id: int) -> str | None:
-        """The platform's id of the first message; None if it was given up, or the reply is complete before that."""
-        sent = self._outbox.first_sent(delivery_id, self._delivery.target)
+    async def _shown(self, delivery_id: int) -> Sequence[str] | None:
+        """The platform's ids once it has all that is to be shown now; None if it was given up, or the reply is
+        complete before that."""
+        shown = self._outbox.shown(delivery_id, self._delivery.target)
         closing: asyncio.Future[Any] = asyncio.ensure_future(self._closing.wait())
-        waited: list[asyncio.Future[Any]] = [sent, closing]
+        waited: list[asyncio.Future[Any]] = [shown, closing]
         try:
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            return sent.result() if sent.done() else None
+            return shown.result() if shown.done() else None
         finally:
             closing.cancel()
-            sent.cancel()
+            shown.cancel()
 
-    async def _grow(self, interval: float, delivery_id: int, message_id: str, shown: str) -> None:
+    async def _grow(self, interval: float, delivery_id: int, ids: Sequence[str], shown: str) -> None:
         noted, noted_at = shown, self._clock.monotonic()
         # A turn that runs again starts from nothing; what people see does not shrink meanwhile.
         floor = len(shown)
         while not self._closing.is_set():
             text = self._text()
             if text != shown and len(text) >= floor:
-                pause = await self._edit(delivery_id, message_id, text)
-                shown = text
-                await self._rest(max(interval, pause))
+                look = await self._show(delivery_id, ids, text)
+                if look is None:
+                    return
+                ids = look.ids
+                shown = text if look.current else shown
+                await self._rest(max(interval, look.pause))
             else:
                 await self._await_change(None if noted == shown else CHECKPOINT_SECONDS)
             if noted != shown and self._clock.monotonic() - noted_at >= CHECKPOINT_SECONDS:
                 await self._note(delivery_id, shown)
                 noted, noted_at = shown, self._clock.monotonic()
+
+    async def _show(self, delivery_id: int, ids: Sequence[str], text: str) -> "_Look | None":
+        """Bring what people see one step nearer to a text; None: there is nothing more to show it in."""
+        connection = self._connection()
+        if connection is None or not connection.usable:
+            return _Look(ids, pause=1.0)
+        showing = self._outbox.screen.of(delivery_id, connection.adapter)
+        parts = (await showing.compose(text, final=False, shown=len(ids))).parts
+        if len(parts) > len(ids):
+            more = await self._more(delivery_id, text)
+            return None if more is None else _Look(more, current=True)
+        stale = showing.first_stale(parts, len(ids))
+        if stale is None:
+            return _Look(ids, current=True)
+        delivery = self._delivery_of(delivery_id, text, parts[stale], part=stale, message_id=ids[stale])
+        pause = await self._edit(connection.adapter, showing, delivery)
+        return _Look(ids, pause, current=showing.first_stale(parts, len(ids)) is None)
+
+    async def _more(self, delivery_id: int, text: str) -> Sequence[str] | None:
+        """The text needs another message; the outbox sends it, in its order and noted."""
+        values = (clean_text(text), delivery_id)
+
+        def job(connection: sqlite3.Connection) -> bool:
+            return bool(connection.execute(outbox_queries.GROW_DELIVERY, values).rowcount)
+
+        return await self._shown(delivery_id) if await self._database.write(job) else None
 
     async def _await_change(self, seconds: float | None) -> None:
         """Wait until the text may have grown, but no longer than this."""
@@ -144,12 +204,36 @@ class ReplyStream:
                 await self._changed.wait()
         self._changed.clear()
 
-    async def _edit(self, delivery_id: int, message_id: str, text: str) -> float:
-        """One edit; how many seconds the platform wants to be left alone."""
-        connection = self._connection()
-        if connection is None or not connection.usable:
-            return 1.0
-        delivery = Delivery(
+    async def _edit(self, adapter: Adapter, showing: Showing, delivery: Delivery) -> float:
+        """One edit, if there is room for one; how many seconds the platform wants to be left alone."""
+        with self._outbox.budget.spare(adapter, self._key) as free:
+            if not free:
+                return 0.0
+            showing.note(delivery.part, None)
+            try:
+                await adapter.edit(delivery)
+            except RetryLaterError as error:
+                await self._hold(adapter, error)
+                return error.retry_after or 1.0
+            except DeliveryError as error:
+                log.info("a preview of delivery %d was not shown: %s", delivery.id, error)
+                return 1.0
+            showing.note(delivery.part, delivery.content)
+        return 0.0
+
+    async def _hold(self, adapter: Adapter, error: RetryLaterError) -> None:
+        if error.retry_after is not None:
+            await self._outbox.budget.hold(adapter, self._key, error.retry_after)
+
+    @property
+    def _key(self) -> ChatKey:
+        target = self._delivery.target
+        return (str(target.platform), target.account, target.chat_id)
+
+    def _delivery_of(
+        self, delivery_id: int, text: str, content: object, *, part: int, message_id: str | None = None
+    ) -> Delivery:
+        return Delivery(
             id=delivery_id,
             target=self._delivery.target,
             kind=self._delivery.kind,
@@ -158,19 +242,13 @@ class ReplyStream:
             message_id=message_id,
             session_id=self._delivery.session_id,
             turn_id=self._delivery.turn_id,
+            content=content,
+            part=part,
         )
-        try:
-            await connection.adapter.edit(delivery)
-        except RetryLaterError as error:
-            return error.retry_after or 1.0
-        except DeliveryError as error:
-            log.info("a preview of delivery %d was not shown: %s", delivery_id, error)
-            return 1.0
-        return 0.0
 
     async def _note(self, delivery_id: int, text: str) -> None:
         def job(connection: sqlite3.Connection) -> None:
-            connection.execute(queries.CHECKPOINT_DELIVERY, (clean_text(text), delivery_id))
+            connection.execute(outbox_queries.CHECKPOINT_DELIVERY, (clean_text(text), delivery_id))
 
         await self._database.write(job)
 
@@ -183,12 +261,22 @@ class ReplyStream:
             closing.cancel()
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What people see now: the messages, whether all of the text is in them, and how many seconds the platform wants
+    to be left alone."""
+
+    ids: Sequence[str]
+    pause: float = 0.0
+    current: bool = False
+
+
 def _growing(connection: sqlite3.Connection, first: NewDelivery, now: datetime) -> sqlite3.Row | None:
     """The growing reply of an open turn, begun with this text if there is none yet; None if the turn has ended."""
     if connection.execute(queries.TURN_IS_OPEN, (first.turn_id,)).fetchone() is None:
         return None
-    row: sqlite3.Row | None = connection.execute(queries.STREAM_OF_TURN, (first.turn_id,)).fetchone()
+    row: sqlite3.Row | None = connection.execute(outbox_queries.STREAM_OF_TURN, (first.turn_id,)).fetchone()
     if row is None:
         delivery_id = add_delivery(connection, first, now)
-        row = connection.execute(queries.GET_DELIVERY, (delivery_id,)).fetchone()
+        row = connection.execute(outbox_queries.GET_DELIVERY, (delivery_id,)).fetchone()
     return row

@@ -2,23 +2,27 @@
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
 from gateway.delivery import NewDelivery, add_delivery
-from gateway.inbox import InboundRecord
+from gateway.inbound import Extra, InboundRecord
 from gateway.journal import add_step, stop_step
-from gateway.ports import DeliveryKind, InboundState, Message, Target, Usage
-from gateway.session import records
+from gateway.media.words import describe_file
+from gateway.ports import DeliveryKind, InboundState, Message, OutgoingFile, Target, Usage
+from gateway.session import records, slots
 from gateway.session.entry import SessionEntry
 from gateway.session.records import Arrival
-from gateway.storage import queries
+from gateway.storage import inbound_queries, outbox_queries, queries
 from gateway.storage.codec import clean_text, decode_message, dump, to_micros
 from gateway.storage.shadow import check_known
 
 READ_ALONG: Final = 40
 """Messages of a transcript that are read in the commit that begins a turn; that of more would hold up others."""
+
+MAX_EDITS: Final = 10
+"""Edits of earlier messages that an agent is told of at once, the latest: nobody means more of them to be read."""
 
 STOPPED: Final = "stopped"
 """Why a turn ended that a person stopped."""
@@ -51,8 +55,8 @@ class TurnEnd:
     """How a turn ended, and everything that becomes durable with that.
 
     The first record gets `state`, the others are merged into it where it was answered. `reply` is the last content
-    of what people see of the answer, None if there is none; `notes` are messages of the gateway's own that follow
-    it. The last of all deliveries names the messages that it answers.
+    of what people see of the answer, None if there is none; `files` are those that it names, and follow it, as do then
+    `notes`, messages of the gateway's own. The last of all deliveries names the messages that it answers.
     """
 
     turn_id: str
@@ -64,6 +68,7 @@ class TurnEnd:
     usage: Usage
     reply: str | None
     notes: Sequence[tuple[DeliveryKind, str]]
+    files: Sequence[OutgoingFile] = ()
 
     @property
     def target(self) -> Target:
@@ -78,15 +83,16 @@ def begin(
 
     Raises `TurnOpenError`.
     """
-    slot_id = records.slot_number(connection, arrival.identity)
+    slot_id, arrival = _placed(connection, arrival, inbound[0])
     open_turn = connection.execute(queries.SESSION_HAS_TURN, (slot_id,)).fetchone()
     if open_turn is not None:
         raise TurnOpenError(open_turn["id"])
     claims = [(record, claim(connection, turn_id, record.id)) for record in inbound]
-    claimed = tuple(record for record, row in claims if row is not None)
+    claimed = tuple(_as_claimed(record.at(arrival.identity), row) for record, row in claims if row is not None)
     check_known(connection, claimed, "the message")
     if not claimed:
         return None
+    claimed = _with_edits(connection, slot_id, claimed)
     entry = records.resolve(connection, arrival).entry
     connection.execute(queries.ADD_TURN, (turn_id, slot_id, entry.session_id, agent, to_micros(arrival.now)))
     stop_reason = next((str(row["reason"]) for _record, row in claims if row is not None and row["reason"]), None)
@@ -102,6 +108,37 @@ def begin(
     return Began(entry, claimed, notified, stop_reason, _history(connection, entry))
 
 
+def _placed(
+    connection: sqlite3.Connection, arrival: Arrival, first: InboundRecord
+) -> tuple[int, Arrival]:
+    """The slot that the message is in, and the arrival there: its chat may have another id by now."""
+    slot = connection.execute(inbound_queries.SLOT_OF_INBOUND, (first.id,)).fetchone()
+    if slot is None:
+        return slots.slot_number(connection, arrival.identity), arrival
+    return slot["id"], records.at_slot(arrival, slots.identity_from_row(slot))
+
+
+def _as_claimed(record: InboundRecord, row: sqlite3.Row) -> InboundRecord:
+    """The message as its sender wants it by now."""
+    if (row["text"], row["extra"]) == (record.text, record.extra.dump()):
+        return record
+    return replace(record, text=row["text"], extra=Extra.load(row["extra"]))
+
+
+def _with_edits(
+    connection: sqlite3.Connection, slot_id: int, claimed: tuple[InboundRecord, ...]
+) -> tuple[InboundRecord, ...]:
+    """The messages, the first with what their sender has changed in messages that the agent has seen."""
+    edits = sorted((row["id"], row["text"]) for row in connection.execute(inbound_queries.TAKE_EDITS, (slot_id,)))
+    if not edits:
+        return claimed
+    first = claimed[0]
+    texts = (*first.extra.edits, *(text for _id, text in edits))[-MAX_EDITS:]
+    first = replace(first, extra=replace(first.extra, edits=texts))
+    connection.execute(inbound_queries.ANNOTATE_INBOUND, (first.extra.dump(), first.id))
+    return (first, *claimed[1:])
+
+
 def _history(connection: sqlite3.Connection, entry: SessionEntry) -> list[dict[str, Any]] | None:
     """A short transcript, which takes less than asking for it separately would; None for one that is not."""
     if entry.message_count > READ_ALONG:
@@ -113,6 +150,13 @@ def claim(connection: sqlite3.Connection, turn_id: str, inbound_id: int) -> sqli
     """Give a message to a turn; None if it has an end, or a turn, already."""
     row: sqlite3.Row | None = connection.execute(queries.CLAIM_INBOUND, (turn_id, inbound_id)).fetchone()
     return row
+
+
+def absorb(connection: sqlite3.Connection, turn_id: str, record: InboundRecord) -> None:
+    """Give a message, as the agent gets it now, to a running turn; what it says by now, the next one is told."""
+    row = claim(connection, turn_id, record.id)
+    if row is not None and row["text"] != record.text:
+        connection.execute(inbound_queries.NOTE_EDIT, (row["text"], record.id))
 
 
 def stop(connection: sqlite3.Connection, inbound_id: int, reason: str) -> None:
@@ -155,7 +199,7 @@ def drop(connection: sqlite3.Connection, turn_id: str, reason: str, now: datetim
     """End a turn that has no messages, and so nobody to tell."""
     connection.execute(queries.END_TURN, (reason, to_micros(now), turn_id))
     connection.execute(queries.DELETE_STEPS, (turn_id,))
-    connection.execute(queries.COMPLETE_ORPHANS)
+    connection.execute(outbox_queries.COMPLETE_ORPHANS)
 
 
 def _end_inbound(connection: sqlite3.Connection, turn: TurnEnd, at: int) -> None:
@@ -168,18 +212,23 @@ def _end_inbound(connection: sqlite3.Connection, turn: TurnEnd, at: int) -> None
 
 
 def _put_out(connection: sqlite3.Connection, turn: TurnEnd, now: datetime) -> None:
-    answers = tuple(record.message_id for record in turn.inbound)
-    growing = connection.execute(queries.STREAM_OF_TURN, (turn.turn_id,)).fetchone()
+    answers = tuple(message_id for record in turn.inbound for message_id in record.answerable)
+    growing = connection.execute(outbox_queries.STREAM_OF_TURN, (turn.turn_id,)).fetchone()
     if growing is not None:
         text = growing["text"] if turn.reply is None else turn.reply
-        values = (clean_text(text), dump(() if turn.notes else answers), growing["id"])
-        connection.execute(queries.COMPLETE_DELIVERY, values)
-    texts: list[tuple[DeliveryKind, str]] = list(turn.notes)
+        values = (clean_text(text), dump(() if turn.notes or turn.files else answers), growing["id"])
+        connection.execute(outbox_queries.COMPLETE_DELIVERY, values)
+    parts: list[tuple[DeliveryKind, str, OutgoingFile | None]] = [
+        *(("file", describe_file(file), file) for file in turn.files),
+        *((kind, text, None) for kind, text in turn.notes),
+    ]
     if growing is None and turn.reply is not None:
-        texts.insert(0, ("reply", turn.reply))
-    for number, (kind, text) in enumerate(texts, start=1):
-        last = answers if number == len(texts) else ()
-        delivery = NewDelivery(turn.target, kind, text, last, session_id=turn.session_id, turn_id=turn.turn_id)
+        parts.insert(0, ("reply", turn.reply, None))
+    for number, (kind, text, file) in enumerate(parts, start=1):
+        last = answers if number == len(parts) else ()
+        delivery = NewDelivery(
+            turn.target, kind, text, last, session_id=turn.session_id, turn_id=turn.turn_id, file=file
+        )
         add_delivery(connection, delivery, now)
 
 

@@ -9,8 +9,10 @@ from typing import Protocol
 
 from config import Platform
 from gateway.commands.table import for_agent
-from gateway.inbox import InboundRecord
+from gateway.inbound import QUOTED_CHARS, InboundRecord
 from gateway.journal import Progress
+from gateway.media.content import Enclosed, unread, with_files
+from gateway.media.outgoing import TurnFiles
 from gateway.outbox import Connection
 from gateway.ports import Agent, Message, Target
 from gateway.session.entry import SessionEntry
@@ -78,6 +80,10 @@ class Turn:
     begun: bool = False
     """Its agent was asked in the present attempt."""
     end: TurnEnd | None = None
+    enclosed: dict[int, Enclosed] = field(default_factory=dict)
+    """What came with the messages, by message, once it was fetched."""
+    files: TurnFiles | None = None
+    """What the answer names to be sent."""
 
     @property
     def first(self) -> InboundRecord:
@@ -92,7 +98,8 @@ class Turn:
     @property
     def inputs(self) -> list[Message]:
         """The messages that the turn began with; what it absorbed later stands where it was absorbed."""
-        return [user_message(record) for record in self.inbound if record.id not in self.progress.absorbed]
+        own = (record for record in self.inbound if record.id not in self.progress.absorbed)
+        return [user_message(record, self.enclosed.get(record.id)) for record in own]
 
     def stop(self, reason: str) -> None:
         """Ask the turn to end with what it has."""
@@ -110,6 +117,28 @@ class Failure:
     retry_after: float | None = None
 
 
-def user_message(record: InboundRecord) -> Message:
-    """A message that came in, as a row of a transcript."""
-    return {"role": "user", "content": for_agent(record.text)}
+def user_message(record: InboundRecord, enclosed: Enclosed | None = None) -> Message:
+    """A message that came in, as a row of a transcript, with its files as far as they have been fetched."""
+    return {"role": "user", "content": with_files(_said(record), enclosed or unread(record))}
+
+
+def _said(record: InboundRecord) -> str:
+    """What was edited in earlier messages, what this one answers, and what it says."""
+    parts = [f"The sender has edited an earlier message; it now reads:\n{_quoted(text)}" for text in record.extra.edits]
+    if (quote := record.quote) is not None and quote.text.strip():
+        whose = "your own message" if quote.ours else f"a message of {_name(quote.author)}"
+        parts.append(f"In reply to {whose}:\n{_quoted(quote.text)}")
+    return "\n\n".join(part for part in (*parts, for_agent(record.text)) if part.strip()) or record.text
+
+
+def _name(author: str | None) -> str:
+    """A name from outside, as part of a sentence."""
+    return " ".join((author or "").split()) or "somebody else"
+
+
+def _quoted(text: str) -> str:
+    """Each line marked as quoted, so that none can pass for what the sender says here."""
+    text = text.strip()
+    if len(text) > QUOTED_CHARS:
+        text = f"{text[:QUOTED_CHARS].rstrip()}…"
+    return "\n".join(f"> {line}" for line in text.splitlines())

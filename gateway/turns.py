@@ -17,13 +17,16 @@ from gateway.attempt import OUTCOME_UNKNOWN, Attempt, Workshop
 from gateway.constants import ABANDONED_LIMIT, AGENT_CANCEL_GRACE_SECONDS
 from gateway.delivery import NewDelivery
 from gateway.ids import Ids
-from gateway.inbox import InboundRecord, record_from_row
+from gateway.inbound import InboundRecord, record_from_row
 from gateway.journal import Progress, steps_from_rows
+from gateway.media.content import Attachments
+from gateway.media.outgoing import OutgoingFiles, TurnFiles
 from gateway.outbox import Outbox
 from gateway.places import Places
-from gateway.ports import Clock, DeliveryKind, InboundState, StorageBusyError, Tool
+from gateway.ports import Clock, DeliveryKind, InboundState, OutgoingFile, StorageBusyError, Tool
+from gateway.presence import Typing
 from gateway.session.store import SessionStore
-from gateway.storage import queries
+from gateway.storage import outbox_queries, queries
 from gateway.storage.codec import clean_text, optional_instant, to_micros
 from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
@@ -64,11 +67,13 @@ class TurnRunner:
         tools: Sequence[Tool] = (),
         pii_secret: bytes | None = None,
         probe: Probe = no_probe,
+        attachments: Attachments | None = None,
+        files: OutgoingFiles | None = None,
     ) -> None:
         by_name = {tool.name: tool for tool in tools}
         self._config = live = LiveConfig.of(config)
         self._workshop = Workshop(
-            database, store, roster, connections, live, clock, counters, by_name, pii_secret, probe
+            database, store, roster, connections, live, clock, counters, by_name, pii_secret, probe, attachments
         )
         self._database = database
         self._store = store
@@ -79,6 +84,7 @@ class TurnRunner:
         self._ids = ids
         self._counters = counters
         self._probe = probe
+        self._files = files
         self._places: dict[str, Places] = {}
         """By agent, so that the turns of one that hangs take no other's places; as many as agents were ever named."""
         live.listen(self._hand_out_places)
@@ -108,8 +114,8 @@ class TurnRunner:
             return None
         self._probe("turn.begun")
         if began.notified:
-            self._outbox.offer(first.target)
-        turn = Turn(turn_id, first.identity, began.entry, agent, list(began.inbound), history=began.history)
+            self._outbox.offer(began.inbound[0].target)
+        turn = Turn(turn_id, began.inbound[0].identity, began.entry, agent, list(began.inbound), history=began.history)
         if began.stop_reason is not None:
             turn.stop(began.stop_reason)
         return turn
@@ -195,7 +201,8 @@ class TurnRunner:
             turn.progress.step_text = ""
             stream = await preview.enter_async_context(self._stream(turn))
             attempt = Attempt(turn, stream, self._workshop, waiting=waiting, absorbed=absorbed)
-            failure = None if turn.stop_reason else await self._watch(turn, attempt)
+            async with self._typing(turn):
+                failure = None if turn.stop_reason else await self._watch(turn, attempt)
         return await self._conclude(turn, attempt, failure)
 
     @asynccontextmanager
@@ -242,13 +249,34 @@ class TurnRunner:
         session_id = turn.entry.session_id
         delivery = NewDelivery(turn.target, "reply", "", final=False, session_id=session_id, turn_id=turn.id)
         platform, account = turn.target.platform, turn.target.account
+        files = self._files_of(turn)
         return ReplyStream(
             self._database,
             self._outbox,
             self._clock,
             lambda: self._connections.find(platform, account),
             delivery,
-            lambda: turn.progress.visible_text,
+            lambda: turn.progress.visible_text if files is None else files.visible(turn.progress.visible_text),
+        )
+
+    def _files_of(self, turn: Turn) -> TurnFiles | None:
+        """The files that the turn's answer names."""
+        if turn.files is None and self._files is not None:
+            turn.files = self._files.of_turn(turn.id, turn.entry.session_id)
+        return turn.files
+
+    async def _split(self, turn: Turn, *, complete: bool) -> tuple[str, Sequence[OutgoingFile]]:
+        """What people see of the answer, and the files that it names."""
+        text, files = turn.progress.visible_text, self._files_of(turn)
+        return (text, ()) if files is None else await files.split(text, complete=complete)
+
+    def _typing(self, turn: Turn) -> Typing:
+        platform, account = turn.target.platform, turn.target.account
+        return Typing(
+            self._outbox.budget,
+            lambda: self._connections.find(platform, account),
+            turn.target,
+            lambda: bool(turn.progress.step_text.strip()),
         )
 
     async def _watch(self, turn: Turn, attempt: Attempt) -> Failure | None:
@@ -345,10 +373,12 @@ class TurnRunner:
         """Settle how the turn ends, with all that becomes durable with it."""
         complete = state is InboundState.ANSWERED and reason is None
         if not complete or not turn.progress.visible_text:
-            for row in await self._database.read(queries.STREAM_OF_TURN, (turn.id,)):
-                turn.progress.recall(row["text"])
-        reply = turn.progress.visible_text or None
-        if complete and reply is None:
+            for row in await self._database.read(outbox_queries.STREAM_OF_TURN, (turn.id,)):
+                known, _files = await self._split(turn, complete=False)
+                turn.progress.recall(row["text"], known)
+        text, files = await self._split(turn, complete=complete)
+        reply = text or None
+        if complete and reply is None and not files:
             words = NO_TEXT
         elif state is InboundState.ANSWERED and not complete:
             words = _stopped_words(reason, reply)
@@ -366,6 +396,7 @@ class TurnRunner:
             usage=turn.progress.usage,
             reply=reply,
             notes=notes,
+            files=files,
         )
 
     async def _store_end(self, turn: Turn) -> None:

@@ -32,6 +32,7 @@ from adapters.local.protocol import (
 from config import PlatformConfig
 from gateway.frames import FrameError
 from gateway.ports import (
+    Adapter,
     AdapterHost,
     AdapterState,
     Capabilities,
@@ -80,7 +81,7 @@ class _Awaited:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class LocalAdapter:
+class LocalAdapter(Adapter):
     """The terminals of this machine. All of them are one chat, and each shows every delivery.
 
     `acknowledge_seconds` is how long attached clients may keep silent over a delivery.

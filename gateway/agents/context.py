@@ -25,6 +25,10 @@ SAFETY: Final = 1.1
 LEARN_FROM_BYTES: Final = 400
 """Smaller prompts say more about a server's chat template than about its tokens."""
 
+IMAGE_BYTES: Final = 4_500
+"""What an image counts like, in bytes of text: about the 1,600 tokens that a large one takes of Anthropic's models
+(https://docs.anthropic.com/en/docs/build-with-claude/vision), more than of most."""
+
 ROW_BYTES: Final = 24
 """What a chat template puts around one message, in bytes of text."""
 
@@ -55,7 +59,10 @@ def text_size(text: str) -> int:
 
 def row_size(row: Message) -> int:
     """The bytes that a message of a transcript takes in a prompt."""
-    size = ROW_BYTES + text_size(flatten_text(row.get("content")))
+    content = row.get("content")
+    size = ROW_BYTES + text_size(flatten_text(content))
+    if isinstance(content, list | tuple):
+        size += IMAGE_BYTES * sum(1 for part in content if isinstance(part, Mapping) and part.get("type") == "image")
     for call in row.get("tool_calls") or ():
         function = call.get("function") if isinstance(call, Mapping) else None
         if isinstance(function, Mapping):

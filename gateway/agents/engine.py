@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
@@ -39,7 +40,8 @@ from gateway.agents.context import (
     tools_size,
     turn_starts,
 )
-from gateway.agents.errors import REQUEST_ERRORS, ErrorWords, is_overflow
+from gateway.agents.errors import REQUEST_ERRORS, ErrorWords, is_overflow, refuses_images, refuses_tools
+from gateway.agents.images import has_images, with_images
 from gateway.agents.messages import (
     joined,
     repaired,
@@ -65,6 +67,8 @@ from gateway.ports import (
     Usage,
 )
 from gateway.session.text import flatten_text
+
+log = logging.getLogger(__name__)
 
 REMEMBERED_CUTS: Final = 1000
 """Sessions whose cut is remembered; for another one it is found again, which costs a request at worst."""
@@ -101,6 +105,8 @@ class EngineOptions:
     """Settings that the model's provider calls for."""
     extra_body: Mapping[str, Any] | None = None
     """Further fields of each request, for a server that is known to take them."""
+    images: bool | None = True
+    """Whether the model is shown images; None: unless its server refuses them."""
 
 
 @dataclass(slots=True)
@@ -122,6 +128,8 @@ class _TurnState:
     response: ModelResponse | None = None
     sent: bool = False
     """Whether the person has seen something of the present step."""
+    images: bool = True
+    """Whether images are shown in this turn."""
 
     def size(self) -> int:
         """The bytes of the whole prompt as it would be sent now."""
@@ -140,6 +148,9 @@ class ModelEngine:
         self._words = words
         self._estimator = TokenEstimator()
         self._cuts: OrderedDict[str, tuple[int, str]] = OrderedDict()
+        able = bool(model.profile.get("supports_image_input", True))
+        self._takes_images = able if options.images is None else options.images
+        self._takes_tools = options.max_tool_rounds > 0
 
     async def run(self, turn: AgentTurn) -> AsyncGenerator[AgentEvent, None]:
         """Answer one turn; see `Agent.run`. Raises `AgentError`."""
@@ -171,6 +182,8 @@ class ModelEngine:
             state.rounds += 1
 
     def _begin(self, turn: AgentTurn) -> _TurnState:
+        if not self._takes_tools:
+            turn = replace(turn, tools=())
         sizes = tuple(row_size(row) for row in turn.history)
         cut = self._known_cut(turn)
         return _TurnState(
@@ -183,6 +196,7 @@ class ModelEngine:
             told=cut,
             used_ids={call.id for row in to_model_messages(turn.resumed) for call in _calls_of(row)},
             rounds=sum(1 for row in turn.resumed if row.get("role") == "assistant" and row.get("tool_calls")),
+            images=self._takes_images,
         )
 
     # --- one request ---------------------------------------------------------------------------------
@@ -201,6 +215,8 @@ class ModelEngine:
                     if self._leave_out_more(state):
                         continue
                     raise self._words.too_long(None, self._options.context_tokens) from None
+                if not state.sent and self._do_without(state, error):
+                    continue
                 told = self._words.explain(error)
                 raise told from (None if self._words.holds_secret(error) else error)
             break
@@ -214,6 +230,18 @@ class ModelEngine:
             raise self._words.failed_inside()
         state.response = response = with_unique_ids(response, state.used_ids)
         state.current.append(response)
+
+    def _do_without(self, state: _TurnState, error: Exception) -> bool:
+        """Leave out what the server says that its model does not take, in this turn and all that follow."""
+        if state.images and self._options.images is None and refuses_images(error) and _shows_images(state):
+            state.images = self._takes_images = False
+            return True
+        if state.turn.tools and refuses_tools(error):
+            log.warning("the model takes no tools, and is given none from now on: %s", self._words.model)
+            self._takes_tools = False
+            state.turn = replace(state.turn, tools=())
+            return True
+        return False
 
     async def _stream(self, state: _TurnState, *, allow_tools: bool) -> AsyncGenerator[Text | Notice, None]:
         parameters = self._parameters(state.turn)
@@ -242,7 +270,8 @@ class ModelEngine:
     def _messages(self, state: _TurnState, parameters: ModelRequestParameters) -> list[ModelMessage]:
         """The messages to send; on a thread, for a history of thousands of messages takes its time."""
         history = to_model_messages(state.turn.history[state.cut :])
-        prepared = self._model.prepare_messages(repaired([*history, *state.current]), parameters)
+        whole = with_images(repaired([*history, *state.current]), shown=state.images)
+        prepared = self._model.prepare_messages(whole, parameters)
         return [joined(message) for message in prepared]
 
     def _shown(self, state: _TurnState, event: ModelResponseStreamEvent) -> list[Text | Notice]:
@@ -356,6 +385,9 @@ class ModelEngine:
         if state.cut < len(state.sizes):
             state.cut = cut_in_half(state.sizes, state.starts, state.cut)
             return True
+        if state.images and has_images(state.current):
+            state.images = False
+            return True
         return self._shorten_results(state)
 
     def _shorten_results(self, state: _TurnState) -> bool:
@@ -382,6 +414,10 @@ class ModelEngine:
         self._cuts.move_to_end(session)
         while len(self._cuts) > REMEMBERED_CUTS:
             self._cuts.popitem(last=False)
+
+
+def _shows_images(state: _TurnState) -> bool:
+    return has_images(state.current) or has_images(to_model_messages(state.turn.history[state.cut :]))
 
 
 def _fingerprint(row: Message) -> str:

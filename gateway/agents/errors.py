@@ -51,6 +51,19 @@ _OVERFLOW_WORDS: Final = (
 _OVERFLOW_STATUSES: Final = (400, 413, 422, 500)
 """With these; 500 is what llama.cpp answered before it had an error of its own for it."""
 
+_UNSUPPORTED_STATUSES: Final = (400, 404, 415, 422, 500, 501)
+_UNSUPPORTED_WORDS: Final = (
+    "support",
+    "requires --jinja",
+    "requires --enable-auto-tool-choice",
+    "not a multimodal model",
+    "content must be a string",
+    "unknown variant `image_url`",
+    "mmproj",
+)
+"""How servers say that a model, or its server as it was started, lacks an ability: Ollama, llama.cpp, vLLM, OpenRouter,
+Groq, DeepSeek. Most say "does not support", or "not supported"."""
+
 _RETRYABLE_STATUSES: Final = (408, 409, 425)
 """Request timeout, conflict, too early: refused for now, not for good."""
 
@@ -68,6 +81,23 @@ def is_overflow(error: Exception) -> bool:
         return False
     said = f"{error.provider_error_code} {error.provider_error_type} {error} {error.body}".lower()
     return any(words in said for words in _OVERFLOW_WORDS)
+
+
+def refuses_images(error: Exception) -> bool:
+    """Whether a server says that the model takes no images."""
+    return _says(error, ("image", "vision", "multimodal", "image_url"))
+
+
+def refuses_tools(error: Exception) -> bool:
+    """Whether a server says that the model calls no tools."""
+    return _says(error, ("tool",))
+
+
+def _says(error: Exception, subjects: tuple[str, ...]) -> bool:
+    if not isinstance(error, ModelHTTPError) or error.status_code not in _UNSUPPORTED_STATUSES:
+        return False
+    said = f"{error} {error.body}".lower()
+    return any(subject in said for subject in subjects) and any(words in said for words in _UNSUPPORTED_WORDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,12 @@ from pydantic_ai.messages import (
     TextPart,
     ToolCallPart,
     ToolReturnPart,
+    UserContent,
     UserPromptPart,
     repair_messages,
 )
 
+from gateway.agents.images import Image, is_image, row_of, to_image
 from gateway.ports import Call, Message
 from gateway.session.text import flatten_text
 
@@ -80,7 +82,7 @@ def to_rows(messages: Iterable[ModelMessage]) -> list[dict[str, Any]]:
                 )
             elif isinstance(part, UserPromptPart | SystemPromptPart):
                 role = "user" if isinstance(part, UserPromptPart) else "system"
-                rows.append({"role": role, "content": _prompt_text(part)})
+                rows.append({"role": role, "content": _prompt_content(part)})
     return rows
 
 
@@ -165,8 +167,11 @@ def _note(text: str) -> ModelRequest:
 
 
 def _user_part(row: Message) -> UserPromptPart:
-    text = flatten_text(row.get("content"))
-    return UserPromptPart(content=text if text.strip() else NO_TEXT)
+    content = row.get("content")
+    text = flatten_text(content)
+    text = text if text.strip() else NO_TEXT
+    images = [to_image(part) for part in content if is_image(part)] if isinstance(content, list | tuple) else []
+    return UserPromptPart(content=[text, *images] if images else text)
 
 
 def _system(row: Message) -> list[ModelMessage]:
@@ -220,8 +225,10 @@ def _arguments_text(part: ToolCallPart) -> str:
     return part.args if isinstance(part.args, str) and part.args else part.args_as_json_str()
 
 
-def _prompt_text(part: UserPromptPart | SystemPromptPart) -> str:
-    return part.content if isinstance(part.content, str) else flatten_text(list(part.content))
+def _prompt_content(part: UserPromptPart | SystemPromptPart) -> str | list[Mapping[str, Any]]:
+    if isinstance(part.content, str):
+        return part.content
+    return [row_of(each) if isinstance(each, Image) else {"type": "text", "text": str(each)} for each in part.content]
 
 
 def _join_texts(parts: Sequence[ModelResponsePart]) -> list[ModelResponsePart]:
@@ -239,13 +246,25 @@ def _join_prompts(parts: Sequence[ModelRequestPart]) -> list[ModelRequestPart]:
     joined: list[ModelRequestPart] = []
     for part in parts:
         last = joined[-1] if joined else None
-        if (
-            isinstance(part, UserPromptPart)
-            and isinstance(last, UserPromptPart)
-            and isinstance(part.content, str)
-            and isinstance(last.content, str)
-        ):
-            joined[-1] = replace(last, content=f"{last.content}\n\n{part.content}")
+        if isinstance(part, UserPromptPart) and isinstance(last, UserPromptPart):
+            joined[-1] = replace(last, content=_join_contents(last.content, part.content))
         else:
             joined.append(part)
     return joined
+
+
+def _join_contents(first: str | Sequence[UserContent], second: str | Sequence[UserContent]) -> str | list[UserContent]:
+    if isinstance(first, str) and isinstance(second, str):
+        return f"{first}\n\n{second}"
+    joined: list[UserContent] = []
+    for each in (*_contents(first), *_contents(second)):
+        last = joined[-1] if joined else None
+        if isinstance(each, str) and isinstance(last, str):
+            joined[-1] = f"{last}\n\n{each}"
+        else:
+            joined.append(each)
+    return joined
+
+
+def _contents(content: str | Sequence[UserContent]) -> Sequence[UserContent]:
+    return (content,) if isinstance(content, str) else content

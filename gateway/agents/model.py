@@ -29,11 +29,10 @@ class ModelAgent:
     Turns may run side by side. The libraries it needs are imported by `start`, on a thread.
     """
 
-    capabilities = AgentCapabilities(resumable=True, steering=True)
-
     def __init__(self, config: AgentConfig, environment: AgentEnvironment) -> None:
         if not isinstance(config, ModelAgentConfig):
             raise TypeError(f"agents.{environment.name} is not a model agent's section")
+        self.capabilities = AgentCapabilities(resumable=True, steering=True, images=config.images is not False)
         self._config = config
         self._environment = environment
         self._ready: _Ready | None = None
@@ -83,6 +82,7 @@ class ModelAgent:
             temperature=config.temperature,
             prices_from=config.base_url,
             settings=client.settings(),
+            images=None if config.images == "auto" else config.images,
         )
         words = ErrorWords(
             agent=name,

@@ -64,9 +64,8 @@ def _status_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "Agent", str(found["agent"]), ""
     yield from _config_line(found.get("config") or {})
     for number, (name, adapter) in enumerate(found.get("adapters", {}).items()):
-        reason = f": {adapter['reason']}" if adapter.get("reason") else ""
         state = str(adapter["state"])
-        yield "" if number else "Platforms", f"{name} {state}{reason}", STATE_STYLES.get(state, "")
+        yield "" if number else "Platforms", f"{name} {_connection(adapter)}", STATE_STYLES.get(state, "")
     sessions = found.get("sessions", {})
     yield "Sessions", f"{sessions.get('total', 0):,}, {sessions.get('live', 0):,} of them live", ""
     if "turns" in found:
@@ -77,10 +76,27 @@ def _status_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     dead, repeated = outbox.get("dead", 0), outbox.get("repeated", 0)
     yield "Replies", f"{undelivered:,} undelivered, {dead:,} given up, {repeated:,} repeated", "yellow" if dead else ""
     yield from _unanswered_line(found.get("inbound", {}))
+    if set_aside := found.get("updates", {}).get("set_aside"):
+        yield "Updates", f"{set_aside:,} set aside (see `hermes-gateway doctor`)", "yellow"
     if "storage" in found:
         yield "Storage", *_storage(found["storage"])
     if mirror := found.get("mirror"):
         yield "Mirror", *_mirror(mirror)
+
+
+def _connection(adapter: Mapping[str, Any]) -> str:
+    """How a connection to a platform stands; where it is not connected: since when, why, and what comes next."""
+    from gateway.clock import SystemClock
+
+    now, state = SystemClock().now(), str(adapter["state"])
+    if state == "connected":
+        return state
+    since = f", {age(datetime.fromisoformat(str(adapter['since'])), now)}" if adapter.get("since") else ""
+    reason = f": {adapter['reason']}" if adapter.get("reason") else ""
+    if adapter.get("next_try"):
+        seconds = (datetime.fromisoformat(str(adapter["next_try"])) - now).total_seconds()
+        return f"{state}{since}{reason}; tried again in {max(1, round(seconds))} s"
+    return f"{state}{since}{reason}" + ("; not tried again until that is mended" if state == "failed" else "")
 
 
 def _storage(storage: Mapping[str, Any]) -> tuple[str, str]:

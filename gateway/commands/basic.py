@@ -6,9 +6,9 @@ from datetime import datetime
 
 from gateway.commands.table import ESCAPE, Command, CommandTable, Effect, say
 from gateway.ids import Ids
-from gateway.inbox import InboundRecord
+from gateway.inbound import InboundRecord
 from gateway.ports import Clock
-from gateway.session import records
+from gateway.session import records, slots
 from gateway.session.entry import SessionEntry
 from gateway.session.key import SlotIdentity
 from gateway.transcript import STOPPED, stop
@@ -67,7 +67,7 @@ class BasicCommands:
         doing, agent = self._status_of(record.identity), self._agent()
 
         def effect(connection: sqlite3.Connection) -> str:
-            slot = records.slot_row(connection, record.identity)
+            slot = slots.slot_row(connection, record.identity)
             entry = records.load_entry(connection, slot["session_id"]) if slot["session_id"] else None
             return _status(record.identity.key, entry, agent, doing)
 
@@ -75,7 +75,7 @@ class BasicCommands:
 
 
 def _begin_new(connection: sqlite3.Connection, record: InboundRecord, new_id: str, now: datetime) -> str:
-    slot = records.slot_row(connection, record.identity)
+    slot = slots.slot_row(connection, record.identity)
     entry = records.begin_fresh(connection, slot, new_id, now)
     if entry is None:
         return "This is a new conversation already."

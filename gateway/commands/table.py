@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final, TypeAlias
 
-from gateway.inbox import InboundRecord
+from gateway.inbound import InboundRecord
 
 Effect: TypeAlias = Callable[[sqlite3.Connection], str]
 """What a command does to the database, in the commit that ends its message; returns the reply."""

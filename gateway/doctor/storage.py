@@ -17,6 +17,7 @@ from gateway.storage.checks import (
     newest_schema,
     open_to_check,
     schema_of,
+    updates_set_aside,
 )
 from gateway.storage.codec import from_micros
 from gateway.storage.errors import StorageError
@@ -26,6 +27,9 @@ from gateway.storage.spool import PATTERN as SPOOLS
 
 CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 """How far ahead of the clock the newest row may be: clocks are set back by this much in good order."""
+
+NAMED: Final = 3
+"""Updates that were set aside which are named."""
 
 PRIVATE_FOLDER: Final = 0o700
 PRIVATE_FILE: Final = 0o600
@@ -105,8 +109,17 @@ def database(home: Home, now: datetime) -> Iterator[Finding]:
             elif not faults:
                 yield ok("database", f"whole; schema {schema}, {size_text(home.database.stat().st_size)}")
                 yield from _newest_row(newest_instant(connection), now)
+                yield from _set_aside(*updates_set_aside(connection, NAMED))
     except StorageError as fault:
         yield error("database", f"{home.database} cannot be read: {fault}", advice)
+
+
+def _set_aside(number: int, newest: list[str]) -> Iterator[Finding]:
+    """What came from a platform and could not be read as a message."""
+    if number:
+        named = "; ".join(newest) + (" and others" if number > len(newest) else "")
+        what = f"{number:,} updates of platforms were set aside, since nothing could be made of them: {named}"
+        yield warning("updates", what, "report it, with the log's lines about it; they are removed after 7 days")
 
 
 def _newest_row(micros: int | None, now: datetime) -> Iterator[Finding]:

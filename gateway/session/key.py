@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.source import SessionSource
+from gateway.storage.codec import key_part
 
 DEFAULT_AGENT: Final = "main"
 
@@ -45,7 +46,7 @@ class SlotIdentity:
         else:
             place = (self.chat, self.thread, self.participant)
         parts = ("agent", self.agent, self.platform, self.chat_type, *(part for part in place if part))
-        return ":".join(_escape(part) for part in parts)
+        return ":".join(key_part(part) for part in parts)
 
     @property
     def is_addressed(self) -> bool:
@@ -81,7 +82,3 @@ def build_session_key(
 ) -> str:
     """The readable, deterministic name of the slot that a message from this source belongs to."""
     return slot_identity(source, group_sessions_per_user, thread_sessions_per_user).key
-
-
-def _escape(part: str) -> str:
-    return part.replace("%", "%25").replace(":", "%3A")

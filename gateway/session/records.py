@@ -5,7 +5,7 @@ Everything here runs as, or within, a job of the database writer, and has no eff
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from typing import Any, Final, Literal, TypeAlias
 
@@ -13,10 +13,12 @@ from config import Platform, SessionResetPolicy
 from gateway.ids import Ids
 from gateway.ports import Usage
 from gateway.session.entry import SessionEntry, read_origin
-from gateway.session.errors import AmbiguousSessionKey, SessionInUse, UnknownSession
+from gateway.session.errors import SessionInUse, UnknownSession
 from gateway.session.key import SlotIdentity
 from gateway.session.messages import message_row
 from gateway.session.reset import quiet_limit, reset_reason
+from gateway.session.slots import has_open_turn, present_identity, slot_number
+from gateway.session.slots import parts as parts_of
 from gateway.session.text import UNTITLED, title_from
 from gateway.source import SessionSource
 from gateway.storage import queries
@@ -68,61 +70,20 @@ class Resolution:
     slot_id: int
 
 
-# --- slots -----------------------------------------------------------------------------------------------
-
-
-def slot_number(connection: sqlite3.Connection, identity: SlotIdentity) -> int:
-    """The slot with this identity, created if need be."""
-    row = connection.execute(queries.FIND_SLOT, _parts(identity)).fetchone()
-    return int(row[0]) if row is not None else _add_slot(connection, identity)
-
-
-def slot_row(connection: sqlite3.Connection, identity: SlotIdentity) -> sqlite3.Row:
-    """The slot with this identity, created if need be. Its number is another one after an outage of the database in
-    which that could not be read, so nothing that lives longer than a commit finds a slot by its number."""
-    row: sqlite3.Row = connection.execute(queries.GET_SLOT, (slot_number(connection, identity),)).fetchone()
-    return row
-
-
-def find_slot(connection: sqlite3.Connection, key: str | SlotIdentity) -> sqlite3.Row | None:
-    """The slot with this identity or readable key, if it has or had a session. Raises `AmbiguousSessionKey`."""
-    if isinstance(key, SlotIdentity):
-        row = connection.execute(queries.FIND_SLOT, _parts(key)).fetchone()
-        slot: sqlite3.Row | None = row and connection.execute(queries.GET_SLOT, tuple(row)).fetchone()
-        return slot
-    rows = connection.execute(queries.FIND_SLOTS_BY_KEY, (clean_text(key),)).fetchall()
-    if len(rows) > 1:
-        raise AmbiguousSessionKey(key, [row["session_id"] or row["previous_session_id"] for row in rows])
-    return rows[0] if rows else None
-
-
-def identity_from_row(row: sqlite3.Row) -> SlotIdentity:
-    """The identity that a row of `slots` holds."""
-    names = ("agent", "platform", "chat_type", "chat", "thread", "participant")
-    return SlotIdentity(*(row[name] for name in names))
-
-
-def has_open_turn(connection: sqlite3.Connection, slot_id: int) -> bool:
-    """Whether a turn is running or put off in this slot."""
-    return connection.execute(queries.SESSION_HAS_TURN, (slot_id,)).fetchone() is not None
-
-
-def _parts(identity: SlotIdentity) -> tuple[str, ...]:
-    return (
-        identity.agent,
-        identity.platform,
-        identity.chat_type,
-        identity.chat,
-        identity.thread,
-        identity.participant,
-    )
-
-
-def _add_slot(connection: sqlite3.Connection, identity: SlotIdentity) -> int:
-    return int(connection.execute(queries.ADD_SLOT, (*_parts(identity), identity.key)).lastrowid or 0)
-
-
 # --- a message arrives -----------------------------------------------------------------------------------
+
+
+def present_arrival(connection: sqlite3.Connection, arrival: Arrival) -> Arrival:
+    """The arrival in the chat as it is called now."""
+    return at_slot(arrival, present_identity(connection, arrival.identity))
+
+
+def at_slot(arrival: Arrival, identity: SlotIdentity) -> Arrival:
+    """The arrival in a slot of another chat id than it was made for; the same if it is its own."""
+    if identity == arrival.identity:
+        return arrival
+    source = replace(arrival.source, chat_id=identity.chat)
+    return replace(arrival, identity=identity, source=source, origin=origin_json(source))
 
 
 def resolve(connection: sqlite3.Connection, arrival: Arrival) -> Resolution:
@@ -150,6 +111,7 @@ def record_turn(
     if hint is not None and _count_live(connection, arrival, messages, usage, hint):
         _add_messages(connection, hint.session_id, messages, arrival.now)
         return hint
+    arrival = present_arrival(connection, arrival)
     row = _find_live(connection, queries.LIVE_SESSION_BRIEF, arrival)
     if row is None:
         begun = _begin(connection, arrival)
@@ -181,7 +143,7 @@ def _count_live(
 
 def _find_live(connection: sqlite3.Connection, query: str, arrival: Arrival) -> sqlite3.Row | None:
     """The slot's live session, by a query of the kind of `LIVE_SESSION`, if neither policy nor caller ends it."""
-    row: sqlite3.Row | None = connection.execute(query, _parts(arrival.identity)).fetchone()
+    row: sqlite3.Row | None = connection.execute(query, parts_of(arrival.identity)).fetchone()
     if row is None or row["id"] is None or arrival.force_new:
         return None
     updated_at = row["updated_at"]

@@ -27,7 +27,8 @@ class RemovalRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Doomed:
-    """A session that is being removed: where and when it was, its turns, and what people wrote in it."""
+    """A session that is being removed: where and when it was, its turns, what people wrote in it, and the provisional
+    sessions that joined it."""
 
     session_id: str
     slot_id: int
@@ -36,6 +37,7 @@ class Doomed:
     until: int
     turns: tuple[str, ...]
     texts: tuple[str, ...]
+    joined: tuple[str, ...] = ()
 
 
 def on_file(
@@ -81,8 +83,9 @@ def find_doomed(connection: sqlite3.Connection, session_id: str) -> Doomed | Non
 def _describe(connection: sqlite3.Connection, session_id: str, row: sqlite3.Row, until: int) -> Doomed:
     turns = tuple(found[0] for found in connection.execute(upkeep.TURNS_OF_SESSION, (session_id,)))
     texts = tuple(found[0] for found in connection.execute(upkeep.USER_TEXTS, (session_id,)))
+    joined = tuple(found[0] for found in connection.execute(upkeep.JOINED_SESSIONS, (session_id,)))
     until = row["ended_at"] or until
-    return Doomed(session_id, row["slot_id"], row["platform"], row["created_at"], until, turns, texts)
+    return Doomed(session_id, row["slot_id"], row["platform"], row["created_at"], until, turns, texts, joined)
 
 
 def _check(connection: sqlite3.Connection, session_id: str, *, pinned: bool, force: bool) -> None:

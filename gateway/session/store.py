@@ -17,7 +17,7 @@ from config import GatewayConfig, LiveConfig
 from gateway.clock import as_clock
 from gateway.ids import Ids, is_session_id
 from gateway.ports import Clock, Usage
-from gateway.session import records
+from gateway.session import records, slots
 from gateway.session.entry import SessionEntry, read_origin
 from gateway.session.errors import UnaddressedSource, UnknownSession
 from gateway.session.jsonl import read_transcript, transcript_file
@@ -110,7 +110,9 @@ class SessionStore:
         A session in which work goes on is never ended by its policy. Raises `UnaddressedSource`.
         """
         arrival = await self.arrival(source, self._clock.now(), force_new=force_new)
-        resolution = await self._database.write(lambda connection: records.resolve(connection, arrival))
+        resolution = await self._database.write(
+            lambda connection: records.resolve(connection, records.present_arrival(connection, arrival))
+        )
         return resolution.entry
 
     async def arrival(
@@ -170,7 +172,7 @@ class SessionStore:
         new_id = self._ids.session(now)
 
         def job(connection: sqlite3.Connection) -> SessionEntry | None:
-            slot = records.find_slot(connection, key)
+            slot = slots.find_slot(connection, key)
             return None if slot is None else records.begin_fresh(connection, slot, new_id, now)
 
         return await self._database.write(job)
@@ -185,7 +187,7 @@ class SessionStore:
         _checked(session_id)
 
         def job(connection: sqlite3.Connection) -> SessionEntry | None:
-            slot = records.find_slot(connection, key)
+            slot = slots.find_slot(connection, key)
             return None if slot is None else records.switch(connection, slot, session_id, now)
 
         return await self._database.write(job)
@@ -202,7 +204,7 @@ class SessionStore:
         policy, zone = config.get_reset_policy(identity.platform, identity.chat_type), config.zone
 
         def job(connection: sqlite3.Connection) -> str | None:
-            slot = records.find_slot(connection, identity)
+            slot = slots.find_slot(connection, identity)
             return None if slot is None else records.expire(connection, slot, policy, zone, now)
 
         return await self._database.write(job)
@@ -217,7 +219,7 @@ class SessionStore:
             for row in rows:
                 policy = config.get_reset_policy(row["platform"], row["chat_type"])
                 if reset_reason(policy, from_micros(row["updated_at"]), now, zone):
-                    yield records.identity_from_row(row)
+                    yield slots.identity_from_row(row)
             if len(rows) < page:
                 return
             after = rows[-1]["session_id"]

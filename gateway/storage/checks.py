@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.constants import SQLITE_BUSY_SECONDS
+from gateway.storage import inbound_queries
 from gateway.storage.errors import StorageError
 from gateway.storage.migrate import migrations
 
@@ -75,6 +76,16 @@ def faults_in(connection: sqlite3.Connection) -> list[str]:
 
 def _loose(connection: sqlite3.Connection) -> list[tuple[str, int, str]]:
     return [(row[0], row[1], row[2]) for row in connection.execute(FOREIGN_KEY_CHECK).fetchmany(10)]
+
+
+def updates_set_aside(connection: sqlite3.Connection, limit: int) -> tuple[int, list[str]]:
+    """How many updates were set aside, and the newest of them in words. Raises `StorageError`."""
+    try:
+        _kept, number = connection.execute(inbound_queries.COUNT_UPDATES).fetchone()
+        rows = connection.execute(inbound_queries.UPDATES_SET_ASIDE, (limit,)).fetchall()
+    except sqlite3.Error as error:
+        raise StorageError(f"the database reports: {error}") from error
+    return int(number), [f"{platform} {update_id} ({problem})" for platform, _account, update_id, problem, _at in rows]
 
 
 def newest_instant(connection: sqlite3.Connection) -> int | None:

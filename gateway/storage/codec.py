@@ -33,6 +33,11 @@ def clean_text(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "�")
 
 
+def key_part(text: str) -> str:
+    """A part of a session key: "%" is written %25 and ":" is written %3A."""
+    return text.replace("%", "%25").replace(":", "%3A")
+
+
 def dump(value: Any) -> str:  # noqa: ANN401 - JSON
     """JSON, ASCII only, so that lone surrogates pass."""
     return _encode_json(value)

@@ -15,11 +15,9 @@ from typing import Final, TypeAlias
 
 from gateway.constants import SQLITE_BUSY_SECONDS
 from gateway.ports import Clock
-from gateway.storage import upkeep
-from gateway.storage.checks import faults_in
+from gateway.storage import place
 from gateway.storage.errors import StorageError
 from gateway.storage.faults import is_damage, is_full, is_outage
-from gateway.storage.merge import TurnsCollideError
 from gateway.storage.probe import Probe
 from gateway.storage.reserve import Reserve
 from gateway.storage.salvage import replace_damaged, set_aside_databases, unfinished
@@ -27,6 +25,7 @@ from gateway.storage.shadow import Shadow
 from gateway.storage.spool import Spool
 from gateway.storage.spools import merge_spools, merged_up_to, retire
 from gateway.storage.state import Outage, StorageState
+from gateway.storage.trial import empty_log, is_broken, try_to_write
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +48,13 @@ FLOOR_NAME: Final = ".numbers"
 RETRY_PATIENCE_SECONDS: Final = 0.1
 """How long a look whether the database can be used again waits for a lock: people wait for it too."""
 
+PLACE_SECONDS: Final = 2.0
+"""How often is looked whether the database's file is still in its place: what is written to one that was deleted is
+lost if the process dies before that is noticed."""
+
+SALVAGE_LOG_PERCENT: Final = 10
+"""How much more of a damaged database is read before the log says so again."""
+
 Connect: TypeAlias = Callable[[float | None, bool], sqlite3.Connection]
 """Opens the database on disk and brings it up to date; waits for a lock so many seconds, or as usual; makes a database
 where there is none, or does not. Raises `sqlite3.Error`, OSError, `StorageError`."""
@@ -64,6 +70,11 @@ class Failover:
         self._reserve = reserve
         self._probe = probe
         self._disk: sqlite3.Connection | None = None
+        self._place = place.Place(None, None)
+        self._next_look = 0.0
+        self._homeless: sqlite3.Connection | None = None
+        self._must_put_back = False
+        self._is_back = False
         self._shadow: Shadow | None = None
         self._spool: Spool | None = None
         self._pending: list[list[str]] = []
@@ -77,7 +88,16 @@ class Failover:
         self._next_try = 0.0
         self._reserve_due = False
         self._reserve_used = False
-        self.state = StorageState()
+        self._salvaged: int | None = None
+        self._state = StorageState()
+
+    @property
+    def state(self) -> StorageState:
+        """Where data goes at present. May be asked on any thread."""
+        state, salvaged = self._state, self._salvaged
+        if salvaged is None:
+            return state
+        return replace(state, reason=f"{state.reason or 'the database is damaged'}; salvaging: {salvaged} %")
 
     @property
     def directory(self) -> Path:
@@ -106,7 +126,7 @@ class Failover:
         # Only a home without any trace of a database gets a new one: what is away may come back.
         self._may_create = not self._path.exists() and not set_aside_databases(self._path)
         try:
-            self._return(requeue=True)
+            self._return()
         except (sqlite3.Error, OSError) as error:
             if not is_outage(error):
                 raise
@@ -116,6 +136,8 @@ class Failover:
 
     def close(self) -> None:
         """Let go of everything. What a spool holds is merged at the next start."""
+        self._next_look = 0.0
+        self._look_after_place()
         if self._shadow is not None:
             try:
                 self.recover(at_once=True)
@@ -123,15 +145,18 @@ class Failover:
                 log.exception("the spool could not be merged; the next start does it")
         if self._mender is not None:
             self._mender.join(MENDER_CLOSE_SECONDS)
-        for part in (self._disk, self._shadow, self._spool):
+        if self._must_put_back:
+            log.critical("the database could not be put back in its place: what only its open file held is lost")
+        for part in (self._disk, self._shadow, self._spool, self._homeless):
             if part is not None:
                 part.close()
-        self._disk = self._shadow = self._spool = None
+        self._disk = self._shadow = self._spool = self._homeless = None
 
     # --- transactions --------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Begin a transaction."""
+        self._look_after_place()
         self._pending = []
         self.connection.execute("BEGIN IMMEDIATE")
 
@@ -183,7 +208,7 @@ class Failover:
         self._probe("spool.appended")
         if self.state.mode == "none":
             log.error("messages can be stored again, in the spool; the database is still out of use")
-            self.state = replace(self.state, mode="spool")
+            self._state = replace(self._state, mode="spool")
 
     def _write_spool(self) -> None:
         now = self._clock.now()
@@ -194,7 +219,7 @@ class Failover:
     def _is_lost(self, error: OSError) -> None:
         if self.state.mode != "none":
             log.critical("nothing can be stored: neither the database nor the spool can be written (%s)", error)
-        self.state = replace(self.state, mode="none", reason=f"nothing can be written: {error}")
+        self._state = replace(self._state, mode="none", reason=f"nothing can be written: {error}")
 
     # --- leaving the database ------------------------------------------------------------------------------------
 
@@ -210,7 +235,7 @@ class Failover:
         log.error("the database is out of use (%s): what happens goes to the spool in %s", reason, self.directory)
         disk, self._disk = self._disk, None
         if disk is not None and is_full(error):
-            _empty_log(disk)
+            empty_log(disk)
         now = self._clock.now()
         self._damaged = self._damaged or is_damage(error)
         self._records = 0
@@ -218,6 +243,9 @@ class Failover:
         if self._arrived_at is None or at - self._arrived_at >= STEADY_SECONDS:
             self._wait, self._checked_sound = RETRY_SECONDS, False
         self._next_try = at + self._wait
+        if disk is not None and place.what_is_wrong(self._place, self._path) is not None:
+            # Nobody finds that file again: its content is read from what is open, and put back when that can be.
+            self._homeless, self._must_put_back = disk, True
         try:
             self._shadow = self._build_shadow(now)
         except BaseException:
@@ -225,24 +253,22 @@ class Failover:
             raise
         # Not before the shadow has it open too: a commit that could not be synced stands in the write-ahead log, and
         # whoever opens that first takes it for good, while its jobs are about to run again.
-        if disk is not None:
+        if disk is not None and disk is not self._homeless:
             with suppress(sqlite3.Error):
                 disk.close()
-        self.state = replace(self.state, mode="spool", since=now, reason=reason)
+        self._state = replace(self._state, mode="spool", since=now, reason=reason)
 
     def _build_shadow(self, now: datetime) -> Shadow:
         """A stand-in with all that the database and the spools of earlier outages tell."""
         floor = self._floor(now)
-        shadow = Shadow(self._path, floor)
+        shadow = Shadow(self._path, floor, self._homeless)
         try:
             # What the merge decides about turns is not in any spool yet.
-            merged = merge_spools(
-                shadow.connection, self.directory, requeue=True, decided=lambda: shadow.capture(on=True)
-            )
+            merged = merge_spools(shadow.connection, self.directory, decided=lambda: shadow.capture(on=True))
         except (sqlite3.Error, OSError, ValueError, LookupError, TypeError):
             log.exception("the spool cannot be read in now; it is kept for the merge, and a new one is begun")
             shadow.close()
-            shadow = Shadow(self._path, floor)
+            shadow = Shadow(self._path, floor, self._homeless)
             merged = []
         if merged and shadow.complete:
             with suppress(OSError, ValueError):
@@ -264,11 +290,14 @@ class Failover:
     # --- returning to it -----------------------------------------------------------------------------------------
 
     @property
-    def pause(self) -> float | None:
-        """Seconds until `recover` is to be called again; None if there is nothing to recover from."""
-        if self._shadow is None and not self._reserve_due:
-            return None
-        return max(0.0, self._next_try - self._clock.monotonic())
+    def pause(self) -> float:
+        """Seconds until `recover` is to be called again."""
+        now, look = self._clock.monotonic(), self._next_look
+        if self._is_back:
+            return 0.0
+        if self._shadow is None:
+            return max(0.0, (min(look, self._next_try) if self._reserve_due else look) - now)
+        return max(0.0, self._next_try - now)
 
     def recover(self, *, at_once: bool = False) -> bool:
         """Try to return to the database, if it is time; whether it has just come back.
@@ -276,30 +305,37 @@ class Failover:
         After the disk was full, it is tried only once the reserve can be held again: whatever room is left before
         that belongs to the spool, which makes more of it.
         """
+        if self._shadow is None:
+            self._look_after_place()
+            is_back, self._is_back = self._is_back, False
+            if not self._reserve_due:
+                return is_back
         if not at_once and self._clock.monotonic() < self._next_try:
             return False
         self._wait = min(self._wait * 2, RETRY_MAX_SECONDS)
         self._next_try = self._clock.monotonic() + self._wait
         if self._shadow is None:
             self._take_reserve()
-            return False
+            return is_back
         if self._mender is not None and self._mender.is_alive():
             return False
         if self.state.mode == "none" and self._reserve.hold():
             log.warning("there is room again, and messages can be stored in the spool")
-            self.state = replace(self.state, mode="spool")
+            self._state = replace(self._state, mode="spool")
         if self._reserve_used and not at_once:
             if not self._reserve.hold() and not self._make_room():
                 return False
             self._reserve_used = False
+        try:
+            self._put_back_homeless()
+        except OSError as error:
+            self._still_out(error)
+            return False
         if self._damaged or unfinished(self._path) is not None:
             self._start_mending()
             return False
         try:
-            self._return(requeue=False)
-        except TurnsCollideError:
-            log.info("the database is back; it is used once the turns that are under way have ended")
-            return False
+            self._return()
         except (sqlite3.Error, OSError) as error:
             self._still_out(error)
             return False
@@ -314,7 +350,7 @@ class Failover:
         except (sqlite3.Error, OSError, StorageError):
             return False
         try:
-            _empty_log(connection)
+            empty_log(connection)
         finally:
             with suppress(sqlite3.Error):
                 connection.close()
@@ -323,20 +359,24 @@ class Failover:
     def _still_out(self, error: BaseException) -> None:
         self._damaged = self._damaged or is_damage(error)
         if self.state.mode == "spool":
-            self.state = replace(self.state, reason=str(error))
+            self._state = replace(self._state, reason=str(error))
 
-    def _return(self, *, requeue: bool) -> None:
+    def _return(self) -> None:
         """Open the database, put in what the spools hold, and use it from now on. Raises what that raises."""
         if self._spool is not None:
             self._spool.settle()
         patience = None if self._shadow is None else RETRY_PATIENCE_SECONDS
+        # What an outage hid from this process it cannot be running.
+        alive = frozenset[str]() if self._shadow is None else self._shadow.open_turns()
         connection = self._connect(patience, self._may_create)
         try:
-            _empty_log(connection)
-            merged = merge_spools(connection, self.directory, requeue=requeue)
+            empty_log(connection)
+            merged = merge_spools(connection, self.directory, alive=alive)
+            if self._shadow is not None and not merged:
+                try_to_write(connection, self._clock.now())
         except BaseException as error:
             if is_full(error):
-                _empty_log(connection)
+                empty_log(connection)
             with suppress(sqlite3.Error):
                 connection.close()
             raise
@@ -350,21 +390,71 @@ class Failover:
         self._arrive(connection)
 
     def _arrive(self, connection: sqlite3.Connection) -> None:
-        self._disk = connection
+        self._take(connection)
         if self._shadow is None:
             return
         connection.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_SECONDS * 1000:.0f}")
         self._shadow.close()
         self._shadow = None
+        if self._homeless is not None:
+            self._homeless.close()
+            self._homeless = None
         self._arrived_at = self._clock.monotonic()
-        now, state = self._clock.now(), self.state
+        now, state = self._clock.now(), self._state
         outage = Outage(state.since or now, now, state.reason or "", self._records)
         lasted = now - outage.began
         log.warning("the database is in use again, after %s; %d changes were merged", lasted, outage.records)
-        self.state = StorageState(last_outage=outage, recovered=state.recovered + 1)
+        self._state = StorageState(last_outage=outage, recovered=state.recovered + 1)
         self._reserve_used = False
         self._next_try = 0.0
         self._take_reserve()
+
+    def _take(self, connection: sqlite3.Connection) -> None:
+        """Use this connection from now on, and remember where its file is."""
+        self._disk = connection
+        with suppress(OSError):
+            self._place = place.look(self._path)
+        self._next_look = self._clock.monotonic() + PLACE_SECONDS
+
+    def _look_after_place(self) -> None:
+        """Now and then: if the database's file has been taken away, write what is open anew to its place."""
+        if self._disk is None or self._clock.monotonic() < self._next_look:
+            return
+        self._next_look = self._clock.monotonic() + PLACE_SECONDS
+        if (wrong := place.what_is_wrong(self._place, self._path)) is None:
+            return
+        log.critical("%s; all that it holds is written anew to %s", wrong, self._path)
+        now, old = self._clock.now(), self._disk
+        try:
+            self._put_back(old, now)
+            connection = self._connect(None, False)
+        except (sqlite3.Error, OSError, StorageError) as error:
+            log.critical("the database could not be put back in its place: %s", error)
+            self._leave(OSError(f"{wrong}, and it cannot be put back: {error}"))
+            return
+        self._take(connection)
+        with suppress(sqlite3.Error):
+            old.close()
+        outage = Outage(now, self._clock.now(), f"{wrong}; it was put back", 0)
+        self._state = StorageState(last_outage=outage, recovered=self._state.recovered + 1)
+        self._is_back = True
+
+    def _put_back_homeless(self) -> None:
+        """Do it now if it could not be done before, and is still needed. Raises OSError."""
+        if self._must_put_back:
+            assert self._homeless is not None
+            if (wrong := place.what_is_wrong(self._place, self._path)) is not None:
+                try:
+                    self._put_back(self._homeless, self._clock.now())
+                except (sqlite3.Error, OSError) as error:
+                    raise OSError(f"{wrong}, and it cannot be put back: {error}") from error
+            self._must_put_back = False
+
+    def _put_back(self, connection: sqlite3.Connection, now: datetime) -> None:
+        for aside in place.put_back(connection, self._path, self._place, now):
+            log.warning("what stood in its place is kept as %s", aside)
+        log.warning("the database is in its place again: %s", self._path)
+        self._place = place.look(self._path)
 
     def _take_reserve(self) -> None:
         """Hold the reserve; where there is no room for it now, try again later."""
@@ -389,37 +479,21 @@ class Failover:
         A database that seems sound is believed once: damage that a check does not see is damage all the same.
         """
         try:
-            if not replacing and not self._checked_sound and not _is_broken(self._path):
+            if not replacing and not self._checked_sound and not is_broken(self._path):
                 self._checked_sound = True
             else:
-                report = replace_damaged(self._path, self._clock.now())
+                report = replace_damaged(self._path, self._clock.now(), self._tell_salvage)
                 log.error("the damaged database was replaced: %s", report)
                 self._checked_sound = False
             self._damaged = False
         except Exception:
             log.exception("the damaged database could not be mended; it is tried again")
+        finally:
+            self._salvaged = None
 
-
-def _is_broken(path: Path) -> bool:
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-    except sqlite3.Error:
-        return True
-    try:
-        return bool(faults_in(connection))
-    finally:
-        connection.close()
-
-
-def _empty_log(connection: sqlite3.Connection) -> None:
-    """Put the write-ahead log into the database and give its space back to the disk, as far as that can be done.
-
-    A commit that the disk had no room for leaves a log that takes all the room there was.
-    """
-    (patience,) = connection.execute("PRAGMA busy_timeout").fetchone()
-    try:
-        connection.execute(upkeep.WAIT_FOR_NOBODY)
-        with suppress(sqlite3.Error):
-            connection.execute(upkeep.EMPTY_LOG).fetchone()
-    finally:
-        connection.execute(f"PRAGMA busy_timeout = {patience}")
+    def _tell_salvage(self, share: float) -> None:
+        """A large database takes minutes: people see that something goes on."""
+        percent = int(share * 100)
+        if self._salvaged is None or percent // SALVAGE_LOG_PERCENT > self._salvaged // SALVAGE_LOG_PERCENT:
+            log.warning("salvaging the damaged database: %d %%", percent)
+        self._salvaged = percent

@@ -2,6 +2,7 @@
 
 # ruff: noqa: S608 - every part of a statement is a constant of this module
 
+import functools
 import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,17 @@ DAMAGE: Final = "damage"
 """Why a session ended whose record is lost."""
 
 JSON_COLUMNS: Final = frozenset(
-    {("messages", "data"), ("sessions", "origin"), ("inbound", "source"), ("outbox", "answers"), ("turn_steps", "data")}
+    {
+        ("messages", "data"),
+        ("sessions", "origin"),
+        ("inbound", "source"),
+        ("inbound", "extra"),
+        ("outbox", "answers"),
+        ("outbox", "parts"),
+        ("outbox", "file"),
+        ("outbox", "buttons"),
+        ("turn_steps", "data"),
+    }
 )
 
 STATES: Final[Mapping[str, tuple[frozenset[str], str]]] = {
@@ -30,7 +41,7 @@ STATES: Final[Mapping[str, tuple[frozenset[str], str]]] = {
         frozenset({"pending", "running", "answered", "merged", "refused", "expired", "failed", "dead", "ignored"}),
         "failed",
     ),
-    "turns": (frozenset({"running", "waiting", "done"}), "done"),
+    "turns": (frozenset({"running", "waiting", "put_back", "done"}), "done"),
     "outbox": (frozenset({"pending", "sending", "sent", "dead"}), "dead"),
 }
 """The states that a row of a table may have, and the one it gets if its own cannot be read."""
@@ -41,32 +52,56 @@ STAND_INS: Final[Mapping[str, Value]] = {"INTEGER": 0, "REAL": 0.0, "TEXT": ""}
 Reasons = Callable[[str], None]
 
 
-def mended_values(table: Table, values: Mapping[str, Value], *, now: int, whole: bool) -> dict[str, Value] | None:
+def mended_values(table: Table, values: Mapping[str, Value], *, now: int, whole: bool) -> Mapping[str, Value] | None:
     """The values as the gateway can use them; None if what the row is for is lost. The same where nothing is wrong."""
-    mended = dict(values)
+    changed: dict[str, Value] = {}
+    looked_at = _looked_at(table)
     for column in table.columns:
-        if column.name in mended or not whole:
-            mended[column.name] = _mended(table.name, column, mended.get(column.name), now)
-    if table.name == "messages" and mended.get("data") != values.get("data") and mended.get("content") is None:
-        mended["content"] = clean_text(str(values["data"]))
-    if table.name == "turn_steps" and mended["data"] != values.get("data"):
+        name = column.name
+        value = values.get(name)
+        if name not in looked_at:
+            # This is asked of each of millions of values, and most are like this.
+            kind = type(value)
+            if kind is int or (kind is str and value.isascii() and "\0" not in value):  # type: ignore[union-attr, operator]
+                continue
+        if name in values or not whole:
+            mended = _mended(table.name, column, value, now)
+            if mended != value or name not in values:
+                changed[name] = mended
+    if not changed and (table.name != "sessions" or is_session_id(values.get("id"))):
+        return values
+    mended_row = {**values, **changed}
+    if table.name == "messages" and mended_row.get("data") != values.get("data") and mended_row.get("content") is None:
+        mended_row["content"] = clean_text(str(values["data"]))
+    if table.name == "turn_steps" and mended_row["data"] != values.get("data"):
         return None
-    if table.name == "sessions" and not is_session_id(mended.get("id")):
+    if table.name == "sessions" and not is_session_id(mended_row.get("id")):
         return None  # nobody could open it by that id, its own slot not either
-    return mended
+    return mended_row
+
+
+@functools.cache
+def _looked_at(table: Table) -> frozenset[str]:
+    """The columns of a table whose values are more than a text or a number."""
+    return frozenset(
+        column.name
+        for column in table.columns
+        if column.name == "state" or (table.name, column.name) in JSON_COLUMNS or _is_instant(column.name)
+    )
 
 
 def _mended(table: str, column: Column, value: Value, now: int) -> Value:
     if isinstance(value, str):
         value = clean_text(value)
-        if (table, column.name) in JSON_COLUMNS and not _is_json(value):
+        if column.name == "state":
+            if table in STATES and value not in STATES[table][0]:
+                value = STATES[table][1]
+        elif (table, column.name) in JSON_COLUMNS and not _is_json(value):
             value = None
-        if column.name == "state" and table in STATES and value not in STATES[table][0]:
-            value = STATES[table][1]
-    if isinstance(value, int) and not 0 <= value < LATEST_INSTANT and _is_instant(column.name):
+    elif isinstance(value, int) and not 0 <= value < LATEST_INSTANT and _is_instant(column.name):
         value = None
     if value is None and column.required:
-        if column.name == "answers":
+        if column.name in ("answers", "parts"):
             return "[]"
         return now if _is_instant(column.name) else STAND_INS[column.type]
     return value
@@ -185,14 +220,14 @@ _REFERENCES: Final[Sequence[tuple[str, str, str]]] = (
         "turns",
         "ended, because their conversation is lost",
         f"""UPDATE turns SET state = 'done', reason = '{DAMAGED}', ended_at = started_at
-        WHERE state IN ('running', 'waiting') AND ({_NO_SLOT} OR {_NO_SESSION}
+        WHERE state IN ('running', 'waiting', 'put_back') AND ({_NO_SLOT} OR {_NO_SESSION}
             OR session_id IN (SELECT id FROM sessions WHERE end_reason = '{DAMAGE}'))""",
     ),
     (
         "inbound",
         "wait again, because the turn that was to answer them is lost",
         """UPDATE inbound SET state = 'pending', turn_id = NULL WHERE state = 'running'
-        AND (turn_id IS NULL OR turn_id NOT IN (SELECT id FROM turns WHERE state IN ('running', 'waiting')))""",
+        AND (turn_id IS NULL OR turn_id NOT IN (SELECT id FROM turns WHERE state <> 'done'))""",
     ),
     (
         "inbound",

@@ -8,11 +8,12 @@ settled here, by what the rows mean.
 import json
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Container, Iterable, Mapping
+from typing import Any, Final, Generic, TypeVar
 
 from gateway.storage import mirror_queries, queries
 from gateway.storage.faults import is_outage
+from gateway.storage.moves import Move, move_chat
 from gateway.storage.shadow import KINDS, primary_key
 from gateway.storage.spool import Record
 
@@ -35,11 +36,37 @@ SESSION_LINKS: Final = ("session_id", "previous_session_id", "predecessor_id", "
 OPEN: Final = ("running", "waiting")
 UNSETTLED: Final = ("pending", "running")
 
+PUT_BACK: Final = "another turn of the conversation goes first"
+"""Why a turn waits that had begun."""
+
 Row = dict[str, Any]
+K = TypeVar("K")
+V = TypeVar("V")
 
 
-class TurnsCollideError(Exception):
-    """A slot has an open turn in the database and another one in the spool."""
+class Notes(dict[K, V], Generic[K, V]):
+    """A mapping with a savepoint: what was set since the last `keep` is undone by `undo`. Nothing is ever removed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._before: dict[K, V | None] = {}
+
+    def __setitem__(self, key: K, value: V) -> None:
+        self._before.setdefault(key, self.get(key))
+        super().__setitem__(key, value)
+
+    def keep(self) -> None:
+        """Let what was set stand."""
+        self._before.clear()
+
+    def undo(self) -> None:
+        """Have everything as it was."""
+        for key, value in self._before.items():
+            if value is None:
+                del self[key]
+            else:
+                super().__setitem__(key, value)
+        self._before.clear()
 
 
 class Merge:
@@ -50,10 +77,11 @@ class Merge:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._slots: dict[int, int] = {}
-        self._joined: dict[str, str] = {}
-        self._images: dict[str, Row] = {}
-        self._turns: dict[str, Row] = {}
+        self._slots = Notes[int, int]()
+        self._joined = Notes[str, str]()
+        self._images = Notes[str, Row]()
+        self._turns = Notes[str, Row]()
+        self._notes: tuple[Notes[Any, Any], ...] = (self._slots, self._joined, self._images, self._turns)
         self._shape = {table: _shape(connection, table) for table in KINDS}
 
     def apply(self, records: Iterable[Record], rejected: Callable[[Record, Exception], None]) -> int:
@@ -78,28 +106,35 @@ class Merge:
                     joined = self._connection.execute(queries.JOINED_BY, (row["id"],)).fetchone()
                     if joined is not None:
                         self._joined[row["id"]], self._images[row["id"]] = joined[0], row
+        for notes in self._notes:
+            notes.keep()
 
-    def finish(self, *, requeue: bool, decided: Callable[[], None] = lambda: None) -> None:
+    def finish(self, *, alive: Container[str] = (), decided: Callable[[], None] = lambda: None) -> None:
         """Put the turns in, as the last record left them, and tidy up.
 
-        Where one that is open meets an open one of the database, its messages wait again if `requeue` is set; before
-        the first of them `decided` is called, since no record tells of that. Raises `TurnsCollideError` if it is not.
+        A slot has one open turn. Where one of the spool meets another, the one that is `alive`, which means that this
+        process may be running it, stays open, else the one that is in the database; the other is put back, and goes on
+        after it with its messages and its journal. Before the first of these decisions `decided` is called, since no
+        record tells of them.
         """
         colliding: list[Row] = []
         # One that has ended makes room for the next of its slot.
         for turn in sorted(self._turns.values(), key=lambda turn: turn["state"] in OPEN):
-            if turn["state"] in OPEN and self._collides(turn):
+            if turn["state"] in OPEN and self._other_open(turn) is not None:
                 colliding.append(turn)
             else:
                 self._put_turn(turn)
-        if colliding and not requeue:
-            raise TurnsCollideError(colliding[0]["id"])
+            if turn["state"] == "done":
+                self._connection.execute(queries.REQUEUE_INBOUND, (turn["id"],))
         if colliding:
             decided()
         for turn in colliding:
-            self._put_turn(turn | {"state": "done", "reason": "put back: another turn of the session goes first"})
-            self._connection.execute(queries.REQUEUE_INBOUND, (turn["id"],))
-            self._connection.execute(queries.DELETE_STEPS, (turn["id"],))
+            other = self._other_open(turn)
+            if other is None or turn["id"] in alive:
+                self._connection.execute(queries.PUT_BACK_TURN, (PUT_BACK, other))
+                self._put_turn(turn)
+            else:
+                self._put_turn(turn | {"state": "put_back", "not_before": None, "reason": PUT_BACK})
         for slot_id in self._slots.values():
             self._connection.execute(queries.END_UNBOUND_SESSIONS, (slot_id, slot_id))
 
@@ -122,9 +157,13 @@ class Merge:
             if is_outage(error):
                 raise
             connection.execute("ROLLBACK TO record")
+            for notes in self._notes:
+                notes.undo()
             log.warning("record %d of the spool cannot be merged: %s", record.seq, error)
             rejected(record, error)
         connection.execute("RELEASE record")
+        for notes in self._notes:
+            notes.keep()
 
     def _apply_event(self, event: Mapping[str, Any]) -> None:
         table, row = event["table"], dict(event["row"])
@@ -134,6 +173,9 @@ class Merge:
             row["slot_id"] = self._slots.get(row["slot_id"], row["slot_id"])
         if event["op"] == "delete":
             self._delete(table, row)
+        elif table == "moved_chats":
+            # Its slots are to be found under the new id by what follows, and those that the outage hid move too.
+            move_chat(self._connection, Move(row["platform"], row["account"], row["old"], row["new"], row["moved_at"]))
         elif table == "slots":
             self._put_slot(row)
         elif table == "sessions":
@@ -268,18 +310,18 @@ class Merge:
             found = self._find("turn_steps", ("turn_id", "seq"), row)
         self._put("turn_steps", row)
 
-    def _collides(self, turn: Row) -> bool:
-        """Whether another turn of the slot is open. One whose messages have all come again in this one is not."""
+    def _other_open(self, turn: Row) -> str | None:
+        """Another open turn of the slot. One whose messages have all come again in this one is ended, and is none."""
         found = self._connection.execute(queries.SESSION_HAS_TURN, (turn["slot_id"],)).fetchone()
         if found is None or found["id"] == turn["id"]:
-            return False
-        other = found["id"]
+            return None
+        other = str(found["id"])
         if self._connection.execute(queries.TURN_HAS_INBOUND, (other,)).fetchone() is not None:
-            return True
+            return other
         ended = ("its messages came again", turn["started_at"], other)
         self._connection.execute(queries.END_TURN, ended)
         self._connection.execute(queries.DELETE_STEPS, (other,))
-        return False
+        return None
 
 
 def describe(record: Record, error: Exception) -> str:

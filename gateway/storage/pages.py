@@ -6,7 +6,7 @@ costs the cell or the page that it stands in and nothing else. The file is never
 
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -55,11 +55,12 @@ class Cell:
 
 @dataclass(slots=True)
 class Walk:
-    """What a walk through a tree has seen, and what was wrong there."""
+    """What a walk through a tree has seen, and what was wrong there. `on_page` is called for each page."""
 
     seen: set[int] = field(default_factory=set)
     overflow: set[int] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
+    on_page: Callable[[], None] = lambda: None
 
 
 class PageFile:
@@ -143,6 +144,13 @@ class PageFile:
 
     def walk(self, root: int, kinds: frozenset[int], walk: Walk) -> Iterator[Cell]:
         """Every cell with content of the tree under `root`; what is broken is noted in `walk` and left out."""
+        for number, kind in self.tree(root, kinds, walk):
+            walk.on_page()
+            if kind != TABLE_INTERIOR:
+                yield from self.cells(number, walk)
+
+    def tree(self, root: int, kinds: frozenset[int], walk: Walk) -> Iterator[tuple[int, int]]:
+        """The pages of the tree under `root`, each with its kind, without those of what overflows."""
         waiting = [root]
         while waiting:
             number = waiting.pop()
@@ -156,8 +164,7 @@ class PageFile:
                 continue
             if kind in INTERIORS:
                 waiting.extend(reversed(self._children(number, walk)))
-            if kind != TABLE_INTERIOR:
-                yield from self.cells(number, walk)
+            yield number, kind
 
     def cells(self, number: int, walk: Walk) -> Iterator[Cell]:
         """The cells of one page that can be read."""
@@ -338,33 +345,35 @@ def _record(payload: bytes, size: int) -> tuple[list[Value], bool]:
     A text that is not UTF-8 has U+FFFD where it is not. The second part of the answer says whether all is there
     and as it should be.
     """
-    end, offset = _varint(payload, 0)
+    end, offset = (payload[0], 1) if payload[0] < 0x80 else _varint(payload, 0)
     if end > len(payload) or end < offset:
         raise FaultError
-    types = []
+    values, whole, begin = list[Value](), True, end
     while offset < end:
         code = payload[offset]
         if code < 0x80:
             offset += 1
         else:
             code, offset = _varint(payload, offset)
-        if code in (10, 11):
+        if code >= 12:
+            after = begin + (code - 12 >> 1)
+        elif code < 10:
+            after = begin + _WIDTHS[code]
+        else:
             raise FaultError
-        types.append(code)
-    widths = [_WIDTHS[code] if code < 10 else (code - 12) // 2 for code in types]
-    if offset != end or end + sum(widths) != size:
-        raise FaultError
-    values, whole = list[Value](), True
-    for code, width in zip(types, widths, strict=True):
-        raw = payload[end : end + width]
-        end += width
-        if len(raw) < width:
+        raw = payload[begin:after]
+        cut, begin = len(raw) < after - begin, after
+        if cut:
             whole = False
             values.append(raw.decode("utf-8", "ignore") if raw and code >= 13 and code % 2 else None)
-            continue
-        value, good = _value(code, raw)
-        whole = whole and good
-        values.append(value)
+        elif 1 <= code <= 6:
+            values.append(int.from_bytes(raw, "big", signed=True))
+        else:
+            value, good = _value(code, raw)
+            whole = whole and good
+            values.append(value)
+    if offset != end or begin != size:
+        raise FaultError
     return values, whole
 
 

@@ -228,8 +228,8 @@ WHERE messages_search MATCH ? AND messages_search.rowid < ? ORDER BY messages_se
 
 ADD_INBOUND: Final = """
 INSERT INTO inbound (platform, account, chat, message_id, slot_id, source, text, group_id, received_at, state,
-                     reason, ended_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                     reason, ended_at, extra)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (platform, account, chat, message_id) DO NOTHING"""
 """Take a message in, once."""
 
@@ -263,8 +263,9 @@ INBOUND_OF_TURN: Final = f"{_INBOUND} WHERE inbound.turn_id = ? AND inbound.stat
 """The messages that a turn answers."""
 
 CLAIM_INBOUND: Final = """
-UPDATE inbound SET state = 'running', turn_id = ? WHERE id = ? AND state = 'pending' RETURNING reason"""
-"""Give a message to a turn; a reason says that it was stopped before it had one. Fetch the row."""
+UPDATE inbound SET state = 'running', turn_id = ? WHERE id = ? AND state = 'pending' RETURNING reason, text, extra"""
+"""Give a message to a turn, as its sender wants it by now; a reason says that it was stopped before it had one. Fetch
+the row."""
 
 STOP_INBOUND: Final = """
 UPDATE inbound SET reason = ? WHERE id = ? AND state = 'pending'"""
@@ -307,6 +308,9 @@ FROM turns JOIN slots ON slots.id = turns.slot_id
 WHERE turns.state IN ('running', 'waiting') ORDER BY turns.started_at"""
 """Turns that have not ended, with their slots."""
 
+OPEN_TURN_IDS: Final = "SELECT id FROM turns WHERE state IN ('running', 'waiting')"
+"""Turns that have not ended."""
+
 GET_TURN: Final = "SELECT * FROM turns WHERE id = ?"
 """A turn by id."""
 
@@ -339,80 +343,6 @@ STEPS: Final = "SELECT kind, data FROM turn_steps WHERE turn_id = ? ORDER BY seq
 DELETE_STEPS: Final = "DELETE FROM turn_steps WHERE turn_id = ?"
 """Drop the journal of a turn that has ended; its transcript has it."""
 
-# --- outbox --------------------------------------------------------------------------------------------
-
-ADD_DELIVERY: Final = """
-INSERT INTO outbox (platform, account, chat, thread, session_id, turn_id, kind, text, answers, final, state, created_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?)"""
-"""Put a message in the outbox."""
-
-GET_DELIVERY: Final = "SELECT * FROM outbox WHERE id = ?"
-"""A delivery by number."""
-
-OPEN_CHATS: Final = """
-SELECT DISTINCT platform, account, chat FROM outbox WHERE state IN ('pending', 'sending')"""
-"""The chats that something waits for."""
-
-NEXT_DELIVERY: Final = """
-SELECT * FROM outbox WHERE platform = ? AND account = ? AND chat = ? AND state IN ('pending', 'sending')
-ORDER BY id LIMIT 1"""
-"""What is to be sent next in a chat."""
-
-OPEN_EDITS: Final = """
-SELECT id FROM outbox WHERE state IN ('pending', 'sending') AND final = 1 AND message_id IS NOT NULL"""
-"""Complete deliveries whose last edit has not been recorded."""
-
-COMPLETE_ORPHANS: Final = """
-UPDATE outbox SET final = 1 WHERE final = 0 AND NOT EXISTS (
-    SELECT 1 FROM turns WHERE turns.id = outbox.turn_id AND turns.state IN ('running', 'waiting'))"""
-"""No reply goes on growing once its turn has ended: what there is of it is its last content."""
-
-STREAM_OF_TURN: Final = "SELECT * FROM outbox WHERE turn_id = ? AND final = 0 ORDER BY id DESC LIMIT 1"
-"""The reply of a turn that was still growing."""
-
-START_DELIVERY: Final = """
-UPDATE outbox SET state = 'sending', attempts = attempts + 1, not_before = NULL, repeated = max(repeated, ?)
-WHERE id = ?"""
-"""The call to the platform is about to be made."""
-
-SENT_DELIVERY: Final = """
-UPDATE outbox SET message_id = ?, sent_at = ?, reason = NULL,
-       state = CASE WHEN final > ? THEN 'pending' ELSE 'sent' END
-WHERE id = ? RETURNING state"""
-"""The platform has it; if it became complete meanwhile, the last content is still to be shown."""
-
-MARK_DELIVERY: Final = "UPDATE outbox SET repeated = 1 WHERE id = ?"
-"""It may have been shown before."""
-
-LINK_DELIVERY: Final = "UPDATE outbox SET state = 'pending', message_id = ? WHERE id = ?"
-"""The platform has some version of it, under this id: it is to be edited."""
-
-CHECKPOINT_DELIVERY: Final = "UPDATE outbox SET text = ? WHERE id = ? AND final = 0"
-"""What people see so far of a growing reply."""
-
-COMPLETE_DELIVERY: Final = """
-UPDATE outbox SET text = ?, answers = ?, final = 1, attempts = 0,
-       state = CASE WHEN state = 'sending' THEN 'sending' ELSE 'pending' END
-WHERE id = ?"""
-"""A growing reply has its last content. While its first send is under way it stays marked so; a time that the
-platform asked to be left alone for still holds."""
-
-POSTPONE_DELIVERY: Final = """
-UPDATE outbox SET state = ?, not_before = ?, reason = ?, attempts = max(attempts + ?, 0) WHERE id = ?"""
-"""Put a delivery off; it stays `sending` where it may have been shown."""
-
-RESEND_DELIVERY: Final = "UPDATE outbox SET state = 'pending', message_id = NULL, repeated = 1 WHERE id = ?"
-"""The message that it was first shown as can be edited no more: it is sent as a new one."""
-
-KILL_DELIVERY: Final = "UPDATE outbox SET state = 'dead', reason = ?, ended_at = ? WHERE id = ?"
-"""Give a delivery up, at an instant."""
-
-COUNT_OUTBOX: Final = """
-SELECT state, count(*) AS number FROM outbox WHERE state IN ('pending', 'sending') GROUP BY state
-UNION ALL SELECT 'dead', count(*) FROM outbox WHERE state = 'dead'
-UNION ALL SELECT 'repeated', count(*) FROM outbox WHERE repeated = 1"""
-"""How many deliveries are under way, given up, or marked as repeated."""
-
 # --- merging a spool -----------------------------------------------------------------------------------
 
 JOIN_SESSION: Final = """
@@ -440,7 +370,25 @@ RENUMBER_INBOUND: Final = "UPDATE inbound SET id = ? WHERE id = ?"
 
 REQUEUE_INBOUND: Final = """
 UPDATE inbound SET state = 'pending', turn_id = NULL WHERE turn_id = ? AND state = 'running'"""
-"""The messages of a turn that is put back wait again."""
+"""What a turn that has ended has left without an end waits again."""
+
+PUT_BACK_TURN: Final = "UPDATE turns SET state = 'put_back', not_before = NULL, reason = ? WHERE id = ?"
+"""Another turn of the slot goes first; this one keeps its messages and its journal."""
+
+PUT_BACK_TURNS: Final = """
+SELECT DISTINCT turns.*, slots.agent AS slot_agent, slots.platform AS slot_platform,
+       slots.chat_type AS slot_chat_type, slots.chat AS slot_chat, slots.thread AS slot_thread,
+       slots.participant AS slot_participant
+FROM inbound JOIN turns ON turns.id = inbound.turn_id JOIN slots ON slots.id = inbound.slot_id
+WHERE inbound.state IN ('pending', 'running') AND inbound.state = 'running' AND turns.state = 'put_back'
+ORDER BY turns.started_at"""
+"""Turns that were put back, with their slots."""
+
+REOPEN_TURN: Final = """
+UPDATE turns SET state = 'waiting',
+       slot_id = coalesce((SELECT slot_id FROM inbound WHERE turn_id = turns.id AND state = 'running'), slot_id)
+WHERE id = ? AND state = 'put_back'"""
+"""A turn that was put back has its place again, where its messages are by now. Fails while another is open there."""
 
 LAST_ROW: Final = "SELECT last_insert_rowid()"
 """The number of the row that was added last."""
@@ -466,3 +414,8 @@ MERGED_UP_TO: Final = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = ?"
 NOTE_MERGED: Final = """
 INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
 """Note the last record of a spool that is in the database."""
+
+NOTE_RETURN: Final = """
+INSERT INTO meta (name, value) VALUES ('in_use_since', ?)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
+"""Note when the database came back into use, in microseconds since 1970 UTC: that it can be written is shown by it."""

@@ -1,10 +1,10 @@
 """Finds the rows of the gateway's tables in the pages of a damaged database: by its trees, then by their shape."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
 
 from gateway.storage.errors import NewerDatabaseError
 from gateway.storage.migrate import migrations
@@ -27,7 +27,9 @@ _SCHEMA: Final = "SELECT name, rootpage, sql FROM sqlite_schema"
 SEQUENCE: Final = "sqlite_sequence"
 SCHEMA_ROOT: Final = 1
 
-_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+_Class: TypeAlias = type
+
+_TYPES: Final[Mapping[str, tuple[_Class, ...]]] = {
     "INTEGER": (int,),
     "INT": (int,),
     "REAL": (float, int),
@@ -44,10 +46,14 @@ class Column:
     type: str
     required: bool
     default: bool = False
+    classes: tuple[_Class, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", _TYPES.get(self.type, (object,)))
 
     def takes(self, value: Value) -> bool:
         """Whether the column may hold this; NULL is not asked about."""
-        return value is None or isinstance(value, _TYPES.get(self.type, (object,)))
+        return value is None or isinstance(value, self.classes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +62,10 @@ class Index:
 
     name: str
     columns: tuple[str, ...]
+    described: tuple[Column, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Table:
     """A table: its columns in the order in which rows hold them. `number` names the one that is the row's number."""
 
@@ -127,24 +134,31 @@ def _table(connection: sqlite3.Connection, name: str, *, without_rowid: bool) ->
         Column(column, kind.upper(), bool(required) or (bool(key) and not is_number), default is not None)
         for column, kind, required, key, default in described
     )
-    indexes = [
-        Index(index, tuple(column for (column,) in connection.execute(_INDEX_COLUMNS, (index,))))
-        for (index,) in connection.execute(_INDEXES, (name,))
-    ]
+    by_name = {column.name: column for column in columns}
+    indexes = []
+    for (index,) in connection.execute(_INDEXES, (name,)).fetchall():
+        parts = tuple(part for (part,) in connection.execute(_INDEX_COLUMNS, (index,)))
+        indexes.append(Index(index, parts, tuple(by_name[part] for part in parts)))
     return Table(name, columns, keys[0][0] if is_number else None, not without_rowid, tuple(indexes))
 
 
 class Rescue:
     """The rows that can be found in a damaged file. Tables have to be read before what is left over is.
 
-    `faults` tells what was wrong. Raises `NewerDatabaseError` if a newer version of the program wrote the file.
+    `faults` tells what was wrong, `progress` how much is read, from 0 to 1. Raises `NewerDatabaseError` if a newer
+    version of the program wrote the file.
     """
 
-    def __init__(self, pages: PageFile) -> None:
+    def __init__(self, pages: PageFile, progress: Callable[[float], None] = lambda _share: None) -> None:
         self._pages = pages
         self._faults: list[str] = []
         self._claimed: set[int] = set()
         self.layout, self._roots = self._find_layout()
+        self._progress = progress
+        self._read = 0
+        self._in_other_trees = self._other_trees()
+        self._to_read = self._count_to_read()
+        self._indexes = [index for table in self.layout.tables for index in table.indexes]
 
     @property
     def faults(self) -> Sequence[str]:
@@ -157,7 +171,7 @@ class Rescue:
         if root is None:
             self._faults.append(f"where {table.name} begins is lost")
             return
-        walk = Walk(faults=self._faults)
+        walk = Walk(faults=self._faults, on_page=self._page_read)
         for cell in self._pages.walk(root, TABLE_KINDS if table.has_rowid else INDEX_KINDS, walk):
             try:
                 row = _row(table, cell.rowid, cell.values, whole=cell.complete)
@@ -175,7 +189,7 @@ class Rescue:
         """
         if not self._faults:
             return
-        known = self._claimed | self._pages.free_pages()
+        known = self._claimed | self._in_other_trees | self._pages.free_pages()
         for number in range(1, self._pages.count + 1):
             kind = self._pages.kind(number)
             if number in known or kind not in (TABLE_LEAF, *INDEX_KINDS):
@@ -186,22 +200,23 @@ class Rescue:
                     for table in self.layout.tables
                     if table.has_rowid is (kind == TABLE_LEAF) and _has_shape(table, cell.values, whole=cell.complete)
                 ]
+                if kind != TABLE_LEAF and any(_is_entry(index, cell.values) for index in self._indexes):
+                    continue
                 if len(fitting) == 1:
                     yield fitting[0], _row(fitting[0], cell.rowid, cell.values, whole=cell.complete)
 
-    def entries(self, table: Table, index: Index, walk: Walk) -> Iterator[tuple[int, Mapping[str, Value]]]:
+    def entries(self, index: Index, walk: Walk) -> Iterator[tuple[int, Mapping[str, Value]]]:
         """What an index says of each row, after the row's number; what is wrong with the index is noted in `walk`."""
         root = self._roots.get(index.name)
         if root is None:
             walk.faults.append(f"where {index.name} begins is lost")
             return
-        columns = {column.name: column for column in table.columns}
+        walk.on_page = self._page_read
         for cell in self._pages.walk(root, INDEX_KINDS, walk):
-            number = cell.values[-1] if cell.values else None
-            values = dict(zip(index.columns, cell.values[:-1], strict=False))
-            good = cell.complete and len(cell.values) == len(index.columns) + 1
-            if good and isinstance(number, int) and all(columns[name].takes(each) for name, each in values.items()):
-                yield number, values
+            if cell.complete and _is_entry(index, cell.values):
+                number = cell.values[-1]
+                assert isinstance(number, int)
+                yield number, dict(zip(index.columns, cell.values, strict=False))
             else:
                 walk.faults.append(f"{index.name} has an entry that is none")
 
@@ -216,6 +231,29 @@ class Rescue:
                 case [str(name), int(number)] if number < 1 << 62:
                     found[name] = number
         return found
+
+    # --- how much there is ---------------------------------------------------------------------------------
+
+    def _page_read(self) -> None:
+        self._read += 1
+        self._progress(min(1.0, self._read / self._to_read))
+
+    def _count_to_read(self) -> int:
+        """The pages of the trees that are read: those of tables, and those of their indexes."""
+        tables = [(each.name, TABLE_KINDS if each.has_rowid else INDEX_KINDS) for each in self.layout.tables]
+        indexes = [(index.name, INDEX_KINDS) for table in self.layout.tables for index in table.indexes]
+        roots = [(self._roots[name], kinds) for name, kinds in (*tables, *indexes) if name in self._roots]
+        return max(1, sum(1 for root, kinds in roots for _ in self._pages.tree(root, kinds, Walk())))
+
+    def _other_trees(self) -> set[int]:
+        """The pages that are no table's of ours: those of indexes, of the search index, and of SQLite's own tables."""
+        ours = {table.name for table in self.layout.tables}
+        pages: set[int] = set()
+        for name, root in self._roots.items():
+            if name not in ours:
+                kinds = TABLE_KINDS if self._pages.kind(root) in TABLE_KINDS else INDEX_KINDS
+                pages.update(number for number, _kind in self._pages.tree(root, kinds, Walk()))
+        return pages
 
     # --- the schema ----------------------------------------------------------------------------------------
 
@@ -250,12 +288,19 @@ def _row(table: Table, rowid: int, values: Sequence[Value], *, whole: bool) -> R
         raise FaultError
     named: dict[str, Value] = {}
     for column, value in zip(table.columns, values, strict=False):
-        if not column.takes(value):
+        if value is not None and not isinstance(value, column.classes):
             raise FaultError
-        if column.name == table.number:
-            value = rowid
         named[column.name] = value
+    if table.number is not None and table.number in named:
+        named[table.number] = rowid
     return Row(rowid, named, whole)
+
+
+def _is_entry(index: Index, values: Sequence[Value]) -> bool:
+    """Whether these may be an entry of this index: its columns' values, and the number of a row."""
+    if len(values) != len(index.columns) + 1 or not isinstance(values[-1], int):
+        return False
+    return all(column.takes(value) for column, value in zip(index.described, values, strict=False))
 
 
 def _has_shape(table: Table, values: Sequence[Value], *, whole: bool) -> bool:

@@ -1,10 +1,11 @@
 """What is done about a damaged database: it is set aside whole, and what can be read of it goes into a new one."""
 
+import functools
 import json
 import os
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -35,6 +36,9 @@ MAX_NUMBER_GAP: Final = 100_000_000
 
 MAX_REASONS: Final = 20
 """Reasons and faults that a report has at most of each kind."""
+
+NUMBERS_A_WORD: Final = 1024
+"""How many rows' presence one whole number keeps: rows are numbered one after another, with a few gaps."""
 
 _ORDER: Final = ("slots", "sessions", "messages", "turns", "turn_steps", "inbound", "outbox", "cursors", "meta")
 _NOT_COPIED: Final[Mapping[str, frozenset[str]]] = {"meta": frozenset({"search_cursor"})}
@@ -152,8 +156,12 @@ def set_aside_databases(path: Path) -> list[Path]:
     return sorted(found, reverse=True)
 
 
-def replace_damaged(path: Path, now: datetime) -> SalvageReport:
+def replace_damaged(
+    path: Path, now: datetime, progress: Callable[[float], None] = lambda _share: None
+) -> SalvageReport:
     """Set the database aside and put one in its place that holds what can be read of it.
+
+    `progress` is told again and again how much of it has been read, from 0 to 1.
 
     A salvage that was begun and not ended is ended instead. Where the process dies meanwhile, the next call does it
     again from the same file. Raises `StorageError`; the damaged database is where it was, or aside. One that a newer
@@ -169,7 +177,7 @@ def replace_damaged(path: Path, now: datetime) -> SalvageReport:
         for name in (partial, *_beside(partial), partial.with_name(f"{partial.name}-journal")):
             name.unlink(missing_ok=True)
         try:
-            report = salvage(aside, partial, now=now)
+            report = salvage(aside, partial, now=now, progress=progress)
         except NewerDatabaseError:
             _put_back(aside, path)
             raise
@@ -258,17 +266,24 @@ class _Tally:
         return TableReport(table, self.copied[table], self.lost[table], self.mended[table], reasons)
 
 
-def salvage(damaged: Path, fresh: Path, *, now: datetime | None = None) -> SalvageReport:
+def salvage(
+    damaged: Path,
+    fresh: Path,
+    *,
+    now: datetime | None = None,
+    progress: Callable[[float], None] = lambda _share: None,
+) -> SalvageReport:
     """Make the new database `fresh` of all that can be read of `damaged`, which is not changed.
 
-    `now` is the time that a row gets whose own is lost. Raises `StorageError`: `fresh` exists, the damaged file
-    cannot be opened or was written by a newer version, or there is no room for a new one.
+    `progress` is told again and again how much has been read, from 0 to 1. `now` is the time that a row gets whose own
+    is lost. Raises `StorageError`: `fresh` exists, the damaged file cannot be opened or was written by a newer version,
+    or there is no room for a new one.
     """
     if fresh.exists():
         raise StorageError(f"{fresh} exists already; salvage makes a new file: name another one")
     try:
         with PageFile(damaged) as pages, closing(_create(fresh)) as connection:
-            return _Salvage(Rescue(pages), connection, damaged, now or datetime.now(UTC)).run(fresh)
+            return _Salvage(Rescue(pages, progress), connection, damaged, now or datetime.now(UTC)).run(fresh)
     except sqlite3.Error as error:
         fresh.unlink(missing_ok=True)
         raise StorageError(f"cannot write {fresh}: {error}; check the disk") from error
@@ -289,6 +304,12 @@ def _create(fresh: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute("PRAGMA foreign_keys = OFF")
     return connection
+
+
+@functools.cache
+def _insertion(table: str, names: tuple[str, ...]) -> str:
+    columns, marks = ", ".join(f'"{name}"' for name in names), ", ".join("?" * len(names))
+    return f'INSERT INTO "{table}" ({columns}) VALUES ({marks})'  # noqa: S608 - names of our own schema
 
 
 class _Salvage:
@@ -339,7 +360,7 @@ class _Salvage:
         if values is None:
             self._tally.lose(table.name, 1, "the content is damaged")
             return
-        changed = not row.whole or any(row.values.get(name, value) != value for name, value in values.items())
+        changed = not row.whole or values is not row.values
         try:
             self._insert(table, row.rowid, values)
         except sqlite3.IntegrityError as error:
@@ -362,11 +383,7 @@ class _Salvage:
     def _insert(self, table: Table, rowid: int, values: Mapping[str, Value]) -> None:
         if table.has_rowid and table.number is None:
             values = {"rowid": rowid, **values}
-        names, marks = ", ".join(f'"{name}"' for name in values), ", ".join("?" * len(values))
-        self._connection.execute(
-            f'INSERT INTO "{table.name}" ({names}) VALUES ({marks})',  # noqa: S608 - names of our own schema
-            tuple(values.values()),
-        )
+        self._connection.execute(_insertion(table.name, tuple(values)), tuple(values.values()))
 
     def _is_there(self, table: Table, rowid: int, values: Mapping[str, Value]) -> bool:
         if table.has_rowid:
@@ -380,20 +397,29 @@ class _Salvage:
         query = f'SELECT 1 FROM "{table.name}" WHERE rowid = ?'  # noqa: S608 - names of our own schema
         return self._connection.execute(query, (rowid,)).fetchone() is not None
 
+    def _numbers(self, table: Table) -> dict[int, int]:
+        """The rows that there are, as bits: a statement for each entry of each index would take most of the time."""
+        present: dict[int, int] = defaultdict(int)
+        query = f'SELECT rowid FROM "{table.name}"'  # noqa: S608 - names of our own schema
+        for (number,) in self._connection.execute(query):
+            present[number // NUMBERS_A_WORD] |= 1 << number % NUMBERS_A_WORD
+        return dict(present)
+
     def _complete(self, table: Table) -> int:
         """Look in the indexes for rows that were not found, and make again what they tell enough of.
 
         Returns the highest row number that any index knows.
         """
+        present = self._numbers(table)
         missing: dict[int, dict[str, Value]] = {}
         sources: dict[int, set[str]] = defaultdict(set)
         highest = 0
         broken: set[str] = set()
         for index in table.indexes:
             walk = Walk()
-            for number, values in self._rescue.entries(table, index, walk):
+            for number, values in self._rescue.entries(index, walk):
                 highest = max(highest, number)
-                if number in missing or not self._has(table, number):
+                if not present.get(number // NUMBERS_A_WORD, 0) >> number % NUMBERS_A_WORD & 1:
                     missing.setdefault(number, {}).update(values)
                     sources[number].add(index.name)
             if walk.faults:

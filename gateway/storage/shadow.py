@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from gateway.storage import queries
+from gateway.storage import inbound_queries, queries
 from gateway.storage.errors import StorageError
 from gateway.storage.faults import is_damage, is_held
 from gateway.storage.migrate import migrations
@@ -26,16 +26,27 @@ KINDS: Final = {
     "turns": "turn",
     "turn_steps": "turn",
     "outbox": "delivery",
+    "updates": "inbound",
+    "moved_chats": "session",
+    "holds": "delivery",
 }
 """The tables whose changes are captured, and what a change of each is about."""
+
+_OPEN_TURNS: Final = """
+SELECT id FROM turns WHERE state IN ('running', 'waiting')
+UNION SELECT turn_id FROM inbound WHERE state IN ('pending', 'running')"""
+"""Those that were put back are known by their messages."""
 
 WORKING_SET: Final = (
     ("slots", ""),
     ("sessions", ""),
     ("cursors", ""),
+    ("updates", ""),
+    ("moved_chats", ""),
+    ("holds", ""),
     ("inbound", "WHERE state IN ('pending', 'running')"),
-    ("turns", "WHERE state IN ('running', 'waiting')"),
-    ("turn_steps", "WHERE turn_id IN (SELECT id FROM turns WHERE state IN ('running', 'waiting'))"),
+    ("turns", f"WHERE id IN ({_OPEN_TURNS})"),
+    ("turn_steps", f"WHERE turn_id IN ({_OPEN_TURNS})"),
     ("outbox", "WHERE state IN ('pending', 'sending') OR final = 0"),
     ("meta", "WHERE name NOT LIKE '%cursor'"),
 )
@@ -69,10 +80,11 @@ class _Connection(sqlite3.Connection):
 class Shadow:
     """A stand-in for the database at `path`. `floor` is where ids begin if those on disk cannot be read.
 
+    `source` is a connection to it that is open still, for one that is not at `path` any more; it is not closed.
     Lives on one thread at a time. `complete` says whether everything that is open could be read.
     """
 
-    def __init__(self, path: Path, floor: int) -> None:
+    def __init__(self, path: Path, floor: int, source: sqlite3.Connection | None = None) -> None:
         self.connection = sqlite3.connect(
             ":memory:", isolation_level=None, check_same_thread=False, factory=_Connection
         )
@@ -84,7 +96,8 @@ class Shadow:
         self._fetched: set[str] = set()
         self._fetched_now: set[str] = set()
         self._fetched_by_job: set[str] = set()
-        self._disk = _open(path)
+        self._source = source
+        self._disk = _open(path) if source is None else _begun(source)
         self.complete = self._disk is not None
         self.connection.hides = not self.complete
         self.connection.execute("BEGIN")
@@ -102,6 +115,7 @@ class Shadow:
             queries.LAST_USER_MESSAGE: self._fetch_whole_transcript,
             queries.DELETE_MESSAGES: self._fetch_whole_transcript,
             queries.ADD_INBOUND: self._fetch_inbound,
+            inbound_queries.INBOUND_BY_KEY: self._fetch_inbound,
         }
 
     def capture(self, *, on: bool) -> None:
@@ -128,10 +142,14 @@ class Shadow:
         self._fetched_now.clear()
         self._fetched_by_job.clear()
 
+    def open_turns(self) -> frozenset[str]:
+        """The turns that this process may be running: what it does not know of it cannot have begun."""
+        return frozenset(row["id"] for row in self.connection.execute(queries.OPEN_TURN_IDS))
+
     def close(self) -> None:
         """Forget everything."""
         self.connection.close()
-        if self._disk is not None:
+        if self._disk is not None and self._disk is not self._source:
             self._disk.close()
 
     # --- bringing in -----------------------------------------------------------------------------------------
@@ -140,9 +158,9 @@ class Shadow:
         """Bring rows of a table in, as many as can be read."""
         if self._disk is None:
             return
-        there = list(self._read(f"SELECT name FROM pragma_table_info('{table}')", ()))  # noqa: S608 - our own names
+        there = {row[0] for row in self._read(f"SELECT name FROM pragma_table_info('{table}')", ())}  # noqa: S608
         # One of an older schema, that could not be brought up to date yet, lacks the newest columns.
-        columns = [name for name in _columns(self.connection, table) if (name,) in there]
+        columns = [name for name in _columns(self.connection, table) if name in there]
         if not columns:
             return
         names = ", ".join(columns)
@@ -271,6 +289,14 @@ def _open_once(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _begun(source: sqlite3.Connection) -> sqlite3.Connection:
+    """A connection in a transaction, as the tables are read one after another and are to be of one moment."""
+    if source.in_transaction:
+        source.execute("ROLLBACK")
+    source.execute("BEGIN")
+    return source
 
 
 def check_known(connection: sqlite3.Connection, found: object, what: str) -> None:

@@ -3,7 +3,7 @@
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,13 +18,12 @@ def merge_spools(
     connection: sqlite3.Connection,
     directory: Path,
     *,
-    requeue: bool,
+    alive: Container[str] = (),
     decided: Callable[[], None] = lambda: None,
 ) -> list[Path]:
     """Put the spools into the database, the oldest first; those that are done with.
 
-    `requeue` and `decided`: see `Merge.finish`. Raises `TurnsCollideError`, `sqlite3.Error` and OSError; then nothing
-    has changed.
+    `alive` and `decided`: see `Merge.finish`. Raises `sqlite3.Error` and OSError; then nothing has changed.
     """
     paths = find_spools(directory)
     done: dict[Path, int] = {}
@@ -39,7 +38,7 @@ def merge_spools(
                 log.warning("%s; it is left where it is", error)
                 continue
             done[path] = _merge_spool(connection, merge, path, name)
-        merge.finish(requeue=requeue, decided=decided)
+        merge.finish(alive=alive, decided=decided)
     for path, number in done.items():
         if number:
             log.info("%d changes of %s are taken over", number, path.name)

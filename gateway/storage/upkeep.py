@@ -47,7 +47,7 @@ IS_GATEWAY: Final = "SELECT 1 FROM pragma_table_info('sessions') WHERE name = 's
 EXPIRED_SESSIONS: Final = """
 SELECT id FROM sessions
 WHERE ended_at IS NOT NULL AND updated_at < ? AND pinned = 0 AND NOT EXISTS (
-    SELECT 1 FROM turns WHERE turns.session_id = sessions.id AND turns.state IN ('running', 'waiting'))
+    SELECT 1 FROM turns WHERE turns.session_id = sessions.id AND turns.state IN ('running', 'waiting', 'put_back'))
 ORDER BY updated_at LIMIT ?"""
 """Sessions that have ended, were last touched before an instant, and are not pinned."""
 
@@ -77,13 +77,17 @@ USER_TEXTS: Final = """
 SELECT content FROM messages WHERE session_id = ? AND role = 'user' AND content IS NOT NULL"""
 """What people wrote in a session."""
 
+JOINED_SESSIONS: Final = "SELECT id FROM sessions WHERE successor_id = ? AND end_reason = 'session_joined'"
+"""The provisional sessions that have joined a session."""
+
 # --- one session ---------------------------------------------------------------------------------------
 
 SESSION_TO_REMOVE: Final = """
 SELECT slot_id, platform, pinned, created_at, ended_at, message_count FROM sessions WHERE id = ?"""
 """What decides whether, and how, a session is removed."""
 
-OPEN_TURN_OF_SESSION: Final = "SELECT id FROM turns WHERE session_id = ? AND state IN ('running', 'waiting')"
+OPEN_TURN_OF_SESSION: Final = """
+SELECT id FROM turns WHERE session_id = ? AND state IN ('running', 'waiting', 'put_back')"""
 """The turn that is open in a session."""
 
 COUNT_OPEN_DELIVERIES: Final = "SELECT count(*) FROM outbox WHERE state IN ('pending', 'sending') AND session_id = ?"
@@ -113,7 +117,7 @@ UNION SELECT turn_id FROM messages WHERE session_id = ?1 AND turn_id IS NOT NULL
 
 _FORGET_INBOUND: Final = """
 UPDATE inbound SET state = 'ignored', reason = 'deleted', source = NULL, text = NULL, group_id = NULL, slot_id = NULL,
-                   turn_id = NULL"""
+                   turn_id = NULL, extra = NULL, edited = NULL"""
 
 FORGET_INBOUND_OF_TURN: Final = f"{_FORGET_INBOUND} WHERE turn_id = ? AND state NOT IN ('pending', 'running')"
 """Keep of the messages of a turn only their platform's ids, by which a copy is recognised."""
@@ -176,11 +180,11 @@ REMOVE_OLD_TURNS: Final = "DELETE FROM turns WHERE rowid > ? AND rowid <= ? AND 
 """Remove turns of a page that ended before an instant."""
 
 EMPTY_OLD_INBOUND: Final = """
-UPDATE inbound SET text = NULL, source = NULL
+UPDATE inbound SET text = NULL, source = NULL, extra = NULL
 WHERE id > ? AND id <= ? AND state IN ('answered', 'merged') AND ended_at < ? AND source IS NOT NULL"""
 """Drop the content of a page's messages that were answered before an instant: the transcript has it."""
 
 EMPTY_OLD_DELIVERIES: Final = """
-UPDATE outbox SET text = ''
+UPDATE outbox SET text = '', file = NULL, buttons = NULL
 WHERE id > ? AND id <= ? AND state = 'sent' AND final = 1 AND sent_at < ? AND text <> ''"""
 """Drop the text of a page's deliveries that were sent before an instant: the transcript has it."""

@@ -181,7 +181,7 @@ class Writer:
             self._failover.close()
 
     def _next_jobs(self) -> list[_Queued] | None:
-        """What has been submitted; nothing if it is time to try the database again; None at the end."""
+        """What has been submitted; nothing if it is time to look after the database; None at the end."""
         try:
             jobs = self._queue.get(timeout=self._failover.pause)
         except Empty:
@@ -195,8 +195,6 @@ class Writer:
         return jobs
 
     def _recover(self) -> None:
-        if self._failover.pause is None:
-            return
         try:
             recovered = self._failover.recover()
         except Exception:

@@ -16,6 +16,7 @@ from gateway.api import ListenError
 from gateway.api.app import MAX_BODY_BYTES, create_app, open_to_all, serve
 from gateway.daemon import Daemon
 from gateway.ports import (
+    Adapter,
     AdapterHost,
     AdapterState,
     Capabilities,
@@ -78,7 +79,7 @@ async def test_readiness_shows_no_token() -> None:
         assert token not in await response.text()
 
 
-class Talkative:
+class Talkative(Adapter):
     """An adapter that cannot connect, and says with which token."""
 
     capabilities = Capabilities()

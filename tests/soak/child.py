@@ -22,6 +22,7 @@ from typing import Any, Final
 from config import GatewayConfig, Home, Platform, PlatformConfig
 from gateway.daemon import Daemon
 from gateway.ports import (
+    Adapter,
     AdapterHost,
     AdapterState,
     AgentCapabilities,
@@ -120,7 +121,7 @@ class SoakAgent:
         yield Done()
 
 
-class WireAdapter:
+class WireAdapter(Adapter):
     """The connection to the platform of the soak."""
 
     def __init__(self, host: AdapterHost, platform: str) -> None:

@@ -87,8 +87,11 @@ class Rig:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "tests.soak.child", json.dumps(asdict(options))), stderr=log, cwd=ROOT
             )
-        async with asyncio.timeout(START_SECONDS):
-            await self.platform.connected.wait()
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await self.platform.connected.wait()
+        except TimeoutError:
+            raise AssertionError(f"the gateway does not start; {self.log_tail()}") from None
 
     async def end(self, number: signal.Signals) -> None:
         """End the gateway by a signal, and wait for its end."""

@@ -14,9 +14,14 @@ from typing import Any, Literal, TypeAlias
 from config import GatewayConfig, LiveConfig, Platform
 from gateway.commands.basic import BasicCommands
 from gateway.commands.table import CommandTable
+from gateway.corrections import ChatMove, Corrections
 from gateway.ids import Ids
 from gateway.inbox import Inbox
 from gateway.lanes import Lanes
+from gateway.media.content import Attachments
+from gateway.media.outgoing import OutgoingFiles
+from gateway.media.store import MediaStore
+from gateway.media.transcriber import Transcriber
 from gateway.outbox import Connection, Outbox
 from gateway.ports import (
     Accepted,
@@ -29,14 +34,19 @@ from gateway.ports import (
     AgentTurn,
     Capabilities,
     Clock,
+    Composed,
+    Composer,
     Delivery,
     Done,
     Found,
     InboundMessage,
+    Rate,
     SearchOutcome,
+    Target,
     Text,
     Tool,
     Usage,
+    WholeText,
 )
 from gateway.session.store import ActiveProcesses, SessionStore
 from gateway.source import SessionSource
@@ -44,6 +54,7 @@ from gateway.storage.database import Database, T
 from gateway.storage.errors import StorageClosedError
 from gateway.storage.writer import Job
 from gateway.turns import TurnRunner
+from gateway.updates import Updates
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ALICE = SessionSource(Platform.TELEGRAM, chat_id="1", chat_type="dm", user_id="alice", user_name="Alice")
@@ -79,7 +90,7 @@ class ManualClock:
 # --- a platform ----------------------------------------------------------------------------------------
 
 
-Call: TypeAlias = Literal["send", "edit", "find"]
+Call: TypeAlias = Literal["send", "edit", "find", "delete", "draft"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +106,18 @@ class Fault:
     deaf: bool = False
 
 
-class FakeAdapter:
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """Cuts a text into messages of one length."""
+
+    longest: int
+
+    def update(self, text: str, *, final: bool, shown: int) -> Composed:
+        cuts = range(0, len(text), self.longest)
+        return Composed(tuple(text[cut : cut + self.longest] for cut in cuts))
+
+
+class FakeAdapter(Adapter):
     """A platform in memory. Faults are scripted per call, the first for the next one."""
 
     def __init__(self, capabilities: Capabilities = EDITS) -> None:
@@ -106,6 +128,11 @@ class FakeAdapter:
         self.faults: dict[Call, deque[Fault]] = defaultdict(deque)
         self.found: SearchOutcome | None = None
         """What a search comes to, whatever is on the screen."""
+        self.longest: int | None = None
+        """How many characters a message holds."""
+        self.drafts_here = True
+        self.typed = 0
+        self.limits: tuple[Rate, ...] = ()
         self.called = asyncio.Event()
         self._ids = itertools.count(1)
 
@@ -129,7 +156,23 @@ class FakeAdapter:
         ids = [message_id for message_id, shown in self.screen.items() if shown.id == delivery.id]
         return Found(ids[-1]) if ids else SearchOutcome.ABSENT
 
-    async def _call(self, name: Call, delivery: Delivery, show: Callable[[], None]) -> None:
+    async def delete(self, delivery: Delivery) -> None:
+        await self._call("delete", delivery, lambda: self.screen.pop(delivery.message_id or "", None))
+
+    async def draft(self, delivery: Delivery) -> bool:
+        await self._call("draft", delivery, lambda: None)
+        return self.drafts_here
+
+    async def typing(self, target: Target) -> None:
+        self.typed += 1
+
+    def composer(self) -> Composer:
+        return WholeText() if self.longest is None else Pieces(self.longest)
+
+    def rates(self, chat_id: str) -> Sequence[Rate]:
+        return self.limits
+
+    async def _call(self, name: Call, delivery: Delivery, show: Callable[[], object]) -> None:
         self.calls.append((name, delivery))
         self.called.set()
         fault = self.faults[name].popleft() if self.faults[name] else Fault()
@@ -156,7 +199,9 @@ class FakeAdapter:
     def texts(self, chat_id: str | None = None) -> list[str]:
         """What can be read, in order of appearance."""
         return [
-            delivery.text for delivery in self.screen.values() if chat_id is None or delivery.target.chat_id == chat_id
+            str(delivery.content)
+            for delivery in self.screen.values()
+            if chat_id is None or delivery.target.chat_id == chat_id
         ]
 
 
@@ -313,6 +358,8 @@ class Core:
     database: FaultyDatabase
     store: SessionStore
     inbox: Inbox
+    corrections: Corrections
+    updates: Updates
     outbox: Outbox
     lanes: Lanes
     runner: TurnRunner
@@ -347,6 +394,14 @@ class Core:
         now = asyncio.get_running_loop().time()
         rests = [timer.when() - now for timer in parked if timer is not None]
         return min((rest for rest in rests if rest < SOON), default=None)
+
+    async def execute(self, sql: str, *values: Any) -> None:
+        """Change the database behind everyone's back."""
+
+        def job(connection: sqlite3.Connection) -> None:
+            connection.execute(sql, values)
+
+        await self.database.write(job)
 
     async def rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
         return await self.database.read(sql, values)
@@ -424,9 +479,21 @@ async def core(
         database.faults = deque()
         store = SessionStore(database, config, clock=clock, ids=ids, has_active_processes=has_active_processes)
         outbox = Outbox(database, config, clock, connections.find, counters)
+        media = MediaStore(folder / "media", config, clock, connections.find, counters, pause=0.0)
         runner = TurnRunner(
-            database, store, outbox, roster, connections, config, clock, ids, counters, tools=tools
-        )  # fmt: skip
+            database,
+            store,
+            outbox,
+            roster,
+            connections,
+            config,
+            clock,
+            ids,
+            counters,
+            tools=tools,
+            attachments=Attachments(media, Transcriber(config), config),
+            files=OutgoingFiles(folder / "media", config, clock, counters),
+        )
         lanes = Lanes(database, lambda: inbox, outbox, runner, connections, config, clock, counters)
         inbox = Inbox(
             database,
@@ -438,9 +505,20 @@ async def core(
             is_urgent=lanes.is_immediate,
             is_full=lambda: lanes.is_full,
         )
+
+        def moved(move: ChatMove) -> None:
+            outbox.move_chat(move.platform, move.account, move.old, move.new)
+            lanes.move(move.slots)
+
+        corrections = Corrections(
+            database, config, clock, on_amended=lanes.amend, on_moved=moved, on_delivery=outbox.offer
+        )
+        updates = Updates(database, clock, counters)
         basic = BasicCommands(clock, ids, stop=lanes.stop_turn, status_of=lanes.describe, agent=lambda: "fake")
         lanes.use(commands or basic.table())
-        built = Core(database, store, inbox, outbox, lanes, runner, connections, roster, counters, clock)
+        built = Core(
+            database, store, inbox, corrections, updates, outbox, lanes, runner, connections, roster, counters, clock
+        )
         outbox_ready, lanes_ready = asyncio.Event(), asyncio.Event()
         built.tasks["outbox"] = asyncio.create_task(outbox.run(outbox_ready), name="the outbox")
         await _ready(outbox_ready, built.tasks["outbox"])
@@ -453,6 +531,12 @@ async def core(
     for task in built.tasks.values():
         if not task.cancelled() and task.exception() is not None:
             raise task.exception() or AssertionError
+
+
+def unpark_all(gateway: Core) -> None:
+    """Let every chat of the outbox look again now."""
+    for chat in list(gateway.outbox._chats.values()):
+        gateway.outbox._unpark(chat)
 
 
 async def _ready(event: asyncio.Event, task: "asyncio.Task[None]") -> None:

@@ -17,6 +17,7 @@ from config import Home, Platform, PlatformConfig, load_settings
 from gateway.daemon import Daemon
 from gateway.logs import set_level
 from gateway.ports import (
+    Adapter,
     AdapterHost,
     AdapterState,
     Capabilities,
@@ -30,7 +31,7 @@ from gateway.reload import ConfigSource
 from gateway.source import SessionSource
 
 
-class PlayedAdapter:
+class PlayedAdapter(Adapter):
     """A platform that exists in the test alone."""
 
     capabilities = Capabilities(find=True)

@@ -28,10 +28,10 @@ and members, a file by its address, the legacy parse mode `Markdown`, a method i
 to a webhook over several connections.
 """
 
+from adapters.testing.faults import Fault, FaultRule, Gate
 from adapters.testing.telegram.accounts import Bot, Profile
 from adapters.testing.telegram.chat import GENERAL_TOPIC, Action, Chat, ChatKind, Draft, Topic
 from adapters.testing.telegram.errors import ApiError
-from adapters.testing.telegram.faults import Fault, FaultRule, Gate
 from adapters.testing.telegram.files import Media
 from adapters.testing.telegram.limits import FloodLimits
 from adapters.testing.telegram.message import Content, Message, Version

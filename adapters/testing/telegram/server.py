@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import socket
-import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -13,11 +11,11 @@ from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
+from adapters.testing.faults import Fault, FaultKind, FaultRule, Faults, Gate
 from adapters.testing.telegram import account_api, chat_api, editing, sending
 from adapters.testing.telegram.accounts import Bot, Profile
 from adapters.testing.telegram.chat import Chat, ChatKind, Standing
 from adapters.testing.telegram.errors import ApiError
-from adapters.testing.telegram.faults import Fault, FaultKind, FaultRule, Faults, Gate
 from adapters.testing.telegram.files import MAX_DOWNLOAD
 from adapters.testing.telegram.limits import FloodControl, FloodLimits
 from adapters.testing.telegram.message import Message
@@ -25,6 +23,7 @@ from adapters.testing.telegram.method import Call, Method
 from adapters.testing.telegram.people import Person
 from adapters.testing.telegram.requests import MAX_BODY, Request, RequestLog, read_parameters
 from adapters.testing.telegram.world import FIRST_PERSON, World
+from adapters.testing.wire import SHUTDOWN, disconnected, slowly
 
 T = TypeVar("T")
 
@@ -36,14 +35,8 @@ METHODS: Final[Mapping[str, tuple[str, Method]]] = {
 """Names of methods are case-insensitive (https://core.telegram.org/bots/api#making-requests)."""
 
 FIRST_BOT: Final = 7_000_001
-SLOW_PIECES: Final = 8
-"""In how many pieces a slow body comes."""
 LAST_REQUESTS: Final = 5
 """How many requests a wait that failed tells of."""
-LINGER_ZERO: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER with no time: closing resets the connection."""
-SHUTDOWN: Final = 0.05
-"""Seconds that requests under way get when the server stops."""
 
 
 class TelegramServer:
@@ -68,7 +61,7 @@ class TelegramServer:
         """Every request that came with a valid token, for a method that there is."""
         self.violations: list[str] = []
         """What bots did wrong and a real server would not tell them: did not wait, sent entities against the rules."""
-        self.faults = Faults()
+        self.faults: Faults[Request] = Faults()
         self._monotonic = monotonic
         self._flood = FloodControl(limits, monotonic, self.violations.append)
         self._port = 0
@@ -163,27 +156,22 @@ class TelegramServer:
 
     async def until(self, condition: Callable[[], T], timeout: float = 5.0) -> T:
         """Wait until a condition holds, and return its value. Raises TimeoutError, which tells the last requests."""
-        try:
-            async with asyncio.timeout(timeout):
-                while not (value := condition()):
-                    await self.world.changes.next()
-        except TimeoutError:
-            last = ", ".join(f"{each.method} {each.status}" for each in list(self.requests)[-LAST_REQUESTS:])
-            raise TimeoutError(
-                f"it did not come to be within {timeout} s; the last requests: {last or 'none'}"
-            ) from None
-        return value
+        return await self.world.changes.until(condition, timeout, self._last_requests)
 
     def inject(
         self, fault: Fault, *methods: str, chat: Chat | None = None, times: int | None = 1, skip: int = 0
-    ) -> FaultRule:
+    ) -> FaultRule[Request]:
         """Let a fault strike requests of these methods (any, if none is named); `times` None: all of them."""
         names = frozenset(method.lower() for method in methods)
-        return self.faults.add(FaultRule(fault, names, chat, times, skip))
 
-    def gate(self, *methods: str, chat: Chat | None = None, times: int | None = 1, skip: int = 0) -> Gate:
+        def matches(request: Request) -> bool:
+            return (not names or request.method.lower() in names) and (chat is None or request.names(chat))
+
+        return self.faults.add(FaultRule(fault, matches, times, skip))
+
+    def gate(self, *methods: str, chat: Chat | None = None, times: int | None = 1, skip: int = 0) -> Gate[Request]:
         """A gate between accepting and answering such requests."""
-        gate = Gate()
+        gate: Gate[Request] = Gate()
         self.inject(Fault.call(gate.hold), *methods, chat=chat, times=times, skip=skip)
         return gate
 
@@ -253,7 +241,10 @@ class TelegramServer:
         request.status, request.answer = status, body
         self.world.changes.note()
         slow = next((fault.seconds for fault in faults if fault.kind is FaultKind.SLOW), 0.0)
-        return _answered(status, body) if slow == 0.0 else await _slowly(http, status, body, slow)
+        if slow == 0.0:
+            return _answered(status, body)
+        json_type = {"Content-Type": "application/json"}
+        return await slowly(http, status, json.dumps(body).encode(), json_type, slow)
 
     async def _act(self, request: Request, method: Method) -> tuple[int, dict[str, Any]]:
         try:
@@ -280,12 +271,16 @@ class TelegramServer:
                     raise ApiError(fault.status, fault.description)
                 case FaultKind.SILENCE:
                     await self._stopping.wait()
-                    return _disconnected(http, reset=False)
+                    return disconnected(http, reset=False)
                 case FaultKind.DROP | FaultKind.RESET:
-                    return _disconnected(http, reset=fault.kind is FaultKind.RESET)
+                    return disconnected(http, reset=fault.kind is FaultKind.RESET)
                 case FaultKind.SLOW:
                     pass
         return None
+
+    def _last_requests(self) -> str:
+        last = ", ".join(f"{each.method} {each.status}" for each in list(self.requests)[-LAST_REQUESTS:])
+        return f"the last requests: {last or 'none'}"
 
     def _named(self, request: Request) -> Chat | None:
         try:
@@ -309,27 +304,3 @@ def _answered(status: int, body: Mapping[str, Any]) -> web.Response:
     retry_after = body.get("parameters", {}).get("retry_after")
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
     return web.json_response(body, status=status, headers=headers)
-
-
-async def _slowly(http: web.Request, status: int, body: Mapping[str, Any], seconds: float) -> web.StreamResponse:
-    data = json.dumps(body).encode()
-    response = web.StreamResponse(status=status, headers={"Content-Type": "application/json"})
-    response.content_length = len(data)
-    await response.prepare(http)
-    size = len(data) // SLOW_PIECES + 1
-    for start in range(0, len(data), size):
-        await asyncio.sleep(seconds / SLOW_PIECES)
-        await response.write(data[start : start + size])
-    await response.write_eof()
-    return response
-
-
-def _disconnected(http: web.Request, *, reset: bool) -> web.Response:
-    """Close the connection, or reset it; the answer goes nowhere."""
-    transport = http.transport
-    if transport is not None:
-        connection = transport.get_extra_info("socket")
-        if reset and connection is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
-        transport.abort()
-    return web.Response()

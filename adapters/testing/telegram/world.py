@@ -1,9 +1,9 @@
 """The network behind the server: its bots, people, chats and files, and who is told what."""
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from adapters.testing.changes import Changes
 from adapters.testing.telegram.accounts import Bot, Json, Profile
 from adapters.testing.telegram.chat import GENERAL_TOPIC, Chat, ChatKind, Standing, Topic
 from adapters.testing.telegram.errors import bad_request
@@ -20,28 +20,6 @@ FIRST_GROUP = -4_000_001
 FIRST_SUPERGROUP = -1_002_000_000_001
 """Ids of accounts are positive, of groups negative, of supergroups and channels below -10^12
 (https://core.telegram.org/api/bots/ids)."""
-
-
-class Changes:
-    """Wakes those who wait for something to happen."""
-
-    def __init__(self) -> None:
-        self._waiters: set[asyncio.Future[None]] = set()
-
-    def note(self) -> None:
-        """Something has happened."""
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    async def next(self) -> None:
-        """Return at the next change."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiters.discard(waiter)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from config import GatewayConfig, LiveConfig, Platform, PlatformConfig
-from gateway.connections import AdapterPool, AdapterRefusedError, HostServices
+from gateway.connections import AdapterPool, AdapterRefusedError
+from gateway.host import HostServices
 from gateway.ports import AdapterHost, AdapterState
 from tests.support.fakes import FakeAdapter, ManualClock
 
@@ -43,6 +44,8 @@ class Rig:
         services = HostServices(
             clock=ManualClock(),
             inbox=lambda: pytest.fail("nothing comes in"),
+            corrections=lambda: pytest.fail("nothing is corrected"),
+            updates=lambda: pytest.fail("nothing is kept"),
             banner=tuple,
             commands=tuple,
             serve=lambda _service, _handler: None,

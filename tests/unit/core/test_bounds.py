@@ -50,8 +50,8 @@ def held(gateway: Core) -> dict[str, int]:
         "lanes": lanes._lanes,
         "chats": outbox._chats,
         "awaited": outbox._awaited,
-        "unrecorded": outbox._unrecorded,
-        "unsure": outbox._unsure,
+        "unrecorded": outbox._courier._unrecorded,
+        "unsure": outbox._courier._unsure,
         "abandoned": runner._abandoned,
     }
     return {name: len(things) for name, things in kept.items() if things} | (

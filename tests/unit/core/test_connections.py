@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import pytest
 
 from config import GatewayConfig, Home, Platform, PlatformConfig
-from gateway.connections import AdapterPool, HostServices
+from gateway.connections import AdapterPool
+from gateway.host import HostServices
 from gateway.ports import (
     Accepted,
     AdapterHost,
@@ -100,6 +101,8 @@ async def rig(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -
     services = HostServices(
         clock=ManualClock(),
         inbox=lambda: inbox,  # type: ignore[arg-type,return-value]
+        corrections=lambda: pytest.fail("nothing is corrected"),
+        updates=lambda: pytest.fail("nothing is kept"),
         banner=lambda: ("hello",),
         commands=lambda: [("help", "Help")],
         serve=lambda _service, _handler: None,

@@ -172,7 +172,7 @@ class Story:
             await self._check_person(person, ends)
         assert not gateway.lanes._lanes
         assert not gateway.outbox._chats
-        assert not gateway.outbox._unrecorded
+        assert not gateway.outbox._courier._unrecorded
 
     async def _check_person(self, person: int, ends: dict[str, str]) -> None:
         mine = [text for author, text in self.written if author == person]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.commands.table import Command, CommandTable, Effect, say
-from gateway.inbox import InboundRecord
+from gateway.inbound import InboundRecord
 from gateway.lanes import LanesClosedError
 from gateway.ports import (
     AgentError,

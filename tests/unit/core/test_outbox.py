@@ -19,6 +19,7 @@ from gateway.ports import (
     Target,
     UndeliverableError,
 )
+from gateway.storage import outbox_queries
 from gateway.storage.errors import StorageError
 from tests.support.fakes import (
     EDITS,
@@ -304,7 +305,7 @@ async def test_what_was_shown_while_the_database_was_away_is_not_shown_again(tmp
         await gateway.settled()
         assert len(adapter.of("send")) == 1
         assert await states(gateway) == ["sent"]
-        assert not gateway.outbox._unrecorded
+        assert not gateway.outbox._courier._unrecorded
         assert gateway.counters["outbox.errors"] == 4
 
 
@@ -324,7 +325,7 @@ async def test_a_database_that_is_away_before_the_call_means_no_call(tmp_path: P
 async def test_an_adapter_that_hangs_is_not_waited_for_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.outbox.DELIVERY_CALL_SECONDS", 0.002)
+    monkeypatch.setattr("gateway.courier.DELIVERY_CALL_SECONDS", 0.002)
     adapter = FakeAdapter(FINDS)
     adapter.faults["send"].append(Fault(until=asyncio.Event()))
     async with core(tmp_path, adapter=adapter) as gateway:
@@ -344,17 +345,16 @@ async def growing(gateway: Core, adapter: FakeAdapter) -> int:
         return add_delivery(connection, NewDelivery(HERE, "reply", "part", final=False), now)  # type: ignore[arg-type]
 
     number = await gateway.database.write(begin)
-    shown = gateway.outbox.first_sent(number, HERE)
-    assert await asyncio.wait_for(shown, 5) == "m1"
+    shown = gateway.outbox.shown(number, HERE)
+    assert await asyncio.wait_for(shown, 5) == ["m1"]
     await gateway.settled()
     return number
 
 
 async def complete(gateway: Core, number: int) -> None:
-    from gateway.storage import queries
 
     await gateway.database.write(
-        lambda connection: connection.execute(queries.COMPLETE_DELIVERY, ("part and all", "[]", number)).rowcount
+        lambda connection: connection.execute(outbox_queries.COMPLETE_DELIVERY, ("part and all", "[]", number)).rowcount
     )
     gateway.outbox.offer(HERE)
     await gateway.settled()

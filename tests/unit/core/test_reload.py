@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from config import AgentConfig, GatewayConfig, Home, LiveConfig, load_settings
-from gateway.connections import AdapterPool, HostServices
+from gateway.connections import AdapterPool
+from gateway.host import HostServices
 from gateway.logs import MASK, Redactor
 from gateway.ports import Agent, AgentError, Clock
 from gateway.reload import ConfigSource, Reloader, ReloadResult
@@ -36,6 +37,8 @@ class Rig:
         services = HostServices(
             clock=clock,
             inbox=lambda: pytest.fail("nothing comes in"),
+            corrections=lambda: pytest.fail("nothing is corrected"),
+            updates=lambda: pytest.fail("nothing is kept"),
             banner=tuple,
             commands=tuple,
             serve=lambda _service, _handler: None,

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from config import Platform
 from gateway.clock import SystemClock
 from gateway.ports import (
     AdapterState,
@@ -18,7 +20,18 @@ from gateway.ports import (
     UndeliverableError,
 )
 from gateway.storage.errors import StorageError
-from tests.support.fakes import PLAIN, FakeAdapter, FakeAgent, Fault, ManualClock, Pause, core, texts_of
+from tests.support.fakes import (
+    EDITS,
+    PLAIN,
+    FakeAdapter,
+    FakeAgent,
+    Fault,
+    ManualClock,
+    Pause,
+    core,
+    texts_of,
+    unpark_all,
+)
 
 
 class Dictation:
@@ -117,7 +130,7 @@ async def test_an_edit_that_hangs_does_not_hold_the_answer(tmp_path: Path, deaf:
         assert await gateway.ends() == {"hello": "answered"}
 
 
-@pytest.mark.parametrize("error", [RetryLaterError("flood", 30.0), OutcomeUnknownError("?"), RuntimeError("a mistake")])
+@pytest.mark.parametrize("error", [RetryLaterError("not now"), OutcomeUnknownError("?"), RuntimeError("a mistake")])
 async def test_a_preview_that_fails_leaves_the_answer_alone(tmp_path: Path, error: Exception) -> None:
     adapter, script = FakeAdapter(), Dictation()
     async with core(tmp_path, FakeAgent(script), adapter) as gateway:
@@ -131,6 +144,109 @@ async def test_a_preview_that_fails_leaves_the_answer_alone(tmp_path: Path, erro
         script.end()
         await asyncio.wait_for(gateway.settled(), 5)
         assert adapter.texts() == ["01"]
+
+
+async def test_a_platform_that_wants_to_be_left_alone_is_and_gets_the_answer_afterwards(tmp_path: Path) -> None:
+    clock, adapter, script = ManualClock(), FakeAdapter(), Dictation()
+    async with core(tmp_path, FakeAgent(script), adapter, clock=clock) as gateway:
+        await gateway.say("hello")
+        script.say("0")
+        await until_shown(adapter, "0")
+        adapter.fail("edit", RetryLaterError("flood", 30.0))
+        script.say("1")
+        while not await gateway.rows("SELECT 1 FROM holds"):
+            await asyncio.sleep(0.001)
+        script.say("2")
+        script.end()
+        await gateway.settled()
+        assert (len(adapter.of("edit")), adapter.texts()) == (1, ["0"])
+        clock.advance(30)
+        gateway.outbox.wake(Platform.TELEGRAM, "default")
+        unpark_all(gateway)
+        await gateway.settled()
+        assert adapter.texts() == ["012"]
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_platform_is_told_that_the_text_is_complete_if_it_has_to_be(tmp_path: Path, told: bool) -> None:
+    adapter, script = FakeAdapter(replace(EDITS, told_when_complete=told)), Dictation()
+    async with core(tmp_path, FakeAgent(script), adapter) as gateway:
+        await gateway.say("hello")
+        script.say("all of it")
+        await until_shown(adapter, "all of it")
+        script.end()
+        await gateway.settled()
+        assert [(edit.final, edit.answers, edit.message_id) for edit in adapter.of("edit")] == (
+            [(True, ("hello",), "m1")] if told else []
+        )
+
+
+async def test_a_text_that_outgrows_its_message_goes_on_in_another(tmp_path: Path) -> None:
+    adapter, script = FakeAdapter(), Dictation()
+    adapter.longest = 4
+    async with core(tmp_path, FakeAgent(script), adapter) as gateway:
+        await gateway.say("hello")
+        script.say("ab")
+        await until_shown(adapter, "ab")
+        script.say("cdef")
+        await until_shown(adapter, "abcd", "ef")
+        script.say("ghij")
+        await until_shown(adapter, "abcd", "efgh", "ij")
+        script.say("k")
+        script.end()
+        await gateway.settled()
+        assert adapter.texts() == ["abcd", "efgh", "ijk"]
+        assert len(adapter.of("send")) == 3
+        (row,) = await gateway.rows("SELECT parts, text, state FROM outbox")
+        assert tuple(row) == ('[["m1",0],["m2",0],["m3",0]]', "abcdefghijk", "sent")
+
+
+async def test_previews_that_pass_by_themselves_are_followed_by_one_message(tmp_path: Path) -> None:
+    adapter, script = FakeAdapter(replace(EDITS, drafts=True)), Dictation()
+    async with core(tmp_path, FakeAgent(script), adapter) as gateway:
+        await gateway.say("hello")
+        for piece, count in (("One", 1), (" two", 2)):
+            script.say(piece)
+            while len(adapter.of("draft")) < count:
+                await asyncio.sleep(0.001)
+        script.say(" three")
+        script.end()
+        await gateway.settled()
+        assert [delivery.content for delivery in adapter.of("draft")][:2] == ["One", "One two"]
+        assert (adapter.texts(), len(adapter.of("send")), adapter.of("edit")) == (["One two three"], 1, [])
+
+
+async def test_a_chat_without_such_previews_gets_edits(tmp_path: Path) -> None:
+    adapter, script = FakeAdapter(replace(EDITS, drafts=True)), Dictation()
+    adapter.drafts_here = False
+    async with core(tmp_path, FakeAgent(script), adapter) as gateway:
+        await gateway.say("hello")
+        script.say("One")
+        await until_shown(adapter, "One")
+        script.say(" two")
+        await until_shown(adapter, "One two")
+        script.end()
+        await gateway.settled()
+        assert len(adapter.of("draft")) == 1
+
+
+async def test_people_see_that_an_answer_is_being_written_until_they_see_some_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.presence.TYPING_DELAY_SECONDS", 0.0)
+    adapter, script = FakeAdapter(replace(EDITS, typing=True, typing_seconds=0.005)), Dictation()
+    async with core(tmp_path, FakeAgent(script), adapter) as gateway:
+        await gateway.say("hello")
+        while adapter.typed < 3:
+            await asyncio.sleep(0.001)
+        script.say("One")
+        await until_shown(adapter, "One")
+        await asyncio.sleep(0.02)
+        typed = adapter.typed
+        await asyncio.sleep(0.03)
+        assert adapter.typed == typed
+        script.end()
+        await gateway.settled()
 
 
 async def test_a_first_message_that_is_put_off_does_not_hold_the_answer_nor_break_the_wait(tmp_path: Path) -> None:

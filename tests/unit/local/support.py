@@ -12,6 +12,7 @@ import itertools
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -26,14 +27,17 @@ from gateway.ports import (
     Accepted,
     AdapterState,
     Clock,
+    Cursor,
     Delivery,
     DeliveryKind,
     Found,
     FrameHandler,
+    HttpHandler,
     InboundMessage,
     InboundState,
     NotConnectedError,
     OutcomeUnknownError,
+    RawUpdate,
     SearchOutcome,
     StorageBusyError,
     Target,
@@ -155,7 +159,28 @@ class FakeHost:
         await asyncio.sleep(0)
         return Accepted(1, self.store.states[message.message_id], duplicate=known)
 
-    def set_state(self, state: AdapterState, reason: str | None = None) -> None:
+    async def cursor(self, name: str) -> str | None:
+        raise AssertionError("the terminal has no cursor")
+
+    async def keep(self, updates: Sequence[RawUpdate], cursor: Cursor | None = None) -> None:
+        raise AssertionError("the terminal keeps no updates")
+
+    async def kept(self) -> Sequence[RawUpdate]:
+        raise AssertionError("the terminal keeps no updates")
+
+    async def settle(self, update_id: str, problem: str | None = None) -> None:
+        raise AssertionError("the terminal keeps no updates")
+
+    async def amend(self, message: InboundMessage) -> None:
+        raise AssertionError("nothing can be edited in a terminal")
+
+    async def move_chat(self, old: str, new: str, update_id: str | None = None) -> None:
+        raise AssertionError("the terminal does not move")
+
+    def handle_http(self, handler: HttpHandler) -> None:
+        raise AssertionError("the terminal takes no requests")
+
+    def set_state(self, state: AdapterState, reason: str | None = None, *, next_try: datetime | None = None) -> None:
         self.states.append(state)
 
     def serve(self, service: str, handler: FrameHandler) -> None:

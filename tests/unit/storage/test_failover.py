@@ -15,6 +15,7 @@ from config import GatewayConfig, Platform
 from gateway.ports import StorageBusyError
 from gateway.session import SessionSource, SessionStore
 from gateway.storage import failover as failover_module
+from gateway.storage import reserve as reserve_module
 from gateway.storage import writer as writer_module
 from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
@@ -217,6 +218,7 @@ async def test_nothing_is_taken_while_nothing_can_be_written(path: Path, monkeyp
             await store.append_turn(entry.session_id, said("one"))
             with monkeypatch.context() as patch:
                 patch.setattr(os, "write", full)
+                patch.setattr(reserve_module, "_allocate", lambda *_values: full(0, b'"crc"'))
                 with pytest.raises(StorageError, match="No space left"):
                     await store.append_turn(entry.session_id, said("lost, and said so"))
                 assert database.state.mode == "none"

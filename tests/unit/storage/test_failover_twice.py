@@ -13,6 +13,7 @@ import pytest
 from gateway.search import SearchIndexer
 from gateway.storage import failover as failover_module
 from gateway.storage import queries, salvage
+from gateway.storage import shadow as shadow_module
 from gateway.storage import writer as writer_module
 from gateway.storage.codec import to_micros
 from gateway.storage.database import Database
@@ -67,7 +68,7 @@ async def slot_of(database: Database, session_id: str) -> int:
 async def add_turn(database: Database, turn_id: str, message_id: str, session_id: str) -> None:
     """An open turn with its message."""
     slot = await slot_of(database, session_id)
-    values = ("telegram", "default", "1", message_id, slot, "{}", "text", None, NOW, "running", None, None)
+    values = ("telegram", "default", "1", message_id, slot, "{}", "text", None, NOW, "running", None, None, None)
     await database.write(change(queries.ADD_INBOUND, *values))
     await database.write(change("UPDATE inbound SET turn_id = ? WHERE message_id = ?", turn_id, message_id))
     await database.write(change(queries.ADD_TURN, turn_id, slot, session_id, "echo", NOW))
@@ -164,12 +165,13 @@ async def test_a_database_that_is_away_is_waited_for(path: Path) -> None:
         assert texts(await store.load_transcript(entry.session_id)) == ["one"]
 
 
-async def test_what_is_hidden_is_not_taken_for_absent(path: Path) -> None:
+async def test_what_is_hidden_is_not_taken_for_absent(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(path) as (database, store):
         entry = await store.get_or_create_session(ANN)
         await add_turn(database, "T0", "m1", entry.session_id)
         await database.write(change(queries.ADD_STEP, "T0", "calls", "{}"))
-        with away(path):
+        with held(path), monkeypatch.context() as patch:
+            patch.setattr(shadow_module, "_open", lambda _path: None)
             await database.writer.fall_back(io_error())
             assert database.state.mode == "spool"
 
@@ -196,12 +198,13 @@ async def test_outages_of_two_kinds_after_each_other(path: Path) -> None:
     with held(path):
         async with opened(path) as (database, _store):
             assert [row["id"] for row in await database.read(queries.OPEN_TURNS)] == ["T0"]
-            assert await all_rows(database, "SELECT state FROM inbound WHERE message_id = 'm2'") == [("pending",)]
+            assert [row["id"] for row in await database.read(queries.PUT_BACK_TURNS)] == ["T1"]
             await database.write(change(queries.END_TURN, None, NOW, "T0"))
     async with opened(path) as (database, _store):
         assert database.state.mode == "sqlite"
-        assert await all_rows(database, "SELECT id, state FROM turns ORDER BY id") == [("T0", "done"), ("T1", "done")]
-        assert await all_rows(database, "SELECT state FROM inbound WHERE message_id = 'm2'") == [("pending",)]
+        turns = await all_rows(database, "SELECT id, state FROM turns ORDER BY id")
+        assert turns == [("T0", "done"), ("T1", "put_back")]
+        assert [row["id"] for row in await database.read(queries.PUT_BACK_TURNS)] == ["T1"]
 
 
 async def test_a_spool_that_is_merged_and_still_there_before_the_next_outage(
@@ -251,3 +254,19 @@ async def test_an_index_that_breaks_is_made_anew(path: Path) -> None:
             await until(lambda: database.state.mode == "sqlite")
         assert database.state.recovered <= 3
         assert texts(await store.load_transcript(entry.session_id))[-1] == "more 3"
+
+
+async def test_a_database_that_stays_locked_is_not_taken_up_again_in_between(path: Path) -> None:
+    """Nothing has changed in the outage, so there is no spool whose merge would meet the lock."""
+    async with opened(path) as (_database, store):
+        await store.get_or_create_session(ANN)
+    with held(path):
+        async with opened(path) as (database, _store):
+            await database.write(change("SELECT 1"))
+            since = database.state.since
+            for _ in range(20):
+                await asyncio.sleep(0.02)
+                assert len(await database.read(queries.GET_TURN, ("T0",))) == 0
+                await database.write(change("SELECT 1"))
+            assert (database.state.mode, database.state.since, database.state.recovered) == ("spool", since, 0)
+            assert find_spools(path.parent / "sessions") == []

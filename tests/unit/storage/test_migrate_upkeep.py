@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.storage import migrate as migrate_module
-from gateway.storage import queries
+from gateway.storage import outbox_queries, queries
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrate, migrations
 
@@ -38,6 +38,7 @@ def rows(path: Path) -> dict[str, list[tuple[object, ...]]]:
     with closing(sqlite3.connect(path)) as connection:
         found = {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES}
     found["outbox"] = [row[:19] for row in found["outbox"]]
+    found["inbound"] = [row[:14] for row in found["inbound"]]
     return found
 
 
@@ -58,10 +59,10 @@ async def test_nothing_is_lost(first: Path) -> None:
         (version,) = (await database.read("PRAGMA user_version"))[0]
         assert version == migrations()[-1][0] >= 2
         assert [row["id"] for row in await database.read(queries.PENDING_INBOUND, (0, 9))] == [2]
-        counted = {row["state"]: row["number"] for row in await database.read(queries.COUNT_OUTBOX)}
+        counted = {row["state"]: row["number"] for row in await database.read(outbox_queries.COUNT_OUTBOX)}
         assert counted == {"dead": 1, "repeated": 0}
-        assert [row["text"] for row in await database.read(queries.STREAM_OF_TURN, ("t1",))] == ["grows"]
-        await database.write(lambda connection: connection.execute(queries.COMPLETE_ORPHANS).rowcount)
+        assert [row["text"] for row in await database.read(outbox_queries.STREAM_OF_TURN, ("t1",))] == ["grows"]
+        await database.write(lambda connection: connection.execute(outbox_queries.COMPLETE_ORPHANS).rowcount)
         assert [row["final"] for row in await database.read("SELECT final FROM outbox ORDER BY id")] == [0, 1, 1]
         assert tuple((await database.read(queries.COUNT_SESSIONS))[0]) == (2, 1)
         assert await database.read("PRAGMA foreign_key_check") == []

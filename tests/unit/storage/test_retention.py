@@ -17,7 +17,7 @@ from gateway.ports import InboundMessage, Target
 from gateway.retention import FINISHED_KEPT, TEXT_KEPT, UNANSWERED_KEPT, Retention
 from gateway.search import SearchIndexer, search
 from gateway.session import SessionStore, removal
-from gateway.storage import queries
+from gateway.storage import outbox_queries, queries
 from gateway.storage.codec import to_micros
 from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
@@ -309,7 +309,7 @@ async def test_deliveries(store: Store) -> None:
 async def test_a_reply_that_is_given_up_late_is_in_sight_for_as_long(store: Store) -> None:
     await put_out(store, "lost", "pending")
     store.clock.instant += 2 * UNANSWERED_KEPT
-    await store.run(queries.KILL_DELIVERY, "gone", to_micros(store.clock.now()), 1)
+    await store.run(outbox_queries.KILL_DELIVERY, "gone", to_micros(store.clock.now()), 1)
     await store.retention.sweep()
     assert len(await store.run("SELECT * FROM outbox")) == 1
 

@@ -1,14 +1,16 @@
-"""Faults on demand: what goes wrong with which requests, and how often."""
+"""Faults on demand, for every loopback server: what goes wrong with which requests, and how often."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any, Generic, TypeVar
 
-from adapters.testing.telegram.chat import Chat
-from adapters.testing.telegram.requests import Request
+R = TypeVar("R")
+"""A request, as the server has it."""
 
-Hook = Callable[[Request], Awaitable[None]]
+Hook = Callable[[Any], Awaitable[None]]
+"""Gets the request."""
 
 
 class FaultKind(Enum):
@@ -35,12 +37,17 @@ class Fault:
     status: int = 500
     description: str = "Internal Server Error"
     seconds: float = 0.0
+    everywhere: bool = False
     hook: Hook | None = None
 
     @classmethod
-    def flood(cls, retry_after: int = 1) -> "Fault":
-        """429; until `retry_after` seconds have passed, every further request for the same chat gets it too."""
-        return cls(FaultKind.FLOOD, seconds=retry_after)
+    def flood(cls, retry_after: float = 1, *, everywhere: bool = False) -> "Fault":
+        """429; until `retry_after` seconds have passed, every further request of the same limit gets it too.
+
+        Platforms that take whole seconds drop the fraction. `everywhere`: it is the account's limit for all requests
+        together, where the platform has one that it tells apart.
+        """
+        return cls(FaultKind.FLOOD, seconds=retry_after, everywhere=everywhere)
 
     @classmethod
     def error(cls, status: int = 500, description: str = "Internal Server Error", *, accepted: bool = False) -> "Fault":
@@ -74,13 +81,12 @@ class Fault:
 
 
 @dataclass(slots=True)
-class FaultRule:
+class FaultRule(Generic[R]):
     """Which requests a fault strikes. `times` None means all of them; `skip` lets so many pass first."""
 
     fault: Fault
-    methods: frozenset[str]
-    """Names in lower case; none means every method."""
-    chat: Chat | None = None
+    matches: Callable[[R], bool]
+    """Whether a request is one of those."""
     times: int | None = 1
     skip: int = 0
     struck: int = 0
@@ -90,20 +96,14 @@ class FaultRule:
         """Let it strike no more."""
         self.times = self.struck
 
-    def matches(self, request: Request) -> bool:
-        """Whether a request is one of those."""
-        return (not self.methods or request.method.lower() in self.methods) and (
-            self.chat is None or request.names(self.chat)
-        )
 
-
-class Faults:
+class Faults(Generic[R]):
     """All rules in force."""
 
     def __init__(self) -> None:
-        self._rules: list[FaultRule] = []
+        self._rules: list[FaultRule[R]] = []
 
-    def add(self, rule: FaultRule) -> FaultRule:
+    def add(self, rule: FaultRule[R]) -> FaultRule[R]:
         """Put a rule in force, after those that are."""
         self._rules.append(rule)
         return rule
@@ -112,7 +112,7 @@ class Faults:
         """Nothing goes wrong any more."""
         self._rules.clear()
 
-    def take(self, request: Request) -> list[Fault]:
+    def take(self, request: R) -> list[Fault]:
         """What goes wrong with this request: at most one fault of a kind, the oldest rule first."""
         taken: dict[FaultKind, Fault] = {}
         for rule in self._rules:
@@ -128,7 +128,7 @@ class Faults:
         return list(taken.values())
 
 
-class Gate:
+class Gate(Generic[R]):
     """Holds requests back between accepting and answering, until it is opened.
 
     A test waits for `reached`, kills its client, and opens the gate.
@@ -137,14 +137,14 @@ class Gate:
     def __init__(self) -> None:
         self.reached = asyncio.Event()
         self._opened = asyncio.Event()
-        self.held: list[Request] = []
+        self.held: list[R] = []
         """The requests that have come to the gate."""
 
     def open(self) -> None:
         """Let them go on; those that come later pass."""
         self._opened.set()
 
-    async def hold(self, request: Request) -> None:
+    async def hold(self, request: R) -> None:
         """The hook."""
         self.held.append(request)
         self.reached.set()

@@ -1,0 +1,256 @@
+"""What people wait for on a platform behind a network, and what one that hangs costs the others.
+
+A loopback Bot API server in a process of its own stands at the other end: a person writes there, and it is timed when
+the first text of the answer, and when all of it, has arrived there. The agent is a stub that speaks for a while.
+"""
+
+import asyncio
+import itertools
+import json
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+from adapters.testing.telegram import Fault, TelegramServer
+from bench.stall import percentile
+from config import GatewayConfig, Home
+from gateway.daemon import Daemon
+from gateway.ports import (
+    Adapter,
+    AdapterHost,
+    AdapterState,
+    AgentCapabilities,
+    AgentEvent,
+    AgentTurn,
+    Capabilities,
+    Delivery,
+    Done,
+    InboundMessage,
+    Text,
+)
+from gateway.source import SessionSource
+
+PIECES: Final = ("About four hours ", "and a quarter. ", "There is none at night at present.")
+ANSWER: Final = "".join(PIECES)
+PIECE_SECONDS: Final = 0.02
+"""Between two pieces of the answer: it is long enough that the first is shown by itself."""
+
+SPOKEN_SECONDS: Final = PIECE_SECONDS * (len(PIECES) - 1)
+PATIENCE_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How many messages are timed, each in a chat of its own; `hung` of the terminal's with and without."""
+
+    messages: int = 200
+    warm_up: int = 20
+    hung: int = 500
+
+
+QUICK: Final = Plan(messages=10, warm_up=2, hung=20)
+
+
+class Speaker:
+    """Answers every message with the same words, a piece at a time; at once where it is told to be quick."""
+
+    def __init__(self, *, quick: bool = False) -> None:
+        self.capabilities = AgentCapabilities(resumable=True)
+        self._pause = 0.0 if quick else PIECE_SECONDS
+
+    async def start(self) -> None:
+        return
+
+    async def close(self) -> None:
+        return
+
+    async def run(self, _turn: AgentTurn) -> AsyncIterator[AgentEvent]:
+        for number, piece in enumerate(PIECES):
+            if number and self._pause:
+                await asyncio.sleep(self._pause)
+            yield Text(piece)
+        yield Done()
+
+
+class Desk(Adapter):
+    """A platform in memory, in the terminal's place: messages come one after the other."""
+
+    def __init__(self, host: AdapterHost) -> None:
+        self.capabilities = Capabilities(operator=True)
+        self._host = host
+        self._numbers = itertools.count(1)
+        self._shown: asyncio.Future[None] | None = None
+
+    async def run(self) -> None:
+        self._host.set_state(AdapterState.CONNECTED)
+        await asyncio.Event().wait()
+
+    async def send(self, delivery: Delivery) -> str:
+        if self._shown is not None and not self._shown.done():
+            self._shown.set_result(None)
+        return str(delivery.id)
+
+    async def ask(self) -> float:
+        """Seconds from a message to its answer."""
+        begun, self._shown = perf_counter(), asyncio.get_running_loop().create_future()
+        await self._host.accept(InboundMessage(SessionSource.local_cli(), f"d{next(self._numbers)}", "hello"))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await self._shown
+        return perf_counter() - begun
+
+
+# --- the platform's process ----------------------------------------------------------------------------
+
+
+async def serve(plan: Plan, *, hang: bool) -> None:
+    """Be the platform: print where it is, wait for a line, and print what was measured. `hang`: requests that send are
+    taken and never answered."""
+    async with TelegramServer() as server:
+        if hang:
+            server.inject(Fault.silence(), "sendMessage", times=None)
+        print(json.dumps({"url": server.base_url, "token": server.bot.token}), flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        if hang:
+            await _write_and_leave(server, plan)
+        else:
+            print(json.dumps([await _ask(server) for _ in range(plan.warm_up + plan.messages)]), flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+
+
+async def _ask(server: TelegramServer) -> tuple[float, float]:
+    """Seconds from a message to the first text, and to all of it."""
+    person = server.person("Ann")
+    chat = server.private(person)
+    begun = perf_counter()
+    person.writes(chat, "How long does the train from Berlin to Prague take?")
+    await server.until(lambda: chat.drafts or server.shown(chat, by=server.bot), PATIENCE_SECONDS)
+    first = perf_counter() - begun
+    await server.until(
+        lambda: [message.text for message in server.shown(chat, by=server.bot)] == [ANSWER], PATIENCE_SECONDS
+    )
+    return first, perf_counter() - begun
+
+
+async def _write_and_leave(server: TelegramServer, plan: Plan) -> None:
+    """People write all the while, and none of them gets an answer."""
+    print("[]", flush=True)
+    for _ in range(plan.hung):
+        person = server.person("Ann")
+        person.writes(server.private(person), "hello")
+        await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def platform(
+    plan: Plan, *, hang: bool = False
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, str]]]:
+    """The platform's process, and where it is."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.wire", json.dumps({"plan": asdict(plan), "hang": hang})),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=2**24,
+    )
+    assert process.stdout is not None
+    try:
+        yield process, json.loads(await process.stdout.readline())
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+# --- ours ----------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def gateway(folder: Path, agent: Speaker, there: Mapping[str, str] | None) -> AsyncIterator[Desk]:
+    """The daemon, ready; with Telegram where a platform is given, and the desk."""
+    built: list[Desk] = []
+
+    def build(_config: object, host: AdapterHost) -> Desk:
+        built.append(Desk(host))
+        return built[0]
+
+    telegram = {"token": there["token"], "api_base_url": there["url"], "allowed_users": ["*"]} if there else None
+    config = GatewayConfig.model_validate(
+        {"http": {"enabled": False}, "platforms": {"telegram": telegram} if telegram else {}}
+    )
+    # Both have the shape of the ports but for how they are made.
+    agents: dict[str, Any] = {"stub": agent}
+    adapters: dict[str, Any] = {"local": build}
+    daemon = Daemon(config, Home(folder), agents=agents, adapters=adapters)
+    ready = asyncio.Event()
+    running = asyncio.create_task(daemon.run(ready.set), name="daemon")
+    waiting = asyncio.create_task(ready.wait())
+    await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if running.done():
+        running.result()
+    try:
+        yield built[0]
+    finally:
+        daemon.stop()
+        daemon.stop()
+        await running
+
+
+async def _say(process: asyncio.subprocess.Process) -> list[list[float]]:
+    """Let the platform begin, and get what it measured."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"\n")
+    await process.stdin.drain()
+    measured: list[list[float]] = json.loads(await process.stdout.readline())
+    return measured
+
+
+async def over_the_wire(plan: Plan, folder: Path) -> list[dict[str, Any]]:
+    """From a message to its first text, and to its end, at the platform."""
+    async with platform(plan) as (process, there), gateway(folder, Speaker(), there):
+        measured = (await _say(process))[plan.warm_up :]
+    return [
+        _figure("Telegram: a message to the first visible text", [first for first, _ in measured]),
+        _figure("Telegram: a message to all of it delivered", [whole for _, whole in measured]),
+        _figure("the same, less what the agent took", [whole - SPOKEN_SECONDS for _, whole in measured]),
+    ]
+
+
+async def beside_one_that_hangs(plan: Plan, folder: Path) -> list[dict[str, Any]]:
+    """The terminal's answers alone, and while a platform takes messages and answers nothing."""
+    async with gateway(folder / "alone", Speaker(quick=True), None) as desk:
+        alone = [await desk.ask() for _ in range(plan.warm_up + plan.hung)][plan.warm_up :]
+    async with (
+        platform(plan, hang=True) as (process, there),
+        gateway(folder / "beside", Speaker(quick=True), there) as desk,
+    ):
+        await _say(process)
+        beside = [await desk.ask() for _ in range(plan.warm_up + plan.hung)][plan.warm_up :]
+    return [
+        _figure("in memory, alone: a message to its answer", alone),
+        _figure("the same, beside a Telegram that hangs", beside),
+    ]
+
+
+def _figure(what: str, seconds: Sequence[float]) -> dict[str, Any]:
+    times = {f"p{at}_ms": round(percentile(seconds, at) * 1000, 1) for at in (50, 99)}
+    return {"what": what, "messages": len(seconds), **times}
+
+
+def run(plan: Plan, progress: Callable[[str], None], folder: Path) -> list[dict[str, Any]]:
+    """Measure both."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix="hgb-") as home:
+        progress("over the wire")
+        figures = asyncio.run(over_the_wire(plan, Path(home) / "wire"))
+        progress("beside a platform that hangs")
+        return figures + asyncio.run(beside_one_that_hangs(plan, Path(home)))
+
+
+if __name__ == "__main__":
+    given = json.loads(sys.argv[1])
+    asyncio.run(serve(Plan(**given["plan"]), hang=given["hang"]))

@@ -1,0 +1,146 @@
+"""The core as one adapter sees it."""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+from config import Platform
+from gateway.corrections import Corrections
+from gateway.inbox import Inbox
+from gateway.ports import (
+    Accepted,
+    AdapterState,
+    Clock,
+    Cursor,
+    FrameHandler,
+    HttpHandler,
+    InboundMessage,
+    NotStoredError,
+    RawUpdate,
+)
+from gateway.storage.errors import StorageError
+from gateway.updates import Updates
+
+log = logging.getLogger(__name__)
+
+ACCOUNT: Final = "default"
+
+
+async def _nothing_under_way(_platform: Platform, _account: str) -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class HostServices:
+    """What the daemon lends every adapter. `settled` waits until no delivery is on its way through the old one."""
+
+    clock: Clock
+    inbox: Callable[[], Inbox]
+    corrections: Callable[[], Corrections]
+    updates: Callable[[], Updates]
+    banner: Callable[[], Sequence[str]]
+    commands: Callable[[], Sequence[tuple[str, str]]]
+    serve: Callable[[str, FrameHandler], None]
+    on_connected: Callable[[Platform, str], None]
+    settled: Callable[[Platform, str], Awaitable[None]] = _nothing_under_way
+
+
+class Station(Protocol):
+    """What the core keeps of an adapter."""
+
+    @property
+    def platform(self) -> Platform:
+        """What it connects to."""
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether whoever writes there is the machine's owner."""
+
+    def report(self, state: AdapterState, reason: str | None, next_try: datetime | None) -> None:
+        """How its connection stands."""
+
+    def serve_http(self, handler: HttpHandler) -> None:
+        """Who takes the platform's requests."""
+
+
+class Host:
+    """Lends an adapter the services of the core, for its own platform. See `gateway.ports.AdapterHost`."""
+
+    def __init__(self, station: Station, services: HostServices) -> None:
+        self._station = station
+        self._services = services
+        self._place = (str(station.platform), ACCOUNT)
+
+    @property
+    def clock(self) -> Clock:
+        """The injected clock."""
+        return self._services.clock
+
+    @property
+    def banner(self) -> Sequence[str]:
+        """Which agent answers."""
+        return self._services.banner()
+
+    @property
+    def commands(self) -> Sequence[tuple[str, str]]:
+        """Name and help of each command."""
+        return self._services.commands()
+
+    async def accept(self, message: InboundMessage) -> Accepted:
+        """Make a message durable. Raises `NotStoredError`."""
+        with self._storing("a message"):
+            return await self._services.inbox().accept(message, operator=self._station.is_operator)
+
+    async def cursor(self, name: str) -> str | None:
+        """A position that was committed earlier. Raises `NotStoredError`."""
+        with self._storing("a position"):
+            return await self._services.updates().cursor(*self._place, name)
+
+    async def keep(self, updates: Sequence[RawUpdate], cursor: Cursor | None = None) -> None:
+        """Make updates durable as they came. Raises `NotStoredError`."""
+        with self._storing("updates"):
+            await self._services.updates().keep(*self._place, updates, cursor)
+
+    async def kept(self) -> Sequence[RawUpdate]:
+        """The updates that are kept and not set aside. Raises `NotStoredError`."""
+        with self._storing("updates"):
+            return await self._services.updates().kept(*self._place)
+
+    async def settle(self, update_id: str, problem: str | None = None) -> None:
+        """Delete an update, or set it aside. Raises `NotStoredError`."""
+        with self._storing("what an update is"):
+            await self._services.updates().settle(*self._place, update_id, problem)
+
+    async def amend(self, message: InboundMessage) -> None:
+        """Take in what a message says now. Raises `NotStoredError`."""
+        with self._storing("an edit"):
+            await self._services.corrections().amend(message, operator=self._station.is_operator)
+
+    async def move_chat(self, old: str, new: str, update_id: str | None = None) -> None:
+        """Give a chat's sessions its new id. Raises `NotStoredError`."""
+        with self._storing("the move of a chat"):
+            await self._services.corrections().move_chat(self._station.platform, ACCOUNT, old, new, update_id)
+
+    def handle_http(self, handler: HttpHandler) -> None:
+        """Serve the platform's requests."""
+        self._station.serve_http(handler)
+
+    def set_state(self, state: AdapterState, reason: str | None = None, *, next_try: datetime | None = None) -> None:
+        """Report how the connection stands."""
+        self._station.report(state, reason, next_try)
+
+    def serve(self, service: str, handler: FrameHandler) -> None:
+        """Take clients of the gateway's socket."""
+        self._services.serve(service, handler)
+
+    @contextmanager
+    def _storing(self, what: str) -> Iterator[None]:
+        """Tell the adapter, in its own terms, that nothing can be stored. Raises `NotStoredError`."""
+        try:
+            yield
+        except StorageError as error:
+            log.warning("%s of %s could not be stored: %s", what, self._station.platform, error)
+            raise NotStoredError("The gateway cannot store messages at present. Its operator has to act.") from error

@@ -1,0 +1,146 @@
+"""A message that is in the inbox: its record in memory, and what the database has of it besides its text."""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from gateway.ports import Attachment, InboundMessage, MediaKind, Quote, Target
+from gateway.session.key import SlotIdentity
+from gateway.source import SessionSource
+from gateway.storage.codec import clean_text, dump, from_micros
+
+IDENTITY_PARTS: Final = ("agent", "platform", "chat_type", "chat", "thread", "participant")
+
+QUOTED_CHARS: Final = 1_000
+"""Characters that are kept of what a message answers: enough to know which message is meant."""
+
+AUTHOR_CHARS: Final = 100
+"""Characters that are kept of the name of who wrote what a message answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """What belongs to a message besides its text. `edits` are the texts that its sender has given earlier messages,
+    which the agent is told of with this one."""
+
+    attachments: tuple[Attachment, ...] = ()
+    quote: Quote | None = None
+    edits: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, message: InboundMessage) -> "Extra":
+        """What came with a message, as it is kept."""
+        return cls(message.attachments, None if message.quote is None else _bounded(message.quote))
+
+    def dump(self) -> str | None:
+        """As the database has it; None if there is nothing."""
+        found: dict[str, Any] = {}
+        if self.attachments:
+            found["attachments"] = [_filled(asdict(attachment)) for attachment in self.attachments]
+        if self.quote is not None:
+            found["quote"] = _filled(asdict(self.quote))
+        if self.edits:
+            found["edits"] = list(self.edits)
+        return dump(found) if found else None
+
+    @classmethod
+    def load(cls, text: str | None) -> "Extra":
+        """What `dump` wrote. Raises ValueError, KeyError and TypeError for what it did not write."""
+        if text is None:
+            return NOTHING
+        found = json.loads(text)
+        quote = found.get("quote")
+        return cls(
+            attachments=tuple(_attachment(values) for values in found.get("attachments", ())),
+            quote=None if quote is None else Quote(**quote),
+            edits=tuple(found.get("edits", ())),
+        )
+
+
+NOTHING: Final = Extra()
+
+
+@dataclass(frozen=True, slots=True)
+class InboundRecord:
+    """A message that is in the inbox and waits for its turn.
+
+    `moved`: it came in under an id that its chat does not have any more, so that its own id means nothing there.
+    """
+
+    id: int
+    message_id: str
+    identity: SlotIdentity
+    source: SessionSource
+    account: str
+    text: str
+    group_id: str | None
+    received_at: datetime
+    extra: Extra = NOTHING
+    moved: bool = False
+
+    @property
+    def target(self) -> Target:
+        """Where the answer goes."""
+        return target_of(self.source, self.account)
+
+    @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """The files that came with it."""
+        return self.extra.attachments
+
+    @property
+    def quote(self) -> Quote | None:
+        """What it answers, where it says so."""
+        return self.extra.quote
+
+    @property
+    def answerable(self) -> tuple[str, ...]:
+        """The id by which an answer can name it, if there is one."""
+        return () if self.moved else (self.message_id,)
+
+    def at(self, identity: SlotIdentity) -> "InboundRecord":
+        """The same message in a slot of the chat's present id."""
+        if identity == self.identity:
+            return self
+        source = replace(self.source, chat_id=identity.chat)
+        return replace(self, identity=identity, source=source, moved=True)
+
+
+def target_of(source: SessionSource, account: str) -> Target:
+    """Where an answer to this source goes."""
+    return Target(source.platform, source.chat_id or "", source.thread_id, account)
+
+
+def record_from_row(row: sqlite3.Row) -> InboundRecord:
+    """The record of a stored message. Raises ValueError, LookupError and TypeError for one that cannot be read."""
+    source = SessionSource.from_dict(json.loads(row["source"]))
+    return InboundRecord(
+        id=row["id"],
+        message_id=row["message_id"],
+        identity=SlotIdentity(*(row[f"slot_{part}"] for part in IDENTITY_PARTS)),
+        source=source,
+        account=row["account"],
+        text=row["text"],
+        group_id=row["group_id"],
+        received_at=from_micros(row["received_at"]),
+        extra=Extra.load(row["extra"]),
+        moved=row["chat"] != source.chat_id,
+    )
+
+
+def _bounded(quote: Quote) -> Quote:
+    text, author = clean_text(quote.text), None if quote.author is None else clean_text(quote.author)[:AUTHOR_CHARS]
+    if len(text) > QUOTED_CHARS:
+        text = f"{text[:QUOTED_CHARS]}…"
+    return replace(quote, text=text, author=author)
+
+
+def _filled(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _attachment(values: Mapping[str, Any]) -> Attachment:
+    return Attachment(**{**values, "kind": MediaKind(values["kind"])})

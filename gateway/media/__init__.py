@@ -1,0 +1,1 @@
+"""Files that people send to an agent, and those that it sends to them."""

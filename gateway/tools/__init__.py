@@ -1,0 +1,1 @@
+"""What the gateway itself lends every agent that can call tools."""

@@ -1,0 +1,101 @@
+"""The updates of platforms as they came: kept with the position that covers them, until it is decided what each is."""
+
+import logging
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from gateway.ports import Clock, Cursor, RawUpdate
+from gateway.storage import inbound_queries, queries
+from gateway.storage.codec import clean_text, to_micros
+from gateway.storage.database import Database
+
+log = logging.getLogger(__name__)
+
+PAGE: Final = 200
+"""Updates that are read at once: with their content that is some milliseconds."""
+
+PROBLEM_CHARS: Final = 500
+"""Characters that are kept of the reason why an update was set aside."""
+
+
+class InvalidUpdateError(ValueError):
+    """An adapter handed over an update that could not be told from another."""
+
+
+class Updates:
+    """The table of updates. Updates are known by platform, account and id."""
+
+    def __init__(self, database: Database, clock: Clock, counters: Counter[str]) -> None:
+        self._database = database
+        self._clock = clock
+        self._counters = counters
+
+    async def cursor(self, platform: str, account: str, name: str) -> str | None:
+        """A position that was committed earlier; None if there is none. Raises `StorageError`."""
+        rows = await self._database.read(inbound_queries.GET_CURSOR, (platform, account, name))
+        return str(rows[0]["value"]) if rows else None
+
+    async def keep(self, platform: str, account: str, updates: Sequence[RawUpdate], cursor: Cursor | None) -> None:
+        """Keep updates, those that are new, and move the cursor, in one commit.
+
+        Raises `InvalidUpdateError`, `StorageError`, `StorageBusyError`; then nothing is kept.
+        """
+        for update in updates:
+            if not update.id or update.id != clean_text(update.id):
+                raise InvalidUpdateError(f"an update's id is to be a text, and not empty: {update.id!r}")
+        at = to_micros(self._clock.now())
+
+        def job(connection: sqlite3.Connection) -> None:
+            (last,) = connection.execute(inbound_queries.LAST_UPDATE, (platform, account)).fetchone()
+            # The time, where that is later, keeps them in order with those of a database that cannot be read now.
+            seq = max(at, (last or 0) + 1)
+            rows = [
+                (platform, account, update.id, seq + number, clean_text(update.payload), at)
+                for number, update in enumerate(updates)
+            ]
+            connection.executemany(inbound_queries.KEEP_UPDATE, rows)
+            if cursor is not None:
+                connection.execute(queries.PUT_CURSOR, (platform, account, cursor.name, cursor.value))
+
+        await self._database.write(job)
+
+    async def kept(self, platform: str, account: str) -> list[RawUpdate]:
+        """What is kept and not set aside, in the order in which it came. Raises `StorageError`."""
+        found: list[RawUpdate] = []
+        after = -1
+        while True:
+            values = (platform, account, after, PAGE)
+            rows = await self._database.read(inbound_queries.KEPT_UPDATES, values)
+            found += [RawUpdate(row["id"], row["payload"]) for row in rows]
+            if len(rows) < PAGE:
+                return found
+            after = rows[-1]["seq"]
+
+    async def settle(self, platform: str, account: str, update_id: str, problem: str | None) -> None:
+        """Delete an update, or, with a problem, set it aside. Raises `StorageError`, `StorageBusyError`."""
+        problem = None if problem is None else clean_text(problem)[:PROBLEM_CHARS]
+
+        def job(connection: sqlite3.Connection) -> int:
+            if problem is None:
+                return drop_update(connection, platform, account, update_id)
+            values = (problem, platform, account, update_id)
+            return connection.execute(inbound_queries.SET_ASIDE_UPDATE, values).rowcount
+
+        found = await self._database.write(job)
+        if problem is not None and found:
+            self._counters["updates.set_aside"] += 1
+            log.error("update %s of %s was set aside: %s", update_id, platform, problem)
+
+    async def counts(self) -> dict[str, int]:
+        """How many are kept, and how many were set aside. Raises `StorageError`."""
+        (row,) = await self._database.read(inbound_queries.COUNT_UPDATES)
+        return {"kept": row["kept"], "set_aside": row["set_aside"]}
+
+
+def drop_update(connection: sqlite3.Connection, platform: str, account: str, update_id: str | None) -> int:
+    """Delete a kept update, as part of a job of the writer; how many there were."""
+    if update_id is None:
+        return 0
+    return connection.execute(inbound_queries.DELETE_UPDATE, (platform, account, update_id)).rowcount
