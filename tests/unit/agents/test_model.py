@@ -331,7 +331,7 @@ async def test_an_answer_that_is_given_up_half_way_ends_its_request(tmp_path: Pa
 
 async def test_it_starts_and_closes_in_any_order(tmp_path: Path) -> None:
     agent = create_agent("a", model_config("http://127.0.0.1:1/v1"), Home(tmp_path), SystemClock())
-    assert agent.capabilities == AgentCapabilities(resumable=True, steering=True)
+    assert agent.capabilities == AgentCapabilities(resumable=True, steering=True, images=True)
     await agent.close()
     with pytest.raises(AgentError, match="not been started"):
         await anext(aiter(agent.run(Desk().turn("x"))))
