@@ -10,7 +10,7 @@ from config.agents import IMPLICIT_AGENTS, AgentConfig
 from config.environment import customary_of, variable_of
 from config.errors import Problem
 from config.fields import suggestion
-from config.platforms import PlatformConfig
+from config.platforms import PlatformConfig, platform_model
 from config.schema import FILE_SUFFIX, ROOT, Shape, child, fields_of, item, shape_of
 from config.tree import Entry, Leaf, Rank, Tree, dotted
 
@@ -171,7 +171,9 @@ class Assembler:
         else:
             name = customary_of(path) or variable_of(path)
             message = f"is missing, and {path[1]} cannot be reached without it"
-            advice = f"write {path[-1]} or {path[-1]}{FILE_SUFFIX}, or set {name}; or write enabled: false"
+            in_file = path[-1] + FILE_SUFFIX
+            keys = f"{path[-1]} or {in_file}" if in_file in platform_model(path[1]).model_fields else path[-1]
+            advice = f"write {keys}, or set {name}; or write enabled: false"
         self.problems.append((entry or section).origin.problem(key, message, advice))
 
 

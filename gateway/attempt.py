@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from config import LiveConfig
-from gateway.constants import MAX_ANSWER_CHARS
+from gateway.constants import MAX_ANSWER_CHARS, MEDIA_SIGN_SECONDS
 from gateway.inbound import InboundRecord
 from gateway.journal import Step, add_step
 from gateway.media.content import Attachments
@@ -219,14 +219,32 @@ class Attempt:
         for record in records:
             if attachments is None or not record.attachments or record.id in turn.enclosed:
                 continue
-            turn.enclosed[record.id] = await attachments.enclose(record, turn.entry.session_id, self._moved)
+            async with self._busy():
+                turn.enclosed[record.id] = await attachments.enclose(record, turn.entry.session_id)
 
     async def _present(self, messages: Sequence[Message]) -> Sequence[Message]:
         """Messages of a transcript in the form that the agent takes."""
         attachments = self._workshop.attachments
-        if attachments is None:
+        if attachments is None or not any(isinstance(message.get("content"), list) for message in messages):
             return messages
-        return await attachments.present(messages, images=self._takes_images)
+        async with self._busy():
+            return await attachments.present(messages, images=self._takes_images)
+
+    @asynccontextmanager
+    async def _busy(self) -> AsyncIterator[None]:
+        """While the gateway fetches files, which has limits of its own, the agent is not the one who is silent."""
+
+        async def go_on() -> None:
+            while True:
+                self._moved()
+                await asyncio.sleep(MEDIA_SIGN_SECONDS)
+
+        signs = asyncio.create_task(go_on(), name=f"files of turn {self._turn.id}")
+        try:
+            yield
+        finally:
+            signs.cancel()
+            self._moved()
 
     async def _take_steering(self) -> Sequence[Message]:
         """Absorb what came in since the turn began: from now on these messages are this turn's."""

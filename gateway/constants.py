@@ -139,6 +139,9 @@ MEDIA_FETCH_TRIES: Final = 3
 MEDIA_FETCH_PAUSE_SECONDS: Final = 1.0
 """The wait before a file is asked for again; it doubles."""
 
+MEDIA_SIGN_SECONDS: Final = 1.0
+"""How often a turn whose files come in shows a sign of life: less than any agent may be silent."""
+
 MEDIA_RESTORE_SECONDS: Final = 20.0
 """How long a file of an earlier message, which has been removed here, may take to come in again: people wait for their
 answer, and it is not what they ask about."""

@@ -19,6 +19,7 @@ from gateway.storage import inbound_queries, queries
 from gateway.storage.codec import clean_text, to_micros
 from gateway.storage.database import Database
 from gateway.storage.moves import Move, move_chat
+from gateway.storage.shadow import is_hiding
 from gateway.updates import drop_update
 
 log = logging.getLogger(__name__)
@@ -95,16 +96,16 @@ class Corrections:
             if message.cursor is not None:
                 values = (platform, message.account, message.cursor.name, message.cursor.value)
                 connection.execute(queries.PUT_CURSOR, values)
-            drop_update(connection, platform, message.account, message.update_id)
-            return self._amend(connection, message) if allowed else NOTHING
+            key = (platform, message.account, message.source.chat_id, message.message_id)
+            row = connection.execute(inbound_queries.INBOUND_BY_KEY, key).fetchone()
+            if row is not None or not is_hiding(connection):
+                # Else the message may be there all the same: its edit is handed over again at the next start.
+                drop_update(connection, platform, message.account, message.update_id)
+            return self._amend(connection, message, row) if allowed and row is not None else NOTHING
 
         return self._write(job, self._amended)
 
-    def _amend(self, connection: sqlite3.Connection, message: InboundMessage) -> _Amended:
-        key = (str(message.source.platform), message.account, message.source.chat_id, message.message_id)
-        row = connection.execute(inbound_queries.INBOUND_BY_KEY, key).fetchone()
-        if row is None:
-            return NOTHING
+    def _amend(self, connection: sqlite3.Connection, message: InboundMessage, row: sqlite3.Row) -> _Amended:
         text = clean_text(message.text)
         if row["state"] == InboundState.PENDING:
             return self._replace(connection, row, message, text)

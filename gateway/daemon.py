@@ -18,6 +18,7 @@ from gateway.connections import AdapterFactory, AdapterPool
 from gateway.constants import SEARCH_INDEX_SECONDS, TAKE_UP_AGAIN_SECONDS
 from gateway.control import ControlServer, answer
 from gateway.corrections import ChatMove, Corrections
+from gateway.counts import counts
 from gateway.erasure import Eraser
 from gateway.host import HostServices
 from gateway.ids import Ids
@@ -39,7 +40,7 @@ from gateway.retention import Retention
 from gateway.roster import AgentRoster
 from gateway.search import SearchIndexer
 from gateway.session.store import ActiveProcesses, SessionStore
-from gateway.storage import outbox_queries, queries
+from gateway.storage import queries
 from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
 from gateway.storage.probe import Probe, no_probe
@@ -53,8 +54,6 @@ log = logging.getLogger(__name__)
 
 HASH_KEY_NAME: Final = "pii_secret"
 """The name under which the installation's secret for hashing ids is kept."""
-
-UNANSWERED_STATES: Final = ("pending", "running", "refused", "expired", "failed", "dead")
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,6 +429,8 @@ class Daemon:
         degraded = []
         if storage.mode == "spool":
             degraded.append(f"the database is out of use since {storage.since}, the spool is used: {storage.reason}")
+        if (trouble := parts.mirror.trouble) is not None:
+            degraded.append(f"the mirror of the transcripts falls behind: {trouble}")
         return not reasons, {"reasons": reasons, "degraded": degraded}
 
     async def status(self) -> dict[str, Any]:
@@ -439,7 +440,6 @@ class Daemon:
             return {"version": program_version(), "running": False}
         reloader, redact = parts.reloader, self._redact
         database = parts.database
-        (sessions,) = await database.read(queries.COUNT_SESSIONS)
         return {
             "version": program_version(),
             "running": True,
@@ -453,12 +453,10 @@ class Daemon:
                 "file": str(reloader.file) if reloader.file else None,
                 "reload": reloader.last.to_dict() if reloader.last else None,
             },
-            "sessions": {"total": sessions["total"], "live": sessions["live"]},
             "turns": parts.lanes.counts,
-            "inbound": _by_state(await database.read(queries.COUNT_INBOUND), UNANSWERED_STATES),
-            "outbox": _by_state(await database.read(outbox_queries.COUNT_OUTBOX), ("pending", "sending", "dead", "repeated")),
+            **await counts(database),
             "updates": await parts.updates.counts(),
-            "storage": {**database.state.to_dict(), "queued": database.writer.queued},
+            "storage": redacted({**database.state.to_dict(), "queued": database.writer.queued}, redact),
             "mirror": await parts.mirror.status(),
             "counters": dict(sorted(self._counters.items())),
         }
@@ -486,8 +484,3 @@ async def _install_secret(database: Database) -> bytes:
         return str(connection.execute(queries.GET_META, (HASH_KEY_NAME,)).fetchone()[0])
 
     return bytes.fromhex(await database.write(job))
-
-
-def _by_state(rows: Sequence[sqlite3.Row], states: Sequence[str]) -> dict[str, int]:
-    counted = {row["state"]: row["number"] for row in rows}
-    return {state: counted.get(state, 0) for state in states}

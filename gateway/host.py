@@ -1,7 +1,7 @@
 """The core as one adapter sees it."""
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -98,6 +98,11 @@ class Host:
         """A position that was committed earlier. Raises `NotStoredError`."""
         with self._storing("a position"):
             return await self._services.updates().cursor(*self._place, name)
+
+    async def cursors(self, prefix: str) -> Mapping[str, str]:
+        """Positions by name, of names that begin so. Raises `NotStoredError`."""
+        with self._storing("positions"):
+            return await self._services.updates().cursors(*self._place, prefix)
 
     async def keep(self, updates: Sequence[RawUpdate], cursor: Cursor | None = None) -> None:
         """Make updates durable as they came. Raises `NotStoredError`."""

@@ -14,7 +14,7 @@ import aiosqlite
 
 from gateway.session.entry import SessionEntry
 from gateway.session.records import entry_from_row
-from gateway.storage import outbox_queries, queries
+from gateway.storage import inbound_queries, outbox_queries, queries
 from gateway.storage.checks import SCHEMA_VERSION, newest_schema
 from gateway.storage.codec import decode_message, from_micros, optional_instant
 from gateway.storage.database import open_reader
@@ -172,6 +172,10 @@ class Inspection:
         # A search only reads, and reading is what this object has in common with the database.
         return await search(cast("Database", self), text, limit, mark=mark)
 
+    async def read_file(self, sql: str, parameters: Iterable[Any] = ()) -> list[sqlite3.Row]:
+        """The same as `read`: it is the file that is read."""
+        return await self.read(sql, parameters)
+
     async def unindexed(self) -> int:
         """How many messages a search does not see yet."""
         rows = await self.read(queries.COUNT_UNINDEXED)
@@ -182,8 +186,10 @@ class Inspection:
         return [_unanswered(row) for row in await self.read(queries.UNANSWERED, (_rows(limit),))]
 
     async def counts(self) -> dict[str, Any]:
-        """How many sessions, messages without an answer and deliveries there are: what `status` says of them."""
+        """How many sessions, messages without an answer, deliveries and updates there are: what `status` says of
+        them."""
         sessions = await self.read(queries.COUNT_SESSIONS)
+        updates = await self.read(inbound_queries.COUNT_UPDATES)
         return {
             "sessions": {"total": sessions[0]["total"], "live": sessions[0]["live"]}
             if sessions
@@ -191,6 +197,7 @@ class Inspection:
             "inbound": _none(*UNANSWERED_STATES) | _by_state(await self.read(queries.COUNT_INBOUND)),
             "outbox": _none("pending", "sending", "dead", "repeated")
             | _by_state(await self.read(outbox_queries.COUNT_OUTBOX)),
+            "updates": dict(updates[0]) if updates else _none("kept", "set_aside"),
         }
 
     async def _check_schema(self, path: Path) -> bool:

@@ -137,7 +137,8 @@ class _Cleaner:
         if self._session_id in (path.name, path.stem):
             self._remove(path)
         elif path.name.endswith(SIDE_FILES):
-            return
+            if self._is_left_log(path):
+                self._remove(path)
         elif DAMAGED in path.name:
             if any(_holds(part, self._telling) for part in _whole(path)):
                 self._remove(path)
@@ -151,6 +152,14 @@ class _Cleaner:
         elif path.suffix == ".jsonl" and _holds(path, self._quoted):
             _without_lines(path, self._quoted)
             self.done.rewritten.append(self._name(path))
+
+    def _is_left_log(self, path: Path) -> bool:
+        """Whether this is what stood beside a database of ours that is gone: what is in it is in the database in use.
+
+        Which sessions pages of it belong to cannot be told of each.
+        """
+        kept_with = path.with_name(path.name.rpartition("-")[0])
+        return path.name.startswith(Home(self._root).database.name) and not kept_with.exists()
 
     def _clean_copy(self, path: Path) -> None:
         """Write a copy of the database anew without the session, and without what it once held and has deleted."""

@@ -46,7 +46,17 @@ MIN_ENVIRONMENT_SECRET_CHARS: Final = 8
 
 MASK: Final = "***"
 
-NOISY: Final = ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "aiohttp.access", "aiosqlite", "asyncio")
+NOISY: Final = (
+    "httpx",
+    "httpx2",
+    "httpcore",
+    "httpcore2",
+    "openai",
+    "aiohttp.access",
+    "aiosqlite",
+    "asyncio",
+    "markdown_it",
+)
 """Loggers that tell of each request, some with the token in its address: heard from warnings on."""
 
 SHAPES: Final = re.compile(

@@ -138,6 +138,14 @@ class JsonlMirror:
                 log.debug("the mirror waits for the database")
             return self._lines - before
 
+    @property
+    def trouble(self) -> str | None:
+        """Why files are not what they should be, None if nothing is known to be wrong."""
+        if self._error is None and self._failed:
+            session_id, reason = next(iter(self._failed.items()))
+            return f"{len(self._failed):,} files cannot be written, {session_id}.jsonl among them: {reason}"
+        return self._error
+
     async def status(self) -> dict[str, Any] | None:
         """How far behind the mirror is, and why, as plain data; None where it is switched off."""
         if not self._enabled:

@@ -90,7 +90,8 @@ async def search(
     put around the words that match in a snippet.
 
     Messages are found once `SearchIndexer.catch_up` has run after they were stored: until then they are missing
-    here, and `SearchIndexer.behind` counts them. Raises ValueError for a limit below 1, and `StorageError`.
+    here, and `SearchIndexer.behind` counts them. While the database is out of use, what was said before is found as far
+    as its file can be read. Raises ValueError for a limit below 1, and `StorageError`, also where it cannot be read.
     """
     if limit < 1:
         raise ValueError(f"the limit of a search must be at least 1, not {limit}")
@@ -98,7 +99,7 @@ async def search(
     if query is None:
         return []
     bound = _NO_BOUND if before is None else before
-    rows = await database.read(queries.SEARCH_NEWEST, (*mark, query, bound, limit))
+    rows = await database.read_file(queries.SEARCH_NEWEST, (*mark, query, bound, limit))
     return [
         SearchHit(
             message_id=row["id"],

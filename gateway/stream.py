@@ -101,7 +101,7 @@ class ReplyStream:
             log.exception("the preview of a reply failed; its final content is not affected")
 
     async def _draft(self, interval: float) -> bool:
-        """Show the text by previews that pass by themselves; False if there are none in this chat."""
+        """Show the text by previews that pass by themselves; False if there are none in this chat, or no more."""
         connection = self._connection()
         if connection is None or not connection.adapter.capabilities.drafts:
             return False
@@ -113,8 +113,10 @@ class ReplyStream:
                 await self._await_change(None if text == shown else interval)
                 continue
             parts = (await showing.compose(text, final=False, shown=0)).parts
+            if len(parts) > 1:
+                return False  # a preview is one message: what no longer fits goes on as messages
             if parts:
-                draft = self._delivery_of(0, text, parts[-1], part=len(parts) - 1)
+                draft = self._delivery_of(0, text, parts[0], part=0)
                 try:
                     if not self._outbox.budget.held(self._key) and not await connection.adapter.draft(draft):
                         return False

@@ -10,11 +10,15 @@ from gateway.ports import Clock, Cursor, RawUpdate
 from gateway.storage import inbound_queries, queries
 from gateway.storage.codec import clean_text, to_micros
 from gateway.storage.database import Database
+from gateway.storage.shadow import check_known, is_hiding
 
 log = logging.getLogger(__name__)
 
 PAGE: Final = 200
 """Updates that are read at once: with their content that is some milliseconds."""
+
+LAST_CHARACTER: Final = "\U0010ffff"
+"""Sorts after every other."""
 
 PROBLEM_CHARS: Final = 500
 """Characters that are kept of the reason why an update was set aside."""
@@ -33,9 +37,25 @@ class Updates:
         self._counters = counters
 
     async def cursor(self, platform: str, account: str, name: str) -> str | None:
-        """A position that was committed earlier; None if there is none. Raises `StorageError`."""
-        rows = await self._database.read(inbound_queries.GET_CURSOR, (platform, account, name))
-        return str(rows[0]["value"]) if rows else None
+        """A position that was committed earlier; None if there is none. Raises `StorageError`, `StorageBusyError`."""
+
+        def job(connection: sqlite3.Connection) -> str | None:
+            row = connection.execute(inbound_queries.GET_CURSOR, (platform, account, name)).fetchone()
+            check_known(connection, row, "the position among a platform's updates")
+            return None if row is None else str(row["value"])
+
+        return await self._database.write(job)
+
+    async def cursors(self, platform: str, account: str, prefix: str) -> dict[str, str]:
+        """Positions by name, of names that begin so. Raises `StorageError`, `StorageBusyError`."""
+
+        def job(connection: sqlite3.Connection) -> dict[str, str]:
+            between = (platform, account, prefix, f"{prefix}{LAST_CHARACTER}")
+            check_known(connection, None, "the positions among a platform's updates")
+            rows = connection.execute(inbound_queries.LIST_CURSORS, between)
+            return {row["name"]: row["value"] for row in rows}
+
+        return await self._database.write(job)
 
     async def keep(self, platform: str, account: str, updates: Sequence[RawUpdate], cursor: Cursor | None) -> None:
         """Keep updates, those that are new, and move the cursor, in one commit.
@@ -95,7 +115,15 @@ class Updates:
 
 
 def drop_update(connection: sqlite3.Connection, platform: str, account: str, update_id: str | None) -> int:
-    """Delete a kept update, as part of a job of the writer; how many there were."""
+    """Delete a kept update, as part of a job of the writer; how many there were.
+
+    One that an outage hides is put in before, so that its deletion is known after it.
+    """
     if update_id is None:
         return 0
-    return connection.execute(inbound_queries.DELETE_UPDATE, (platform, account, update_id)).rowcount
+    key = (platform, account, update_id)
+    found = connection.execute(inbound_queries.DELETE_UPDATE, key).rowcount
+    if not found and is_hiding(connection):
+        connection.execute(inbound_queries.KEEP_UPDATE, (*key, 0, "", 0))
+        connection.execute(inbound_queries.DELETE_UPDATE, key)
+    return found

@@ -81,6 +81,14 @@ class BlockRenderer:
         """Whether a label may lead to this address; otherwise the address is shown."""
         raise NotImplementedError
 
+    def is_label(self, text: str) -> bool:  # noqa: ARG002 - for those that override it
+        """Whether the platform lets this text lead to an address."""
+        return True
+
+    def heading_level(self, level: int) -> int | None:  # noqa: ARG002
+        """The level at which the platform shows a heading of this one; None where it has none, and it is bold."""
+        return None
+
 
 class _Pen:
     """Writes the blocks of one text."""
@@ -109,7 +117,7 @@ class _Pen:
             case Paragraph():
                 self.inlines(block.children)
             case Heading():
-                self._styled(Look.BOLD, block.children)
+                self._heading(block)
             case CodeBlock():
                 self._code_block(block)
             case Quote():
@@ -120,6 +128,15 @@ class _Pen:
                 self._table(block)
             case Rule():
                 self.writer.write(RULE)
+
+    def _heading(self, block: Heading) -> None:
+        level = self._renderer.heading_level(block.level)
+        if level is None:
+            self._styled(Look.BOLD, block.children)
+            return
+        start = self.writer.prepare()
+        self.inlines(block.children)
+        self.writer.span(start, Look.HEADING, str(level))
 
     def _code_block(self, block: CodeBlock) -> None:
         language = block.language if _LANGUAGE.fullmatch(block.language) else ""
@@ -265,7 +282,7 @@ class _Pen:
         """A label that leads to an address, or is followed by one that cannot be led to."""
         if self._in_link:
             self.inlines(label)
-        elif self._renderer.is_link(url):
+        elif self._renderer.is_link(url) and self._renderer.is_label(plain_text(tuple(label))):
             start = self.writer.prepare()
             self._in_link = True
             self.inlines(label)

@@ -20,6 +20,8 @@ class Look(StrEnum):
     """Lines of code; `value` is the language, or empty."""
     QUOTE = "quote"
     """`value` is `long` where the platform may fold it."""
+    HEADING = "heading"
+    """`value` is the level. Only for renderers that ask for it; elsewhere headings are bold."""
 
 
 NESTABLE: Final = frozenset({Look.BOLD, Look.ITALIC, Look.STRIKE, Look.SPOILER})

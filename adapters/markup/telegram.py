@@ -10,16 +10,17 @@ removed; an address that is not one fails the whole message.
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final, Literal
 
 from adapters.markup.blocks import BlockRenderer
 from adapters.markup.draft import Draft
 from adapters.markup.links import is_web_link
+from adapters.markup.messages import GrowingMessages
 from adapters.markup.parse import MarkdownParser
 from adapters.markup.rendered import Look, Rendered, Span, sizes_in
-from adapters.markup.split import AsFile, Limits, Parts, split
+from adapters.markup.split import AsFile, Limits, split
 
 MAX_LENGTH: Final = 4_096
 """UTF-16 code units of one message (`sendMessage`: 1 to 4096 characters after entities parsing)."""
@@ -172,33 +173,13 @@ class TelegramDraft:
     """The messages of one text that grows. Settled ones are made once."""
 
     def __init__(self, draft: Draft, limits: Limits) -> None:
-        self._draft = draft
-        self._max_parts = limits.max_parts
-        self._limits = replace(limits, max_parts=None)
-        self._forget()
-
-    def _forget(self) -> None:
-        self._begun = self._draft.begun_anew
-        self._parts = 0
-        self._settled: tuple[TelegramMessage, ...] = ()
-        self._resume = 0
+        self._growing = GrowingMessages(draft, limits, _shown)
 
     def update(self, text: str, *, final: bool = False) -> TelegramMessages | AsFile:
         """The messages for the whole text so far. It becomes a file only once it is final; until then, show no more
         messages than may be."""
-        rendered = self._draft.update(text, complete=final)
-        if self._draft.begun_anew != self._begun:
-            self._forget()
-        fits = self._resume == 0 and self._limits.holds(rendered)
-        settled = 0 if fits else self._draft.settled_length()
-        parts = split(rendered, self._limits, settled=settled, start=self._resume)
-        assert isinstance(parts, Parts)
-        if final and self._max_parts is not None and self._parts + len(parts.parts) > self._max_parts:
-            return AsFile(self._max_parts)
-        self._parts += parts.settled
-        self._settled += _shown(parts.parts[: parts.settled])
-        self._resume = parts.resume
-        return TelegramMessages((*self._settled, *_shown(parts.parts[parts.settled :])), len(self._settled))
+        made = self._growing.update(text, final=final)
+        return made if isinstance(made, AsFile) else TelegramMessages(made.messages, made.settled)
 
 
 def _shown(parts: Sequence[Rendered]) -> tuple[TelegramMessage, ...]:

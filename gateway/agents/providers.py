@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import ipaddress
-import logging
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -22,6 +21,7 @@ from pydantic_ai.settings import ModelSettings
 
 from gateway.agents.names import provider_advice
 from gateway.ports import AgentError
+from gateway.quiet import quiet_loggers
 
 _EXTRAS: Final = ("anthropic", "google", "groq", "mistral")
 """Providers for which the project has an extra of the same name."""
@@ -39,8 +39,6 @@ _COMPATIBLE: Final = OpenAIModelProfile(
 
 _LIMITS: Final = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
 """As the SDKs of OpenAI and Anthropic have them."""
-
-_TALKATIVE_LOGGERS: Final = ("anthropic", "httpcore", "httpcore2", "httpx", "httpx2", "openai")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +95,6 @@ def build_model(agent: str, model: str, base_url: str | None, api_key: str | Non
         ) from error
     except (UserError, OpenAIError) as error:
         raise AgentError(_advice(agent, model, provider, api_key, error)) from None
-
-
-def quiet_loggers() -> None:
-    """Keep HTTP clients from logging each request: addresses may hold keys, and bodies hold conversations."""
-    for name in _TALKATIVE_LOGGERS:
-        logger = logging.getLogger(name)
-        if logger.level == logging.NOTSET:
-            logger.setLevel(logging.WARNING)
 
 
 def _compatible(name: str, base_url: str, api_key: str | None) -> ModelClient:

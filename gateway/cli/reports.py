@@ -14,6 +14,7 @@ from gateway.cli.output import Column, age, console, counted, neutral, print_jso
 LEVEL_STYLES: Final[Mapping[str, str]] = {"ok": "green", "warning": "yellow", "error": "bold red"}
 STATE_STYLES: Final[Mapping[str, str]] = {"connected": "green", "degraded": "yellow", "failed": "bold red"}
 WAITING: Final = ("pending", "running")
+UNKNOWN: Final = "unknown while the database is out of use"
 
 
 def status(json: Json = False) -> None:
@@ -67,14 +68,12 @@ def _status_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         state = str(adapter["state"])
         yield "" if number else "Platforms", f"{name} {_connection(adapter)}", STATE_STYLES.get(state, "")
     sessions = found.get("sessions", {})
-    yield "Sessions", f"{sessions.get('total', 0):,}, {sessions.get('live', 0):,} of them live", ""
+    total, live = sessions.get("total", 0), sessions.get("live", 0)
+    yield "Sessions", UNKNOWN if total is None else f"{total:,}, {live:,} of them live", ""
     if "turns" in found:
         turns = found["turns"]
         yield "Turns", f"{turns['running']} running, {turns['queued']} queued, {turns['put_off']} put off", ""
-    outbox = found.get("outbox", {})
-    undelivered = outbox.get("pending", 0) + outbox.get("sending", 0)
-    dead, repeated = outbox.get("dead", 0), outbox.get("repeated", 0)
-    yield "Replies", f"{undelivered:,} undelivered, {dead:,} given up, {repeated:,} repeated", "yellow" if dead else ""
+    yield "Replies", *_replies(found.get("outbox", {}))
     yield from _unanswered_line(found.get("inbound", {}))
     if set_aside := found.get("updates", {}).get("set_aside"):
         yield "Updates", f"{set_aside:,} set aside (see `hermes-gateway doctor`)", "yellow"
@@ -97,6 +96,16 @@ def _connection(adapter: Mapping[str, Any]) -> str:
         seconds = (datetime.fromisoformat(str(adapter["next_try"])) - now).total_seconds()
         return f"{state}{since}{reason}; tried again in {max(1, round(seconds))} s"
     return f"{state}{since}{reason}" + ("; not tried again until that is mended" if state == "failed" else "")
+
+
+def _replies(outbox: Mapping[str, int | None]) -> tuple[str, str]:
+    """Deliveries, in words, and how to show them."""
+    pending, sending = outbox.get("pending", 0), outbox.get("sending", 0)
+    if pending is None or sending is None:
+        return UNKNOWN, ""
+    dead, repeated = outbox.get("dead", 0), outbox.get("repeated", 0)
+    rest = f"others {UNKNOWN}" if dead is None or repeated is None else f"{dead:,} given up, {repeated:,} repeated"
+    return f"{pending + sending:,} undelivered, {rest}", "yellow" if dead else ""
 
 
 def _storage(storage: Mapping[str, Any]) -> tuple[str, str]:
@@ -151,10 +160,15 @@ def _process(found: Mapping[str, Any]) -> str:
     return f"running, version {found.get('version')}, pid {found.get('pid')}{since}{chat}"
 
 
-def _unanswered_line(inbound: Mapping[str, int]) -> Iterator[tuple[str, str, str]]:
-    waiting = sum(inbound.get(state, 0) for state in WAITING)
-    ended = {state: number for state, number in inbound.items() if state not in WAITING and number}
-    parts = [f"{waiting:,} waiting", *(f"{number:,} {state}" for state, number in ended.items())]
+def _unanswered_line(inbound: Mapping[str, int | None]) -> Iterator[tuple[str, str, str]]:
+    counted = {state: number for state, number in inbound.items() if number is not None}
+    waiting = sum(counted.get(state, 0) for state in WAITING)
+    ended = {state: number for state, number in counted.items() if state not in WAITING and number}
+    hidden = [f"others {UNKNOWN}"] if len(counted) < len(inbound) else []
+    if hidden and not counted:
+        yield "Unanswered", UNKNOWN, ""
+        return
+    parts = [f"{waiting:,} waiting", *(f"{number:,} {state}" for state, number in ended.items()), *hidden]
     hint = " (see `hermes-gateway unanswered`)" if waiting or ended else ""
     yield "Unanswered", ", ".join(parts) + hint, "yellow" if ended else ""
 

@@ -193,6 +193,8 @@ def search(
     hits, unseen = _inspect(lambda inspection: _search(inspection, " ".join(text), limit, marks))
     if unseen:
         say(f"{counted(unseen, 'message')} cannot be found yet: the gateway has to run for some seconds to index them.")
+    if _has_spool():
+        say("What was said while the database was out of use cannot be found yet; `hermes-gateway status` says more.")
     if json:
         print_json(
             [
@@ -216,6 +218,12 @@ def search(
         out.print(f"{hit.session_id}  {neutral(hit.title or 'Untitled')}", style="bold", soft_wrap=True)
         out.print(f"  {local_time(hit.time)}  {neutral(hit.role)}: ", style="dim", end="")
         out.print(_highlighted(hit.snippet), soft_wrap=True)
+
+
+def _has_spool() -> bool:
+    from gateway.storage.spool import find_spools
+
+    return bool(find_spools(find_home().sessions_dir))
 
 
 async def _search(

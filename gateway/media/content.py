@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -61,13 +61,8 @@ class Attachments:
         self._transcriber = transcriber
         self._config = LiveConfig.of(config)
 
-    async def enclose(
-        self, record: InboundRecord, session_id: str, moved: Callable[[], object] = lambda: None
-    ) -> Enclosed:
-        """Fetch the files of a message, and say what is in them; what cannot be had is said in words.
-
-        `moved` is told whenever something has come in.
-        """
+    async def enclose(self, record: InboundRecord, session_id: str) -> Enclosed:
+        """Fetch the files of a message, and say what is in them; what cannot be had is said in words."""
         if not record.attachments:
             return Enclosed()
         wanted = [
@@ -82,19 +77,18 @@ class Attachments:
             for number, attachment in enumerate(record.attachments)
         ]
         async with asyncio.TaskGroup() as group:
-            fetches = [group.create_task(self._fetched(each, moved)) for each in wanted]
+            fetches = [group.create_task(self._fetched(each)) for each in wanted]
         room = self._config.current.media.max_text_kb * KILOBYTE
         parts = []
         for each, fetch in zip(wanted, fetches, strict=True):
             parts.append(part := await self._described(each, fetch.result(), room))
             room -= part.taken
-            moved()
         images = tuple(part.image for part in parts if part.image is not None)
         return Enclosed(tuple(part.words for part in parts), images)
 
-    async def _fetched(self, wanted: Wanted, moved: Callable[[], object]) -> "StoredFile | MediaError":
+    async def _fetched(self, wanted: Wanted) -> "StoredFile | MediaError":
         try:
-            return await self._store.get(wanted, moved)
+            return await self._store.get(wanted)
         except MediaError as error:
             return error
         except Exception as error:
@@ -127,7 +121,7 @@ class Attachments:
 
     async def _text(self, what: str, stored: StoredFile, room: int) -> "_Part":
         if stored.size > room:
-            why = f"longer than the {self._config.current.media.max_text_kb} kB that one message may bring along"
+            why = f"it is longer than the {self._config.current.media.max_text_kb} kB that one message may bring along"
             return _Part(_not_shown(what, why, stored.path))
         try:
             data = await asyncio.to_thread(read_up_to, stored.path, stored.size)

@@ -125,12 +125,9 @@ class MediaStore:
         """The media folder."""
         return self._folder
 
-    async def get(self, wanted: Wanted, moved: Callable[[], object] = lambda: None) -> StoredFile:
-        """The file, from the disk or from its platform. `moved` is told of each piece that has come in.
-
-        Raises `MediaError`.
-        """
-        return await self._get(wanted, moved, MEDIA_FETCH_TRIES)
+    async def get(self, wanted: Wanted) -> StoredFile:
+        """The file, from the disk or from its platform. Raises `MediaError`."""
+        return await self._get(wanted, MEDIA_FETCH_TRIES)
 
     async def restore(self, wanted: Wanted) -> StoredFile | None:
         """The file of an earlier message, fetched again where it has been removed; None if it cannot be had soon."""
@@ -139,7 +136,7 @@ class MediaStore:
             return None
         try:
             async with asyncio.timeout(MEDIA_RESTORE_SECONDS):
-                return await self._get(wanted, lambda: None, 1)
+                return await self._get(wanted, 1)
         except (MediaError, TimeoutError) as error:
             log.info("a file of an earlier message cannot be had again: %s", error)
             if isinstance(error, TimeoutError) or error.retryable:
@@ -153,38 +150,37 @@ class MediaStore:
         if len(self._gone) > GONE_REMEMBERED:
             self._gone.popitem(last=False)
 
-    async def _get(self, wanted: Wanted, moved: Callable[[], object], tries: int) -> StoredFile:
+    async def _get(self, wanted: Wanted, tries: int) -> StoredFile:
         lock = self._locks.setdefault(wanted.stem, asyncio.Lock())
         async with lock:
             found = await asyncio.to_thread(find_stored, self._folder / wanted.stem)
-            return found if found is not None else await self._fetch(wanted, moved, tries)
+            return found if found is not None else await self._fetch(wanted, tries)
 
     def _most_bytes(self) -> int:
         return self._config.current.media.max_download_mb * MEGABYTE
 
-    async def _fetch(self, wanted: Wanted, moved: Callable[[], object], tries: int) -> StoredFile:
+    async def _fetch(self, wanted: Wanted, tries: int) -> StoredFile:
         size, most = wanted.attachment.size, self._most_bytes()
         if size is not None and size > most:
             raise _too_large(size, most)
         pause = self._pause
         for attempt in range(1, tries + 1):
             try:
-                return await self._fetch_once(wanted, most, moved)
+                return await self._fetch_once(wanted, most)
             except MediaError as error:
                 self._counters["media.errors"] += 1
                 if not error.retryable or attempt == tries:
                     raise
-            moved()
             await asyncio.sleep(pause)
             pause *= 2
         raise AssertionError("the last try returns or raises")
 
-    async def _fetch_once(self, wanted: Wanted, most: int, moved: Callable[[], object]) -> StoredFile:
+    async def _fetch_once(self, wanted: Wanted, most: int) -> StoredFile:
         connection = self._find(wanted.platform, wanted.account)
         if connection is None:
             raise MediaError(f"there is no connection to {wanted.platform}", retryable=True)
         places = self._places.setdefault(wanted.place, asyncio.Semaphore(MEDIA_FETCHES))
-        download = _Download(PartialFile(self._folder / wanted.stem, self._random()), most, moved)
+        download = _Download(PartialFile(self._folder / wanted.stem, self._random()), most)
         try:
             async with places:
                 await self._receive(connection.adapter, wanted.attachment, download)
@@ -212,10 +208,9 @@ class MediaStore:
 class _Download:
     """A file that is coming in: gathered to larger pieces, and written on a thread."""
 
-    def __init__(self, file: PartialFile, most: int, moved: Callable[[], object]) -> None:
+    def __init__(self, file: PartialFile, most: int) -> None:
         self.file = file
         self._most = most
-        self._moved = moved
         self._size = 0
         self._waiting = bytearray()
 
@@ -228,7 +223,6 @@ class _Download:
         if self._size > self._most:
             raise _too_large(None, self._most)
         self._waiting += data
-        self._moved()
         if len(self._waiting) >= MEDIA_CHUNK_BYTES:
             await self._flush()
 

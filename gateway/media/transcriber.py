@@ -8,6 +8,7 @@ from typing import Final
 from config import GatewayConfig, LiveConfig
 from gateway.media.files import StoredFile
 from gateway.ports import MediaError
+from gateway.quiet import quiet_loggers
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class Transcriber:
         if file.size > MAX_BYTES:
             raise MediaError("it is too long for that")
         openai = await asyncio.to_thread(import_module, "openai")
+        quiet_loggers()
         settings = self._config.current.media.transcriber
         key = settings.api_key.get_secret_value() if settings.api_key else "none"
         try:

@@ -130,6 +130,9 @@ class AdapterHost(Protocol):
     async def cursor(self, name: str) -> str | None:
         """A position that was committed earlier; None if there is none. Raises `NotStoredError`."""
 
+    async def cursors(self, prefix: str) -> Mapping[str, str]:
+        """Every position that was committed under a name that begins so, by name. Raises `NotStoredError`."""
+
     async def keep(self, updates: Sequence[RawUpdate], cursor: Cursor | None = None) -> None:
         """Make updates durable as they came, in their order and once, in one commit with the position that covers them.
 

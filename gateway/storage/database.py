@@ -105,6 +105,24 @@ class Database:
                 await self.writer.fall_back(error)
         return await self.write(lambda connection: connection.execute(sql, values).fetchall())
 
+    async def read_file(self, sql: str, parameters: Iterable[Any] = ()) -> list[sqlite3.Row]:
+        """All rows of a query as the file has them, also while it is out of use, as far as it can be read then.
+
+        For what the stand-in of an outage does not hold, such as the search index. Raises `StorageError`.
+        """
+        if self.state.mode == "sqlite":
+            return await self.read(sql, parameters)
+        try:
+            reader = await open_reader(self.path)
+            try:
+                return list(await reader.execute_fetchall(sql, tuple(parameters)))
+            finally:
+                await reader.close()
+        except sqlite3.Error as error:
+            raise StorageError(
+                f"the database cannot be read at present ({error}); try again once it is back"
+            ) from error
+
     async def _reader(self) -> aiosqlite.Connection:
         while not self._readers or self._readers_of != self.state.recovered:
             async with self._opening:

@@ -21,7 +21,7 @@ from gateway.storage.faults import is_damage, is_full, is_outage
 from gateway.storage.probe import Probe
 from gateway.storage.reserve import Reserve
 from gateway.storage.salvage import replace_damaged, set_aside_databases, unfinished
-from gateway.storage.shadow import Shadow
+from gateway.storage.shadow import Shadow, floor_of
 from gateway.storage.spool import Spool
 from gateway.storage.spools import merge_spools, merged_up_to, retire
 from gateway.storage.state import Outage, StorageState
@@ -40,17 +40,15 @@ MENDER_CLOSE_SECONDS: Final = 5.0
 STEADY_SECONDS: Final = 60.0
 """A database that was in use so long had recovered: its next outage is no part of the one before."""
 
-FLOOR_GAP: Final = 1_000_000_000
-"""How far above the numbers of an earlier outage those of the next begin, whatever the clock says."""
-
-FLOOR_NAME: Final = ".numbers"
-
 RETRY_PATIENCE_SECONDS: Final = 0.1
 """How long a look whether the database can be used again waits for a lock: people wait for it too."""
 
 PLACE_SECONDS: Final = 2.0
 """How often is looked whether the database's file is still in its place: what is written to one that was deleted is
 lost if the process dies before that is noticed."""
+
+MAX_DOUBLINGS: Final = 10
+"""How often that wait doubles at most: with each time that the file was put back."""
 
 SALVAGE_LOG_PERCENT: Final = 10
 """How much more of a damaged database is read before the log says so again."""
@@ -72,6 +70,7 @@ class Failover:
         self._disk: sqlite3.Connection | None = None
         self._place = place.Place(None, None)
         self._next_look = 0.0
+        self._put_backs = 0
         self._homeless: sqlite3.Connection | None = None
         self._must_put_back = False
         self._is_back = False
@@ -256,11 +255,12 @@ class Failover:
         if disk is not None and disk is not self._homeless:
             with suppress(sqlite3.Error):
                 disk.close()
-        self._state = replace(self._state, mode="spool", since=now, reason=reason)
+        known = self._shadow.complete
+        self._state = replace(self._state, mode="spool", since=now, reason=reason, complete=known)
 
     def _build_shadow(self, now: datetime) -> Shadow:
         """A stand-in with all that the database and the spools of earlier outages tell."""
-        floor = self._floor(now)
+        floor = floor_of(self.directory, now)
         shadow = Shadow(self._path, floor, self._homeless)
         try:
             # What the merge decides about turns is not in any spool yet.
@@ -276,16 +276,6 @@ class Failover:
                 self._spool = Spool.reopen(merged[-1], after=taken)
         shadow.capture(on=True)
         return shadow
-
-    def _floor(self, now: datetime) -> int:
-        """Where numbers begin if those of the database are not known: above all that an outage has ever given."""
-        path, floor = self.directory / FLOOR_NAME, int(now.timestamp() * 1_000_000)
-        with suppress(OSError, ValueError):
-            floor = max(floor, int(path.read_text("ascii")) + FLOOR_GAP)
-        with suppress(OSError):
-            path.touch(mode=0o600)
-            path.write_text(str(floor), "ascii")
-        return floor
 
     # --- returning to it -----------------------------------------------------------------------------------------
 
@@ -414,7 +404,8 @@ class Failover:
         self._disk = connection
         with suppress(OSError):
             self._place = place.look(self._path)
-        self._next_look = self._clock.monotonic() + PLACE_SECONDS
+        # A file system that gives its files other numbers all the time must not have it written anew all the time.
+        self._next_look = self._clock.monotonic() + PLACE_SECONDS * 2 ** min(self._put_backs, MAX_DOUBLINGS)
 
     def _look_after_place(self) -> None:
         """Now and then: if the database's file has been taken away, write what is open anew to its place."""
@@ -455,6 +446,7 @@ class Failover:
             log.warning("what stood in its place is kept as %s", aside)
         log.warning("the database is in its place again: %s", self._path)
         self._place = place.look(self._path)
+        self._put_backs += 1
 
     def _take_reserve(self) -> None:
         """Hold the reserve; where there is no room for it now, try again later."""

@@ -7,6 +7,10 @@ from typing import Final
 GET_CURSOR: Final = "SELECT value FROM cursors WHERE platform = ? AND account = ? AND name = ?"
 """A platform's position in its stream of updates."""
 
+LIST_CURSORS: Final = """
+SELECT name, value FROM cursors WHERE platform = ? AND account = ? AND name >= ? AND name < ? ORDER BY name"""
+"""A platform's positions whose names lie between two texts."""
+
 LAST_UPDATE: Final = "SELECT max(seq) FROM updates WHERE platform = ? AND account = ? AND problem IS NULL"
 """The place of the last update that is kept; null if none is."""
 
@@ -76,7 +80,8 @@ MOVED_TO: Final = "SELECT new FROM moved_chats WHERE platform = ? AND old = ?"
 
 NOTE_MOVE: Final = """
 INSERT INTO moved_chats (platform, old, new, account, moved_at) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (platform, old) DO UPDATE SET new = excluded.new, account = excluded.account, moved_at = excluded.moved_at"""
+ON CONFLICT (platform, old)
+DO UPDATE SET new = excluded.new, account = excluded.account, moved_at = excluded.moved_at"""
 """A chat has another id from now on."""
 
 FORGET_MOVE: Final = "DELETE FROM moved_chats WHERE platform = ? AND old = ?"
@@ -121,12 +126,13 @@ MOVE_EDITS: Final = "UPDATE inbound SET slot_id = ? WHERE slot_id = ? AND edited
 """The edits that a slot's agent has not been told of are another's now."""
 
 READDRESS_INBOUND: Final = """
-UPDATE inbound SET source = CASE WHEN json_valid(source) THEN json_set(source, '$.chat_id', ?) ELSE source END
+UPDATE inbound SET source = CASE WHEN json_valid(source) THEN json_set(source, '$.chat_id', ?) || '' ELSE source END
 WHERE slot_id = ? AND state IN ('pending', 'running')"""
-"""The answers to a slot's messages go to another chat id."""
+"""The answers to a slot's messages go to another chat id. Joined with nothing, JSON is a text like any other, also to
+the trigger that captures it."""
 
 READDRESS_SESSIONS: Final = """
-UPDATE sessions SET origin = json_set(origin, '$.chat_id', ?)
+UPDATE sessions SET origin = json_set(origin, '$.chat_id', ?) || ''
 WHERE slot_id = ? AND CASE WHEN json_valid(origin) THEN json_extract(origin, '$.chat_id') = ? END"""
 """The place that a slot's sessions are of has another id."""
 

@@ -7,6 +7,8 @@ as far as that can be read; what they change is captured, row by row, for the sp
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -54,6 +56,11 @@ WORKING_SET: Final = (
 
 NUMBERED: Final = ("inbound", "outbox", "messages")
 """Tables whose ids are never given twice."""
+
+FLOOR_GAP: Final = 1_000_000_000
+"""How far above the numbers of an earlier outage those of the next begin, whatever the clock says."""
+
+FLOOR_NAME: Final = ".numbers"
 
 DISK_BUSY_SECONDS: Final = 0.5
 """How long a look into the database on disk may wait for a lock: people wait for it too."""
@@ -253,6 +260,17 @@ class Shadow:
                 )
 
 
+def floor_of(directory: Path, now: datetime) -> int:
+    """Where numbers begin if those of the database are not known: above all that an outage has ever given."""
+    path, floor = directory / FLOOR_NAME, int(now.timestamp() * 1_000_000)
+    with suppress(OSError, ValueError):
+        floor = max(floor, int(path.read_text("ascii")) + FLOOR_GAP)
+    with suppress(OSError):
+        path.touch(mode=0o600)
+        path.write_text(str(floor), "ascii")
+    return floor
+
+
 def primary_key(connection: sqlite3.Connection, table: str) -> list[str]:
     """The columns that tell rows of a table apart, in their order."""
     found = connection.execute(f"PRAGMA table_info({table})").fetchall()
@@ -299,10 +317,15 @@ def _begun(source: sqlite3.Connection) -> sqlite3.Connection:
     return source
 
 
+def is_hiding(connection: sqlite3.Connection) -> bool:
+    """Whether there may be rows in the database that cannot be seen on this connection, since it is a shadow's."""
+    return bool(getattr(connection, "hides", False))
+
+
 def check_known(connection: sqlite3.Connection, found: object, what: str) -> None:
     """Where nothing was found on a shadow that may lack it, that does not mean that there is nothing.
 
     Raises `StorageError`: whoever asked keeps what it has, and tries again.
     """
-    if not found and getattr(connection, "hides", False):
+    if not found and is_hiding(connection):
         raise StorageError(f"{what} cannot be looked up while the database is out of use; it is tried again")

@@ -21,7 +21,8 @@ class Outage:
 class StorageState:
     """Where data goes: the database, the spool, or, if nothing can be written, nowhere; since when, and why.
 
-    `recovered` counts the returns of the database since the start.
+    `recovered` counts the returns of the database since the start. `complete`: all that is open is known, also while
+    the database is out of use; it could be read then.
     """
 
     mode: Mode = "sqlite"
@@ -29,6 +30,7 @@ class StorageState:
     reason: str | None = None
     last_outage: Outage | None = None
     recovered: int = 0
+    complete: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for status reports; times in ISO 8601."""
@@ -37,6 +39,7 @@ class StorageState:
             "mode": self.mode,
             "since": self.since.isoformat() if self.since else None,
             "reason": self.reason,
+            "complete": self.complete,
             "last_outage": last
             and {
                 "began": last.began.isoformat(),

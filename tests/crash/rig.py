@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from config import Home
+from gateway.counts import OPEN
 from tests.crash.record import Check, Evidence, read_evidence, violations
 from tests.support.daemon_child import IDLE_MINUTES, ChildOptions
 from tests.support.daemon_launcher import DaemonLauncher, DaemonProcess
@@ -299,12 +300,18 @@ class Rig:
             assert asyncio.get_running_loop().time() < deadline, f"people wait for answers; {self.log_tail()}"
             await asyncio.sleep(0.01)
 
-    async def _under_way(self) -> dict[str, int]:
+    async def _under_way(self) -> dict[str, int | None]:
         """What the gateway itself says is not at its end."""
         status = await self.status()
         states = {f"{part} {state}": n for part in ("inbound", "outbox") for state, n in status[part].items()}
         ends = {"outbox repeated", *self._ends}
-        return {state: number for state, number in states.items() if number and state not in ends}
+        # What an outage hides is not known to have ended.
+        hidden = {f"{part} {state}" for part in OPEN for state in OPEN[part]}
+        return {
+            state: number
+            for state, number in states.items()
+            if (number or (number is None and state in hidden)) and state not in ends
+        }
 
     # --- the verdict ---------------------------------------------------------------------------------------
 

@@ -34,6 +34,8 @@ COUNT: Final = "count"
 """The tool that must not run twice."""
 NOTE: Final = "note"
 """The tool that may."""
+PARAGRAPHS: Final = 180
+"""Of a long answer."""
 INPUT_TOKENS: Final = 7
 OUTPUT_TOKENS: Final = 3
 """What each step of the script takes."""
@@ -44,13 +46,14 @@ class Plan:
     """What a message makes the agent do. `rounds` holds the tools that each step asks for before the last step.
 
     `flaky`: its first attempt in a process fails in a way that passes. `drafts`: each run words it anew.
-    `silent`: there is no text.
+    `silent`: there is no text. `long`: much stands before the end, a paragraph at a time.
     """
 
     rounds: tuple[tuple[str, ...], ...] = ()
     flaky: bool = False
     drafts: bool = False
     silent: bool = False
+    long: bool = False
 
     @property
     def steps(self) -> int:
@@ -65,6 +68,7 @@ PLANS: Final[Mapping[str, Plan]] = {
     "flaky-tools": Plan(rounds=((COUNT,),), flaky=True),
     "draft": Plan(drafts=True),
     "silent": Plan(silent=True),
+    "long": Plan(long=True),
 }
 
 
@@ -90,6 +94,11 @@ def closing(label: str, results: Sequence[str], steered: Sequence[str] = ()) -> 
     told = f" Results: {', '.join(outcomes)}." if outcomes else ""
     also = f" You also said: {'; '.join(steered)}." if steered else ""
     return f"That was {label}.{told}{also}"
+
+
+def paragraphs(label: str) -> tuple[str, ...]:
+    """What a long answer says before its end: more than two messages of any platform hold."""
+    return tuple(f"Line {number} of {label} is as long as this, and says nothing." for number in range(PARAGRAPHS))
 
 
 class ScriptedAgent:
@@ -137,6 +146,9 @@ class ScriptedAgent:
         said = closing(label, results, steered)
         if plan.drafts:
             said = f"Draft {os.getpid()}/{next(self._drafts)}. {said}"
+        for paragraph in paragraphs(label) if plan.long else ():
+            await asyncio.sleep(self._pause)
+            yield Text(f"{paragraph}\n\n")
         async for event in self._say("" if plan.silent else said):
             yield event
         yield Usage(INPUT_TOKENS, OUTPUT_TOKENS)

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +24,7 @@ from typing import Any, Final, Literal
 from adapters.local import adapter as _preloaded  # noqa: F401 - a fork then has it already
 from config import GatewayConfig, Home
 from gateway import lanes, outbox
+from gateway.connections import AdapterFactory
 from gateway.control import ControlError
 from gateway.daemon import Daemon
 from gateway.storage import failover, writer
@@ -48,6 +49,7 @@ class ChildOptions:
     long SQLite waits for a lock, `recovery_seconds` how soon a database that is out of use is tried again, and
     `error_seconds` how soon a turn or a chat is that could not store something. `faults` fail at random from the
     start on, see `tests.support.injection`. Without `syncs` the spool is not synced, which a test is to notice.
+    `telegram` is a section for that platform.
     """
 
     home: str
@@ -66,6 +68,7 @@ class ChildOptions:
     http_port: int | None = None
     faults: Sequence[Fault] = ()
     syncs: bool = True
+    telegram: Mapping[str, Any] | None = None
 
     def dump(self) -> str:
         """One line of JSON."""
@@ -112,9 +115,20 @@ def config_of(options: ChildOptions) -> GatewayConfig:
         "delivery": retries,
         "drain_seconds": 20,
     }
+    if options.telegram is not None:
+        values["platforms"] = {"telegram": options.telegram}
     if options.reserve_kb is not None:
         values["storage"]["reserve_kb"] = options.reserve_kb
     return GatewayConfig.model_validate(values)
+
+
+def adapters_of(options: ChildOptions) -> Mapping[str, AdapterFactory]:
+    """What takes the place of installed adapters. Imported only for those that want it: a fork then has it already."""
+    if options.telegram is None:
+        return {}
+    from tests.support.telegram import QuickTelegram
+
+    return {"telegram": QuickTelegram}
 
 
 def tell(event: str, **fields: object) -> None:
@@ -147,6 +161,7 @@ async def serve(options: ChildOptions) -> None:
         probe=KillingProbe(options.kill_step, options.kill_hit),
         tools=tools(trace),
         agents={AGENT_NAME: ScriptedAgent(options.pause, steering=options.busy == "steer")},
+        adapters=adapters_of(options),
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, daemon.stop)
     await daemon.run(on_ready=lambda: tell("ready"))
@@ -192,6 +207,7 @@ def fork_server() -> None:
     _die_with_parent()
     for line in sys.stdin:
         options = ChildOptions(**json.loads(line))
+        adapters_of(options)
         pid = os.fork()
         if pid == 0:
             os._exit(run_forked(options))

@@ -1,5 +1,6 @@
 """Scenarios in which stores of conversations are known to go wrong, each as the person or the operator meets it."""
 
+import ast
 import asyncio
 import dataclasses
 import json
@@ -22,6 +23,7 @@ from gateway.storage import failover as failover_module
 from gateway.storage import writer as writer_module
 from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
+from tests.known_faults import KNOWN_FAULTS
 from tests.support.stores import ANSWER, USER, HandClock, dm, group, resets
 
 NO_IDS = ("../evil", "..", "/etc/passwd", "_index", "Evil", "a-b", "a.b", "", "a/b", "a\0b", "x" * 200)
@@ -279,3 +281,29 @@ async def test_two_who_write_the_same_files_at_once_do_not_mix(
         lines = (home.sessions_dir / f"{session_id}.jsonl").read_text().splitlines()
         assert [json.loads(line)["content"] for line in lines] == ["hello", "hi"] * 15
     assert sorted(path.stem for path in home.sessions_dir.glob("2*")) == sorted(ids)
+
+
+# --- the list of them ------------------------------------------------------------------------------------
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize("fault", KNOWN_FAULTS)
+def test_each_known_fault_has_its_tests(fault: str) -> None:
+    assert KNOWN_FAULTS[fault]
+    for named in KNOWN_FAULTS[fault]:
+        file, _, name = named.partition("::")
+        tree = ast.parse((TESTS / file).read_text("utf-8"))
+        functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+        assert name in functions, f"{file} has no test {name}"
+
+
+def test_each_scenario_of_this_file_is_in_the_list() -> None:
+    here = Path(__file__).relative_to(TESTS).as_posix()
+    listed = {named for tests in KNOWN_FAULTS.values() for named in tests}
+    tree = ast.parse(Path(__file__).read_text("utf-8"))
+    names = {getattr(node, "name", "") for node in tree.body} - {
+        "test_each_known_fault_has_its_tests",
+        "test_each_scenario_of_this_file_is_in_the_list",
+    }
+    assert {f"{here}::{name}" for name in names if name.startswith("test_")} <= listed

@@ -10,7 +10,7 @@ import pytest
 from config import GatewayConfig, LiveConfig, Platform, PlatformConfig
 from gateway.connections import AdapterPool, AdapterRefusedError
 from gateway.host import HostServices
-from gateway.ports import AdapterHost, AdapterState
+from gateway.ports import AdapterHost, AdapterState, HttpRequest, HttpResponse
 from tests.support.fakes import FakeAdapter, ManualClock
 
 
@@ -186,3 +186,20 @@ async def test_an_adapter_that_cannot_be_built_refuses_all() -> None:
         await rig.change(configured(telegram="1", slack="s", irc={}))
     assert rig.adapter(Platform.TELEGRAM) is before
     assert rig.live.current == configured(telegram="1", slack="s")
+
+
+async def test_requests_go_to_the_adapter_that_took_over(rig: Rig) -> None:
+    async def answer(_request: HttpRequest) -> HttpResponse:
+        return HttpResponse(200)
+
+    async def another(_request: HttpRequest) -> HttpResponse:
+        return HttpResponse(201)
+
+    rig.adapter(Platform.TELEGRAM).host.handle_http(answer)
+    await rig.change(configured(telegram="2", slack="s"))
+    assert rig.pool.http_handler("telegram") is None, "the new one has not said yet"
+    rig.adapter(Platform.TELEGRAM).host.handle_http(another)
+    assert rig.pool.http_handler("telegram") is another
+    await rig.change(configured(slack="s"))
+    with pytest.raises(KeyError):
+        rig.pool.http_handler("telegram")

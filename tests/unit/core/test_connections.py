@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 import pytest
@@ -12,14 +13,17 @@ from gateway.connections import AdapterPool
 from gateway.host import HostServices
 from gateway.ports import (
     Accepted,
+    AccountError,
     AdapterHost,
     AdapterState,
     AgentError,
+    HttpRequest,
+    HttpResponse,
     InboundMessage,
     InboundState,
 )
 from gateway.roster import AgentRoster
-from tests.support.fakes import ALICE, FakeAdapter, FakeAgent, ManualClock
+from tests.support.fakes import ALICE, START, FakeAdapter, FakeAgent, ManualClock
 
 
 class Scripted(FakeAdapter):
@@ -148,6 +152,82 @@ async def test_a_failed_adapter_says_why_and_when_it_is_tried_again(rig: Rig, mo
     assert state["next_try"] > state["since"]
     assert not rig.pool.find(Platform.TELEGRAM, "default").usable  # type: ignore[union-attr]
     await rig.until("slack", "connected")
+
+
+async def test_an_account_that_is_refused_waits_for_its_operator(rig: Rig) -> None:
+    rig.start(AccountError("platforms.telegram.token is not a token"))
+    state = await rig.until("telegram", "failed")
+    await rig.until("slack", "connected")
+    adapter = rig.adapter(Platform.TELEGRAM)
+    assert (state["reason"], state["next_try"]) == ("platforms.telegram.token is not a token", None)
+    await asyncio.sleep(0.05)
+    assert (adapter.runs, rig.counters["adapters.refused"]) == (1, 1)
+    Scripted.ends.append(AccountError("still not"))
+    rig.pool.try_again()
+    while rig.pool.states["telegram"]["reason"] != "still not":
+        await asyncio.sleep(0.001)
+    assert adapter.runs == 2
+    rig.pool.try_again()
+    await rig.until("telegram", "connected")
+    assert rig.pool.states["telegram"]["reason"] is None
+    assert rig.adapter(Platform.SLACK).runs == 1
+
+
+async def test_a_mend_that_came_before_the_refusal_is_none(rig: Rig) -> None:
+    rig.pool.try_again()
+    rig.start(AccountError("no"))
+    await rig.until("telegram", "failed")
+    await asyncio.sleep(0.02)
+    assert rig.adapter(Platform.TELEGRAM).runs == 1
+
+
+@pytest.mark.parametrize(("chance", "waits"), [(0.0, [1, 2, 4]), (1.0, [2, 4, 8])])
+async def test_the_wait_before_the_next_try_grows_and_depends_on_chance(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, chance: float, waits: list[int]
+) -> None:
+    monkeypatch.setattr(rig.pool, "_chance", lambda: chance)
+    seen: list[int] = []
+    set_state = rig.pool.set_state
+
+    def spy(entry: Any, state: AdapterState, reason: str | None, next_try: datetime | None = None) -> None:
+        if next_try is not None and entry.platform == Platform.TELEGRAM:
+            seen.append((next_try - START) // timedelta(milliseconds=1))
+        set_state(entry, state, reason, next_try)
+
+    monkeypatch.setattr(rig.pool, "set_state", spy)
+    monkeypatch.setattr(rig.adapter(Platform.SLACK), "run", asyncio.Event().wait)
+    rig.start(*(RuntimeError("a mistake") for _ in waits))
+    await rig.until("telegram", "connected")
+    assert seen == waits
+
+
+async def test_an_adapter_says_itself_when_it_tries_again(rig: Rig) -> None:
+    rig.start()
+    await rig.until("telegram", "connected")
+    host = rig.adapter(Platform.TELEGRAM).host
+    host.set_state(AdapterState.CONNECTING, "no route", next_try=START)
+    state = rig.pool.states["telegram"]
+    assert (state["state"], state["reason"], state["next_try"]) == ("connecting", "no route", START.isoformat())
+    host.set_state(AdapterState.CONNECTED)
+    assert rig.pool.states["telegram"]["next_try"] is None
+
+
+async def test_requests_go_to_the_adapter_that_takes_them(rig: Rig) -> None:
+    async def answer(_request: HttpRequest) -> HttpResponse:
+        return HttpResponse(200)
+
+    assert rig.pool.http_handler("telegram") is None, "it is on its way"
+    for name in ("discord", "nonsense"):
+        with pytest.raises(KeyError):
+            rig.pool.http_handler(name)
+    rig.adapter(Platform.TELEGRAM).host.handle_http(answer)
+    assert rig.pool.http_handler("telegram") is answer
+    rig.start()
+    await rig.until("telegram", "connected")
+    await rig.until("slack", "connected")
+    assert rig.pool.http_handler("telegram") is answer
+    with pytest.raises(KeyError):
+        rig.pool.http_handler("slack")
 
 
 @pytest.mark.parametrize("rig", [{"slack": Scripted, "telegram": KeyError("x")}, {"slack": Scripted}], indirect=True)

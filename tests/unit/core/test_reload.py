@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from gateway.connections import AdapterPool
 from gateway.host import HostServices
 from gateway.logs import MASK, Redactor
 from gateway.ports import Agent, AgentError, Clock
-from gateway.reload import ConfigSource, Reloader, ReloadResult
+from gateway.reload import ConfigSource, Reloader, ReloadResult, Trigger
 from gateway.roster import AgentRoster
 from tests.support.fakes import FakeAgent, ManualClock
 
@@ -217,6 +218,17 @@ async def test_a_signal_has_it_read(rig: Rig, monkeypatch: pytest.MonkeyPatch) -
         await rig.until(lambda: rig.live.current.busy == "steer")
         assert rig.reloader.last is not None
         assert rig.reloader.last.trigger == "signal"
+
+
+async def test_what_an_operator_asks_for_tries_refused_accounts_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    trigger: Trigger
+    for trigger in ("signal", "request", "file"):
+        monkeypatch.setattr(rig.pool, "try_again", functools.partial(asked.append, trigger))
+        assert (await rig.reloader.reload(trigger)).ok
+    assert asked == ["signal", "request"]
 
 
 async def test_what_does_not_change_is_not_read(rig: Rig) -> None:

@@ -216,6 +216,22 @@ async def test_previews_that_pass_by_themselves_are_followed_by_one_message(tmp_
         assert (adapter.texts(), len(adapter.of("send")), adapter.of("edit")) == (["One two three"], 1, [])
 
 
+async def test_a_text_that_outgrows_its_preview_goes_on_as_messages(tmp_path: Path) -> None:
+    adapter, script = FakeAdapter(replace(EDITS, drafts=True)), Dictation()
+    adapter.longest = 4
+    async with core(tmp_path, FakeAgent(script), adapter) as gateway:
+        await gateway.say("hello")
+        script.say("abcd")
+        while not adapter.of("draft"):
+            await asyncio.sleep(0.001)
+        script.say("ef")
+        await until_shown(adapter, "abcd", "ef")
+        script.say("gh")
+        script.end()
+        await gateway.settled()
+        assert adapter.texts() == ["abcd", "efgh"]
+
+
 async def test_a_chat_without_such_previews_gets_edits(tmp_path: Path) -> None:
     adapter, script = FakeAdapter(replace(EDITS, drafts=True)), Dictation()
     adapter.drafts_here = False

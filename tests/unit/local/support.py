@@ -162,6 +162,9 @@ class FakeHost:
     async def cursor(self, name: str) -> str | None:
         raise AssertionError("the terminal has no cursor")
 
+    async def cursors(self, prefix: str) -> Mapping[str, str]:
+        raise AssertionError("the terminal has no cursors")
+
     async def keep(self, updates: Sequence[RawUpdate], cursor: Cursor | None = None) -> None:
         raise AssertionError("the terminal keeps no updates")
 

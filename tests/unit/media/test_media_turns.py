@@ -1,11 +1,13 @@
 """Files through a whole turn: what the agent is given, what the transcript keeps, what goes out."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.clock import SystemClock
 from gateway.ports import (
     AgentCapabilities,
     AgentError,
@@ -151,6 +153,38 @@ async def test_a_file_that_joins_a_running_turn_is_fetched_first(tmp_path: Path)
         kept = image_paths(await rows_of(built))
     assert len(kept) == 1
     assert image_paths(steered) == [str(tmp_path / "media" / kept[0])]
+
+
+async def test_files_that_come_in_slowly_are_not_the_agents_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.attempt.MEDIA_SIGN_SECONDS", 0.005)
+    agent, platform = Eyes(quiet), FilePlatform(a=PNG)
+    platform.gate = asyncio.Event()
+    async with core(tmp_path, agent, platform, clock=SystemClock(), limit=0.3) as built:
+        await built.say("what is this?", attachments=(PHOTO,))
+        while not platform.fetched:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.5)
+        platform.gate.set()
+        await built.settled()
+        assert await built.ends() == {"what is this?": "answered"}
+        assert built.counters["turns.stalled"] == 0
+    assert len(agent.turns) == 1
+
+
+async def test_a_turn_that_is_stopped_meanwhile_names_its_files(tmp_path: Path) -> None:
+    platform = FilePlatform(a=PNG)
+    platform.gate = asyncio.Event()
+    async with core(tmp_path, Eyes(quiet), platform) as built:
+        await built.say("what is this?", attachments=(PHOTO,))
+        while not platform.fetched:
+            await asyncio.sleep(0.001)
+        await built.say("/stop")
+        await built.settled()
+        rows = await rows_of(built)
+    assert rows[0]["content"] == 'what is this?\n\n[Image "red.png": it was not read]'
+    assert [path for path in (tmp_path / "media").rglob("*") if path.is_file()] == []
 
 
 # --- out -------------------------------------------------------------------------------------------------

@@ -10,11 +10,11 @@ import pytest
 
 from gateway.storage import failover as failover_module
 from gateway.storage import writer as writer_module
-from gateway.storage.pages import INDEX_INTERIOR, INDEX_KINDS, INDEX_LEAF, PageFile, Walk
+from gateway.storage.pages import INDEX_INTERIOR, INDEX_KINDS, INDEX_LEAF, TABLE_KINDS, TABLE_LEAF, PageFile, Walk
 from gateway.storage.rescue import Rescue
 from gateway.storage.salvage import SalvageReport, replace_damaged, salvage
 from tests.unit.storage.test_failover import ANN, back, opened, until
-from tests.unit.storage.test_salvage import damaged, pages_of, sound
+from tests.unit.storage.test_salvage import damaged, sound
 
 __all__ = ["damaged", "sound"]
 
@@ -26,7 +26,10 @@ def lose_page(path: Path, number: int, content: bytes = b"\xff") -> None:
 
 
 def test_progress_grows_to_the_end(damaged: Path, tmp_path: Path) -> None:
-    lose_page(damaged, pages_of(damaged, "messages")[0x0D][3])
+    with PageFile(damaged) as pages:
+        root = Rescue(pages)._roots["messages"]
+        leaves = [number for number, kind in pages.tree(root, TABLE_KINDS, Walk()) if kind == TABLE_LEAF]
+    lose_page(damaged, leaves[3])
     shares: list[float] = []
     salvage(damaged, tmp_path / "new.db", progress=shares.append)
     assert shares == sorted(shares)

@@ -1,0 +1,53 @@
+"""The messages of one text that grows: what every platform with a limit does in the same way."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from adapters.markup.draft import Draft
+from adapters.markup.rendered import Rendered
+from adapters.markup.split import AsFile, Limits, Parts, split
+
+M = TypeVar("M")
+
+
+@dataclass(frozen=True, slots=True)
+class Messages(Generic[M]):
+    """What to show, in order. The first `settled` messages stay as they are however the text goes on."""
+
+    messages: tuple[M, ...]
+    settled: int = 0
+
+
+class GrowingMessages(Generic[M]):
+    """Settled messages are made once. `shown` makes messages of parts, and may leave out what shows nothing."""
+
+    def __init__(self, draft: Draft, limits: Limits, shown: Callable[[Sequence[Rendered]], tuple[M, ...]]) -> None:
+        self._draft = draft
+        self._shown = shown
+        self._max_parts = limits.max_parts
+        self._limits = replace(limits, max_parts=None)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._begun = self._draft.begun_anew
+        self._parts = 0
+        self._settled: tuple[M, ...] = ()
+        self._resume = 0
+
+    def update(self, text: str, *, final: bool = False) -> Messages[M] | AsFile:
+        """The messages for the whole text so far. It becomes a file only once it is final; until then, show no more
+        messages than may be."""
+        rendered = self._draft.update(text, complete=final)
+        if self._draft.begun_anew != self._begun:
+            self._forget()
+        fits = self._resume == 0 and self._limits.holds(rendered)
+        settled = 0 if fits else self._draft.settled_length()
+        parts = split(rendered, self._limits, settled=settled, start=self._resume)
+        assert isinstance(parts, Parts)
+        if final and self._max_parts is not None and self._parts + len(parts.parts) > self._max_parts:
+            return AsFile(self._max_parts)
+        self._parts += parts.settled
+        self._settled += self._shown(parts.parts[: parts.settled])
+        self._resume = parts.resume
+        return Messages((*self._settled, *self._shown(parts.parts[parts.settled :])), len(self._settled))

@@ -1,0 +1,93 @@
+"""Files: the ones that people send, fetched piece by piece, and the ones that go out, read from disk."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import IO, Final
+
+from telegram.error import TelegramError
+
+from adapters.base import Attachment, MediaError, MediaKind, OutgoingFile, UndeliverableError
+from adapters.telegram.client import SERVER_FAULT, CallError, Client
+from adapters.telegram.constants import MAX_DOWNLOAD_BYTES, MAX_PHOTO_BYTES, MAX_UPLOAD_BYTES
+from adapters.telegram.failures import FLOOD, NOT_FOUND
+
+_MEGABYTE: Final = 1024 * 1024
+
+
+async def fetch(client: Client, attachment: Attachment, write: Callable[[bytes], Awaitable[None]]) -> None:
+    """Hand on a file that somebody sent. An address that has expired is asked for once more.
+
+    Raises `MediaError`, and what `write` raises.
+    """
+    if attachment.size is not None and attachment.size > MAX_DOWNLOAD_BYTES:
+        raise MediaError(_too_big(attachment.size))
+    begun = False
+
+    async def counted(piece: bytes) -> None:
+        nonlocal begun
+        begun = True
+        await write(piece)
+
+    try:
+        try:
+            await client.download(await _path(client, attachment), counted)
+        except CallError as error:
+            if error.code != NOT_FOUND or begun:
+                raise
+            await client.download(await _path(client, attachment), counted)
+    except TelegramError as error:
+        raise _media_error(error) from None
+
+
+async def _path(client: Client, attachment: Attachment) -> str:
+    """Where the file can be had for an hour (https://core.telegram.org/bots/api#getfile)."""
+    file = await client.call("getFile", file_id=attachment.id)
+    path = str(file.get("file_path") or "") if isinstance(file, dict) else ""
+    if not path:
+        raise MediaError("Telegram does not say where the file is")
+    if path.startswith("/") or ".." in path.split("/"):
+        raise MediaError(
+            "the Bot API server keeps its files on its own disk (local mode), where they cannot be fetched from;"
+            " start it without --local"
+        )
+    return path
+
+
+def _media_error(error: TelegramError) -> MediaError:
+    if not isinstance(error, CallError):
+        return MediaError(f"Telegram cannot be reached: {error}", retryable=True)
+    if error.says("file is too big"):
+        return MediaError(_too_big(None))
+    if error.code == FLOOD or error.code >= SERVER_FAULT:
+        return MediaError(f"Telegram does not give the file now: {error.message}", retryable=True)
+    return MediaError(f"Telegram does not have the file any more ({error.message})")
+
+
+def _too_big(size: int | None) -> str:
+    what = f"the file has {size / _MEGABYTE:.0f} MB" if size else "the file is too big"
+    return f"{what}; Telegram gives bots no more than {MAX_DOWNLOAD_BYTES // _MEGABYTE} MB"
+
+
+@asynccontextmanager
+async def opened(file: OutgoingFile) -> AsyncIterator[tuple[IO[bytes], MediaKind]]:
+    """The file, open for reading, and as what it is sent. Raises `UndeliverableError`."""
+    try:
+        handle = await asyncio.to_thread(open, file.path, "rb")
+    except OSError as error:
+        raise UndeliverableError(f"the file {file.name} cannot be read: {error.strerror or error}") from error
+    try:
+        yield handle, _form(file, await asyncio.to_thread(handle.seek, 0, 2))
+    finally:
+        await asyncio.to_thread(handle.close)
+
+
+def _form(file: OutgoingFile, size: int) -> MediaKind:
+    if size > MAX_UPLOAD_BYTES:
+        limit = MAX_UPLOAD_BYTES // _MEGABYTE
+        raise UndeliverableError(f"{file.name} has {size / _MEGABYTE:.0f} MB; Telegram takes {limit} MB from a bot")
+    if size == 0:
+        raise UndeliverableError(f"{file.name} is empty; Telegram takes no empty file")
+    if file.kind is MediaKind.IMAGE and size > MAX_PHOTO_BYTES:
+        return MediaKind.DOCUMENT
+    return file.kind

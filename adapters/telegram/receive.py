@@ -1,0 +1,121 @@
+"""From an update that is kept to what the core is told of it, one at a time and in order."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final
+
+from telegram import Update
+from telegram.error import TelegramError
+
+from adapters.base import Accepted, AdapterHost, InboundMessage, InboundState, NotStoredError, RawUpdate
+from adapters.telegram.client import CallError, Client
+from adapters.telegram.constants import BACKGROUND_LIMIT
+from adapters.telegram.normalise import Accept, Action, Amend, Ignore, Memory, Move, Normaliser, Press
+
+log = logging.getLogger(__name__)
+
+LONGEST_PROBLEM: Final = 300
+"""Characters of what is noted about an update that cannot be read."""
+
+
+class Background:
+    """Calls that nobody waits for; they end with the connection."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, call: Coroutine[Any, Any, None], name: str) -> bool:
+        """Make a call, unless too many are under way; whether it is made."""
+        if len(self._tasks) >= BACKGROUND_LIMIT:
+            call.close()
+            log.warning("too much is under way with Telegram: %s is left out", name)
+            return False
+        task = asyncio.create_task(self._guarded(call, name), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    @staticmethod
+    async def _guarded(call: Coroutine[Any, Any, None], name: str) -> None:
+        try:
+            await call
+        except Exception:
+            log.exception("%s failed", name)
+
+    async def close(self) -> None:
+        """End what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def raw_update(update: Mapping[str, Any]) -> RawUpdate | None:
+    """An update as it is kept; None for what has no id, and so is none."""
+    update_id = update.get("update_id")
+    if not isinstance(update_id, int) or isinstance(update_id, bool):
+        return None
+    return RawUpdate(str(update_id), json.dumps(update, ensure_ascii=False, separators=(",", ":")))
+
+
+class Receiver:
+    """Tells the host what kept updates say."""
+
+    def __init__(self, client: Client, host: AdapterHost, normaliser: Normaliser, background: Background) -> None:
+        self._client = client
+        self._host = host
+        self._normaliser = normaliser
+        self._background = background
+        self._strangers: Memory[str, bool] = Memory()
+
+    async def process(self, update: RawUpdate) -> None:
+        """Hand on one update. One that cannot be read, or is refused, is set aside, and blocks no other.
+
+        Raises `NotStoredError`.
+        """
+        try:
+            await self._tell(update.id, self._read(update))
+        except NotStoredError:
+            raise
+        except Exception as error:
+            log.exception("update %s from Telegram cannot be read; it is set aside", update.id)
+            problem = f"it cannot be read: {type(error).__name__}: {error}"
+            await self._host.settle(update.id, problem[:LONGEST_PROBLEM])
+
+    def _read(self, update: RawUpdate) -> Action:
+        raw = json.loads(update.payload)
+        parsed = Update.de_json(raw)
+        return self._normaliser.action(parsed, raw)
+
+    async def _tell(self, update_id: str, action: Action) -> None:
+        match action:
+            case Accept(message):
+                self._note_stranger(message, await self._host.accept(message))
+            case Amend(message):
+                await self._host.amend(message)
+            case Move(old, new):
+                await self._host.move_chat(old, new, update_id)
+            case Press(callback_id, message):
+                await (self._host.settle(update_id) if message is None else self._host.accept(message))
+                self._background.start(self._answer(callback_id), "the answer to a pressed button")
+            case Ignore(reason):
+                log.debug("update %s from Telegram is left alone: %s", update_id, reason)
+                await self._host.settle(update_id)
+
+    def _note_stranger(self, message: InboundMessage, accepted: Accepted) -> None:
+        """Tell the operator, once for each, who wrote and is not let in: their id is what has to be put down."""
+        person = message.source.user_id or message.source.chat_id or ""
+        if accepted.state is InboundState.IGNORED and message.addressed and person not in self._strangers:
+            self._strangers[person] = True
+            name = message.source.user_name or message.source.chat_name
+            log.info("%r (id %s) wrote to the bot and gets no answer: %s", name, person, accepted.reason)
+
+    async def _answer(self, callback_id: str) -> None:
+        """End the sign of waiting on the button."""
+        try:
+            await self._client.bot.answer_callback_query(callback_id)
+        except CallError as error:
+            log.debug("a pressed button could not be answered: %s", error)
+        except TelegramError as error:
+            log.info("a pressed button could not be answered: %s", error)

@@ -1,0 +1,286 @@
+"""What goes out: messages, files, edits, drafts, the sign that something is being written."""
+
+import io
+import logging
+import zlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from telegram import (
+    InlineKeyboardButton,
+    InlineKeyboardMarkup,
+    InputFile,
+    LinkPreviewOptions,
+    MessageEntity,
+    ReplyParameters,
+)
+from telegram.constants import ChatAction
+from telegram.error import TelegramError
+
+from adapters.base import AdapterHost, Delivery, MediaKind, OutgoingFile, Target, UndeliverableError
+from adapters.markup.telegram import TelegramMessage
+from adapters.telegram.client import CallError, Client, NotSentError
+from adapters.telegram.compose import REPEATED, TextFile, marked, shortened
+from adapters.telegram.constants import MAX_CALLBACK_BYTES, MAX_CAPTION
+from adapters.telegram.failures import (
+    BAD_REQUEST,
+    NOT_FOUND,
+    NOT_MODIFIED,
+    delivery_error,
+    is_too_long,
+    refuses_entities,
+)
+from adapters.telegram.files import opened
+from adapters.telegram.normalise import GENERAL, Memory
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+DRAFT_IDS: Final = 2**31 - 1
+"""Drafts are told apart by a positive 32-bit number (https://core.telegram.org/bots/api#sendmessagedraft)."""
+
+
+class Sender:
+    """Makes the calls that people see something of. Every method raises `DeliveryError`.
+
+    `lost` is told of a call that could not leave. `previews`: whether a link in a message is shown with a preview of
+    its page.
+    """
+
+    def __init__(self, client: Client, host: AdapterHost, lost: Callable[[], None], *, previews: bool) -> None:
+        self._client = client
+        self._bot = client.bot
+        self._host = host
+        self._lost = lost
+        self._preview = LinkPreviewOptions(is_disabled=not previews)
+        self._no_drafts: Memory[str, bool] = Memory()
+        self._drafts = True
+
+    async def send(self, delivery: Delivery) -> str:
+        """Show the delivery's part as a new message; returns its id."""
+        return str(await self._told(self._send(delivery), delivery.target))
+
+    async def edit(self, delivery: Delivery) -> None:
+        """Make the message show the delivery's part. A file stays as it is: it is made of a complete text."""
+        if isinstance(delivery.content, TelegramMessage):
+            await self._told(self._edit(delivery, delivery.content), delivery.target)
+
+    async def delete(self, delivery: Delivery) -> None:
+        """Take the message away."""
+        await self._told(self._delete(delivery), delivery.target)
+
+    async def typing(self, target: Target) -> None:
+        """Show for five seconds that something is being written."""
+        call = self._bot.send_chat_action(_chat(target), ChatAction.TYPING, message_thread_id=_thread(target))
+        await self._told(call, target)
+
+    async def draft(self, delivery: Delivery) -> bool:
+        """Show the part as a draft; False where the chat, or the server, has none."""
+        chat_id = delivery.target.chat_id
+        content = delivery.content
+        if not self._drafts or chat_id.startswith(("-", "@")) or chat_id in self._no_drafts:
+            return False
+        if not isinstance(content, TelegramMessage):
+            return False
+        call = self._bot.send_message_draft(
+            int(chat_id),
+            _draft_id(delivery),
+            content.text,
+            message_thread_id=_thread(delivery.target),
+            entities=_entities(content),
+        )
+        try:
+            await call
+        except CallError as error:
+            if error.code not in (BAD_REQUEST, NOT_FOUND) or error.migrate_to is not None:
+                raise await delivery_error(error, delivery.target, self._host) from None
+            log.info("chat %s has no drafts: %s", chat_id, error.message)
+            self._no_drafts[chat_id] = True
+            self._drafts = error.code != NOT_FOUND
+            return False
+        except TelegramError as error:
+            raise await delivery_error(error, delivery.target, self._host) from None
+        return True
+
+    async def _told(self, call: Awaitable[T], target: Target) -> T:
+        """The result of a call, its error in the words of the core."""
+        try:
+            return await call
+        except TelegramError as error:
+            if isinstance(error, NotSentError):
+                self._lost()
+            # Without its cause, which may hold the address of the call, and so the token.
+            raise await delivery_error(error, target, self._host) from None
+
+    # --- messages --------------------------------------------------------------------------------------------
+
+    async def _send(self, delivery: Delivery) -> int:
+        match delivery.content:
+            case TelegramMessage() as message:
+                return await self._message(delivery, message)
+            case TextFile() as text:
+                return await self._text_file(delivery, text)
+            case OutgoingFile() as file:
+                return await self._file(delivery, file)
+        raise UndeliverableError(f"Telegram has no form for a {type(delivery.content).__name__}")
+
+    async def _message(self, delivery: Delivery, message: TelegramMessage) -> int:
+        shown = marked(message) if delivery.repeated else message
+        try:
+            return await self._show(delivery, shown)
+        except CallError as error:
+            if refuses_entities(error):
+                log.warning("the looks of delivery %d are refused, it goes out as plain text: %s", delivery.id, error)
+                return await self._show(delivery, TelegramMessage(shown.text))
+            if is_too_long(error):
+                log.warning("a part of delivery %d is refused as too long, it goes out as a file", delivery.id)
+                return await self._text_file(delivery, TextFile(message.text))
+            raise
+
+    async def _show(self, delivery: Delivery, message: TelegramMessage) -> int:
+        sent = await self._bot.send_message(
+            _chat(delivery.target),
+            message.text,
+            entities=_entities(message),
+            link_preview_options=self._preview,
+            **self._around(delivery),
+        )
+        return sent.message_id
+
+    async def _edit(self, delivery: Delivery, message: TelegramMessage) -> None:
+        shown = marked(message) if delivery.repeated else message
+        try:
+            await self._change(delivery, shown)
+        except CallError as error:
+            if not refuses_entities(error):
+                raise
+            log.warning("the looks of delivery %d are refused, it is shown as plain text: %s", delivery.id, error)
+            await self._change(delivery, TelegramMessage(shown.text))
+
+    async def _change(self, delivery: Delivery, message: TelegramMessage) -> None:
+        try:
+            await self._bot.edit_message_text(
+                message.text,
+                chat_id=_chat(delivery.target),
+                message_id=_number(delivery),
+                entities=_entities(message),
+                link_preview_options=self._preview,
+                reply_markup=keyboard(delivery),
+            )
+        except CallError as error:
+            if not error.says(NOT_MODIFIED):
+                raise
+
+    async def _delete(self, delivery: Delivery) -> None:
+        try:
+            await self._bot.delete_message(_chat(delivery.target), _number(delivery))
+        except CallError as error:
+            if not error.says("message to delete not found"):
+                raise
+
+    # --- files -----------------------------------------------------------------------------------------------
+
+    async def _text_file(self, delivery: Delivery, file: TextFile) -> int:
+        document = InputFile(io.BytesIO(file.text.encode()), filename=file.name)
+        caption = REPEATED if delivery.repeated else None
+        sent = await self._bot.send_document(
+            _chat(delivery.target), document, caption=caption, **self._around(delivery)
+        )
+        return sent.message_id
+
+    async def _file(self, delivery: Delivery, file: OutgoingFile) -> int:
+        caption = f"{REPEATED}\n{file.caption}".strip() if delivery.repeated else file.caption
+        async with opened(file) as (handle, kind):
+            upload = InputFile(handle, filename=file.name, read_file_handle=False)
+            upload.mimetype = file.media_type
+            around = self._around(delivery) | {"caption": shortened(caption, MAX_CAPTION) or None}
+            return await self._upload(_chat(delivery.target), kind, upload, around)
+
+    async def _upload(self, chat: int | str, kind: MediaKind, upload: InputFile, around: Mapping[str, Any]) -> int:
+        match kind:
+            case MediaKind.IMAGE:
+                try:
+                    sent = await self._bot.send_photo(chat, upload, **around)
+                except CallError as error:
+                    if not error.says("PHOTO_", "IMAGE_PROCESS_FAILED", "file is too big"):
+                        raise
+                    # Telegram shows no picture of such a shape, or has no reader for it; as a file it arrives.
+                    sent = await self._bot.send_document(chat, upload, **around)
+            case MediaKind.VOICE:
+                sent = await self._bot.send_voice(chat, upload, **around)
+            case MediaKind.AUDIO:
+                sent = await self._bot.send_audio(chat, upload, **around)
+            case MediaKind.VIDEO:
+                sent = await self._bot.send_video(chat, upload, **around)
+            case _:
+                sent = await self._bot.send_document(chat, upload, **around)
+        return sent.message_id
+
+    def _around(self, delivery: Delivery) -> dict[str, Any]:
+        """Where a new message goes, what it answers, and what can be pressed below it."""
+        return {
+            "message_thread_id": _thread(delivery.target),
+            "reply_parameters": _reply(delivery),
+            "reply_markup": keyboard(delivery),
+        }
+
+
+def keyboard(delivery: Delivery) -> InlineKeyboardMarkup | None:
+    """The delivery's buttons, but for those whose command is longer than Telegram keeps."""
+    rows = [
+        [
+            InlineKeyboardButton(button.label, callback_data=button.command)
+            for button in row
+            if 1 <= len(button.command.encode()) <= MAX_CALLBACK_BYTES and button.label
+        ]
+        for row in delivery.buttons
+    ]
+    rows = [row for row in rows if row]
+    return InlineKeyboardMarkup(rows) if rows else None
+
+
+def _draft_id(delivery: Delivery) -> int:
+    """One number for all versions of a part, which Telegram then lets grow on the screen."""
+    return zlib.crc32(f"{delivery.id} {delivery.turn_id} {delivery.part}".encode()) % DRAFT_IDS + 1
+
+
+def _chat(target: Target) -> int | str:
+    if target.chat_id.startswith("@"):
+        return target.chat_id
+    try:
+        return int(target.chat_id)
+    except ValueError:
+        raise UndeliverableError(
+            f"{target.chat_id!r} is no chat of Telegram: ids are numbers, names begin with @"
+        ) from None
+
+
+def _thread(target: Target) -> int | None:
+    """A forum's General topic is written to as if there were none; in a private chat that number is a topic's."""
+    if not target.thread_id or (target.thread_id == GENERAL and target.chat_id.startswith("-")):
+        return None
+    if not target.thread_id.isdigit():
+        raise UndeliverableError(f"{target.thread_id!r} is no topic of Telegram: ids are numbers")
+    return int(target.thread_id)
+
+
+def _number(delivery: Delivery) -> int:
+    if delivery.message_id is None or not delivery.message_id.isdigit():
+        raise UndeliverableError(f"{delivery.message_id} is no message of Telegram")
+    return int(delivery.message_id)
+
+
+def _reply(delivery: Delivery) -> ReplyParameters | None:
+    """In a group the first part answers the message that asked; between two people that needs no saying."""
+    if delivery.part or not delivery.target.chat_id.startswith("-"):
+        return None
+    asked = [message_id for message_id in delivery.answers if message_id.isdigit()]
+    return ReplyParameters(int(asked[-1]), allow_sending_without_reply=True) if asked else None
+
+
+def _entities(message: TelegramMessage) -> list[MessageEntity]:
+    return [
+        MessageEntity(each.type, each.offset, each.length, url=each.url, language=each.language)
+        for each in message.entities
+    ]

@@ -1,0 +1,49 @@
+"""Kills over the wire: the daemon dies at random, and once the server has taken a message and not yet said so."""
+
+import random
+import sys
+
+import pytest
+
+from adapters.testing.telegram import TelegramServer
+from config import Home
+from tests.crash.telegram_rig import TelegramRig
+from tests.support.daemon_launcher import DaemonLauncher
+from tests.support.settings import Settings
+
+SECONDS_PER_KILL = 8.0
+"""Far more than one takes, on a busy machine too."""
+
+
+@pytest.mark.timeout(120 + SECONDS_PER_KILL * Settings.read().crash_kills)
+async def test_telegram_storm(
+    daemon_launcher: DaemonLauncher, home: Home, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chance = random.Random(settings.crash_seed)
+    try:
+        async with TelegramServer() as server, TelegramRig(daemon_launcher, home, server, chance) as rig:
+            await blow(rig, chance, settings.crash_kills)
+            await rig.finish()
+    finally:
+        with capsys.disabled():
+            print(f"\ntelegram storm: HERMES_CRASH_SEED={settings.crash_seed} repeats it", file=sys.stderr)
+    with capsys.disabled():
+        print(f"telegram storm: {rig.summary()}", file=sys.stderr)
+    assert rig.kills.total() == settings.crash_kills
+
+
+async def blow(rig: TelegramRig, chance: random.Random, kills: int) -> None:
+    rig.write_on()
+    while rig.kills.total() < kills:
+        match chance.choices(("send", "edit", "random", "starting", "orderly"), (45, 10, 30, 10, 5))[0]:
+            case "send":
+                await rig.dies_in_a_call("sendMessage", chance.randint(0, 5))
+            case "edit":
+                await rig.dies_in_a_call("editMessageText", chance.randint(0, 3))
+            case "random":
+                await rig.dies_after(chance.uniform(0.2, 1.2))
+            case "starting":
+                await rig.dies_after(chance.uniform(0.0, 0.2))
+            case "orderly":
+                rig.start()
+                await rig.stop()

@@ -1,0 +1,90 @@
+"""A purge reaches every place of the home in which a database was put aside: its bytes are looked for in all."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from config import Home
+from gateway.storage.backup import make_backup, unpack
+from gateway.storage.checks import newest_schema
+from gateway.storage.database import Database
+from gateway.storage.restore import STAGED, apply_staged, stage
+from tests.unit.storage.test_erasure import MARK, House
+
+SIDES = ("", "-wal", "-shm")
+
+
+def copy_open(home: Home, target: Path) -> None:
+    """The files of a database that is in use, as they are: what was said last stands in its log alone."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for end in SIDES:
+        shutil.copy(home.database.with_name(home.database.name + end), target.with_name(target.name + end))
+
+
+def break_pages(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[:4096] = b"\xff" * 4096
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home").ensure()
+
+
+async def test_every_database_that_was_put_aside(home: Home) -> None:
+    async with Database.open(home.database) as database:
+        house = House(home, database)
+        other = await house.live_through("other", chat="8")
+        session_id = await house.live_through(MARK)
+        root = home.path
+        for name in (
+            "replaced-20260101T000000Z/gateway.db",
+            "replaced-20260101T000000Z-2/gateway.db.damaged-20251231T000000Z",
+            "gateway.db.damaged-20260102T000000Z",
+            "gateway.db.found-20260103T000000Z",
+            "gateway.db.salvaged",
+            "gateway.db.put-back",
+        ):
+            copy_open(home, root / name)
+        for damaged in root.rglob("*.damaged-*Z"):
+            break_pages(damaged)
+        # Only its log tells of the session.
+        copy_open(home, root / "gateway.db.damaged-20260104T000000Z")
+        (root / "gateway.db.damaged-20260104T000000Z").write_bytes(b"")
+        for number, name in enumerate(("gateway.db.moved-20260105T000000Z", "replaced-20260106T000000Z/gateway.db")):
+            copy_open(home, root / name)
+            (root / name).unlink()
+            assert not (root / name).exists(), number
+        assert len(house.holding(MARK)) > 8
+        erased = await house.eraser.erase(session_id, purge=True)
+        assert house.holding(MARK) == []
+        assert house.holding(session_id) == []
+        assert not erased.unread
+        assert await house.found("other") == {other}
+    assert (root / "gateway.db.found-20260103T000000Z").exists(), "one that is whole is kept, without the session"
+
+
+async def test_a_backup_that_waits_to_take_effect(home: Home, tmp_path: Path) -> None:
+    async with Database.open(home.database) as database:
+        house = House(home, database)
+        other = await house.live_through("other", chat="8")
+        session_id = await house.live_through(MARK)
+        (home.sessions_dir / f"{session_id}.jsonl").write_text(MARK)
+        (home.media_dir / session_id).mkdir(parents=True)
+        (home.media_dir / session_id / "picture.png").write_text(MARK)
+        backup = tmp_path / "outside.tar"
+        make_backup(home, backup, house.clock.now())
+        folder = home.path / ".restore-0-x"
+        folder.mkdir()
+        unpack(backup, folder, newest_schema=newest_schema())
+        stage(home, folder)
+        assert any(name.startswith(f"{STAGED}/") for name in house.holding(MARK))
+        await house.eraser.erase(session_id, purge=True)
+        assert house.holding(MARK) == []
+    assert apply_staged(home, house.clock.now()) is not None
+    async with Database.open(home.database) as database:
+        house = House(home, database)
+        assert await house.found("other") == {other}
+        assert house.holding(MARK) == []

@@ -1,0 +1,109 @@
+"""Calls over HTTP: which error says what, and that no error tells the token."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from aiohttp import web
+
+from adapters.telegram.client import CallError, Client, NoAnswerError, NotSentError, TelegramRequest, quiet_libraries
+from tests.unit.telegram.support import QUICK
+
+TOKEN = "123456:AA-secret/with?odd characters"
+
+
+@asynccontextmanager
+async def server(answer: Callable[[], web.Response]) -> AsyncIterator[str]:
+    """Something that gives the same answer to everything."""
+
+    async def serve(_request: web.Request) -> web.Response:
+        return answer()
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", serve)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+@asynccontextmanager
+async def client(url: str) -> AsyncIterator[Client]:
+    made = Client(TOKEN, url, QUICK)
+    yield made
+    await made.close()
+
+
+def page(status: int, **headers: str) -> Callable[[], web.Response]:
+    return lambda: web.Response(status=status, text="<html>a proxy</html>", headers=headers)
+
+
+def no_result() -> web.Response:
+    return web.json_response({"ok": True})
+
+
+@pytest.mark.parametrize("answer", [page(200), no_result], ids=["a page", "no result"])
+async def test_answer_that_is_none_of_the_bot_api(answer: Callable[[], web.Response]) -> None:
+    async with server(answer) as url, client(url) as telegram:
+        with pytest.raises(NoAnswerError):
+            await telegram.bot.get_me()
+        with pytest.raises(NoAnswerError):
+            await telegram.updates(None, (), wait=0)
+
+
+async def test_error_without_a_body() -> None:
+    async with server(page(503)) as url, client(url) as telegram:
+        with pytest.raises(CallError, match="503 Service Unavailable") as refused:
+            await telegram.bot.get_me()
+    assert refused.value.code == 503
+
+
+async def test_pause_that_only_the_header_tells() -> None:
+    async with server(page(429, **{"Retry-After": "7"})) as url, client(url) as telegram:
+        with pytest.raises(CallError) as refused:
+            await telegram.call("sendMessage")
+    assert refused.value.retry_after == 7
+
+
+async def test_server_that_is_not_there() -> None:
+    async with server(page(200)) as url:
+        pass
+    async with client(url) as telegram:
+        with pytest.raises(NotSentError) as failed:
+            await telegram.bot.get_me()
+    assert "secret" not in str(failed.value)
+
+
+async def test_nothing_leaves_through_a_closed_client() -> None:
+    async with client("http://127.0.0.1:9") as telegram:
+        pass
+    with pytest.raises(NotSentError):
+        await telegram.bot.get_me()
+
+
+@pytest.mark.parametrize(
+    "written", [TOKEN, "123456:AA-secret/with%3Fodd%20characters", "123456%3AAA-secret%2Fwith%3Fodd%20characters"]
+)
+async def test_token_is_taken_out_however_it_is_written(written: str) -> None:
+    request = TelegramRequest(TOKEN, QUICK)
+    words = request.redacted(httpx.ConnectError(f"cannot reach http://host/bot{written}/getMe"))
+    await request.shutdown()
+    assert words == "ConnectError: cannot reach http://host/bot***/getMe"
+
+
+async def test_libraries_are_quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    for name in ("httpx", "httpcore", "telegram"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    async with server(page(503)) as url, client(url) as telegram:
+        with pytest.raises(CallError):
+            await telegram.bot.get_me()
+        assert "secret" in caplog.text, "the libraries tell addresses no more: nothing has to be silenced"
+        caplog.clear()
+        quiet_libraries()
+        with pytest.raises(CallError):
+            await telegram.bot.get_me()
+    assert "secret" not in caplog.text
