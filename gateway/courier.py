@@ -418,7 +418,9 @@ class Courier:
         until = None if seconds is None else self._after(seconds)
         not_before = None if until is None else to_micros(until)
         state = "sending" if sending else "pending"
-        await self._execute(outbox_queries.POSTPONE_DELIVERY, (state, not_before, clean_text(str(error)), counted, job.id))
+        await self._execute(
+            outbox_queries.POSTPONE_DELIVERY, (state, not_before, clean_text(str(error)), counted, job.id)
+        )
         if seconds is not None:
             self._due[job.id] = self._clock.monotonic() + seconds
         return Postponed(until)

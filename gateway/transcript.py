@@ -108,9 +108,7 @@ def begin(
     return Began(entry, claimed, notified, stop_reason, _history(connection, entry))
 
 
-def _placed(
-    connection: sqlite3.Connection, arrival: Arrival, first: InboundRecord
-) -> tuple[int, Arrival]:
+def _placed(connection: sqlite3.Connection, arrival: Arrival, first: InboundRecord) -> tuple[int, Arrival]:
     """The slot that the message is in, and the arrival there: its chat may have another id by now."""
     slot = connection.execute(inbound_queries.SLOT_OF_INBOUND, (first.id,)).fetchone()
     if slot is None:

@@ -88,7 +88,7 @@ class PlatformRequests:
             async with asyncio.timeout(self._handler_seconds):
                 return await handler(request)
         except TimeoutError:
-            log.error("the adapter for %s did not answer a request in %g seconds", platform, self._handler_seconds)
+            log.warning("the adapter for %s did not answer a request in %g seconds", platform, self._handler_seconds)
             return UNAVAILABLE
         except Exception:
             log.exception("the adapter for %s failed at a request", platform)

@@ -25,7 +25,9 @@ PURE_HELPERS = frozenset({"gateway.constants", "gateway.frames", "gateway.versio
 GATEWAY_FOR_ADAPTERS = frozenset({"gateway.ports", "gateway.source"}) | PURE_HELPERS
 """All that an adapter may know of the gateway."""
 
-SHARED_BY_ADAPTERS = frozenset({"adapters", "adapters.base", "adapters.markup", "adapters.testing"})
+SHARED_BY_ADAPTERS = frozenset(
+    f"adapters{part}" for part in ("", ".background", ".base", ".connection", ".markup", ".memory", ".testing")
+)
 """What adapters share. Everything else directly under `adapters` is one platform's."""
 
 WHOLE_GATEWAY = frozenset({"adapters.testing.conformance"})
