@@ -32,6 +32,7 @@ from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
 from gateway.storage.probe import Probe, no_probe
 from gateway.stream import ReplyStream
+from gateway.tools.files import SEND_FILE
 from gateway.transcript import STOPPED, TurnEnd, TurnOpenError, begin, drop, end, end_bare
 from gateway.turn import Connections, Failure, Roster, Turn
 
@@ -378,7 +379,7 @@ class TurnRunner:
                 turn.progress.recall(row["text"], known)
         text, files = await self._split(turn, complete=complete)
         reply = text or None
-        if complete and reply is None and not files:
+        if complete and reply is None and not files and not _has_sent_files(turn):
             words = NO_TEXT
         elif state is InboundState.ANSWERED and not complete:
             words = _stopped_words(reason, reply)
@@ -410,6 +411,11 @@ class TurnRunner:
         stopped = turn_end.state is InboundState.ANSWERED and turn_end.reason is not None
         self._counters["turns.stopped" if stopped else f"turns.{turn_end.state.value}"] += 1
         self._outbox.offer(turn.target)
+
+
+def _has_sent_files(turn: Turn) -> bool:
+    """Whether the agent has sent a file: that may be all of its answer."""
+    return any(message.get("tool_name") == SEND_FILE for message in turn.progress.messages)
 
 
 def _stopped_words(reason: str | None, reply: str | None) -> str:

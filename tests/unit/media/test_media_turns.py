@@ -268,3 +268,22 @@ async def test_the_tool_sends_once_however_often_its_call_is_run(tmp_path: Path)
     assert sorted(delivery.kind for delivery in shown) == ["file", "reply"]
     (file,) = files_of(shown)
     assert (file.name, file.caption, file.kind) == ("r.pdf", "The report", MediaKind.DOCUMENT)
+
+
+@pytest.mark.parametrize("tool_name", ["send_file", "other"])
+async def test_a_file_may_be_all_of_an_answer(tmp_path: Path, tool_name: str) -> None:
+    async def run(_arguments: Mapping[str, Any], _context: ToolContext) -> str:
+        return "Done."
+
+    async def script(turn: AgentTurn) -> AsyncIterator[AgentEvent]:
+        call = Call("c1", tool_name, "{}")
+        yield ToolCalls("", (call,))
+        yield ToolStarted("c1")
+        yield ToolResult("c1", tool_name, await turn.run_tool(call))
+        yield Done()
+
+    platform = FilePlatform(EDITS)
+    async with core(tmp_path, FakeAgent(script), platform, tools=(Tool(tool_name, "", {}, run),)) as built:
+        await send(built, "the report, please")
+    shown = [delivery.kind for delivery in platform.screen.values()]
+    assert shown == ([] if tool_name == "send_file" else ["notice"])
