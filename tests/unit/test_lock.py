@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements"
@@ -44,7 +45,7 @@ def stated(requirements: Iterable[str]) -> set[tuple[str, str, frozenset[str]]]:
 
 def noted(requirements: Iterable[dict[str, Any]]) -> set[tuple[str, str, frozenset[str]]]:
     """The same, as the lock has them."""
-    return {(one["name"], one.get("specifier", ""), frozenset(one.get("extras", ()))) for one in requirements}
+    return {(one["name"], str(SpecifierSet(one.get("specifier", ""))), frozenset(one.get("extras", ()))) for one in requirements}
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
