@@ -1,5 +1,6 @@
 """What adapters share: the ports of the core, re-exported for people who write one."""
 
+from gateway.outside import in_brackets
 from gateway.ports import (
     Accepted,
     AccountError,
@@ -78,4 +79,5 @@ __all__ = [
     "Target",
     "UndeliverableError",
     "WholeText",
+    "in_brackets",
 ]

@@ -43,6 +43,11 @@ class Connection:
         self.up = True
         self._host.set_state(AdapterState.CONNECTED)
 
+    def wake(self) -> None:
+        """The server was reached after a call could not leave: deliveries that wait go on, if nothing else is wrong."""
+        if self.up:
+            self._host.set_state(AdapterState.CONNECTED)
+
     async def rest(self, state: AdapterState, reason: str, *, at_least: float | None = None) -> None:
         """Say what is wrong, and wait until the next try."""
         self.up = False

@@ -41,7 +41,11 @@ from gateway.ports import (
 from gateway.source import SessionSource
 
 CONFIG: Final = GatewayConfig.model_validate(
-    {"http": {"enabled": False}, "platforms": {"telegram": {"enabled": True, "token": "-", "allowed_users": ["*"]}}}
+    {
+        "http": {"enabled": False},
+        "platforms": {"telegram": {"enabled": True, "token": "-", "allowed_users": ["*"]}},
+        "limits": {"messages_per_minute": 0, "chat_messages_per_minute": 0, "turns_at_once": 0},
+    }
 )
 QUESTION: Final = "How long does the train from Berlin to Prague take, and is there one at night?"
 ANSWER: Final = ("About four hours and a quarter. ", "There is none at night at present, as far as I know. ")

@@ -179,7 +179,11 @@ async def gateway(folder: Path, agent: Speaker, there: Mapping[str, str] | None)
 
     telegram = {"token": there["token"], "api_base_url": there["url"], "allowed_users": ["*"]} if there else None
     config = GatewayConfig.model_validate(
-        {"http": {"enabled": False}, "platforms": {"telegram": telegram} if telegram else {}}
+        {
+            "http": {"enabled": False},
+            "platforms": {"telegram": telegram} if telegram else {},
+            "limits": {"messages_per_minute": 0, "chat_messages_per_minute": 0, "turns_at_once": 0},
+        }
     )
     # Both have the shape of the ports but for how they are made.
     agents: dict[str, Any] = {"stub": agent}

@@ -1,5 +1,6 @@
 """What an operator can set: typed models, where values come from, and the commented default file."""
 
+from config.access import ANYONE, AccessConfig, LimitsConfig, RoleConfig
 from config.agents import AgentConfig, EchoAgentConfig, LocalAgentConfig, ModelAgentConfig, PluginAgentConfig
 from config.errors import ConfigError, Problem
 from config.home import Home
@@ -31,6 +32,8 @@ from config.platforms import (
 __all__ = [
     "ADAPTER_GROUP",
     "AGENT_GROUP",
+    "ANYONE",
+    "AccessConfig",
     "AgentConfig",
     "ConfigError",
     "DeliveryConfig",
@@ -41,6 +44,7 @@ __all__ = [
     "HomeChannel",
     "HttpConfig",
     "InboxConfig",
+    "LimitsConfig",
     "LiveConfig",
     "LocalAgentConfig",
     "LocalConfig",
@@ -52,6 +56,7 @@ __all__ = [
     "PluginAgentConfig",
     "PluginPlatformConfig",
     "Problem",
+    "RoleConfig",
     "SessionResetPolicy",
     "SessionsConfig",
     "Settings",

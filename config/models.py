@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, SerializeAsAny, field_val
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
+from config.access import AccessConfig, LimitsConfig, PersonId
 from config.agents import IMPLICIT_AGENTS, AgentConfig, agent_model, agent_section_model
 from config.fields import STRICT, Float, HttpUrl, Id, Int, PathText, Section, choose_sections, suggestion
 from config.platform import Platform, nearest
@@ -160,7 +161,16 @@ class TurnsConfig(Section):
 class DeliveryConfig(Section):
     """How often a failing delivery is sent again."""
 
-    attempts: Int = Field(default=8, ge=1, description="How often a delivery is tried before it is set aside as dead.")
+    attempts: Int = Field(
+        default=12,
+        ge=1,
+        description="How often a delivery is tried, while its platform works, before it is set aside as dead.",
+    )
+    expire_hours: Float = Field(
+        default=24.0,
+        ge=0,
+        description="Hours that a delivery waits at least for a platform that has trouble, before it is set aside.",
+    )
     retry_seconds: Float = Field(
         default=1.0, ge=0, description="Seconds before the second attempt; doubles with each further one."
     )
@@ -268,9 +278,20 @@ class GatewayConfig(Section):
         description="What a message does while a turn runs: wait its turn (queue), join the running turn"
         " (steer), or stop it (interrupt).",
     )
+    owners: tuple[PersonId, ...] = Field(
+        default=(),
+        description="People who may do everything, as platform:id, as in telegram:123456789; the terminal on this"
+        " machine always may.",
+    )
     allowed_users: tuple[Id, ...] = Field(
         default=(),
         description="Ids of people who may talk to the agent on every platform; others must be paired.",
+    )
+    access: AccessConfig = Field(
+        default_factory=AccessConfig, description="Who may talk to the agent, and what each role gets."
+    )
+    limits: LimitsConfig = Field(
+        default_factory=LimitsConfig, description="How much one person, and one chat, may ask for."
     )
     platforms: Mapping[Platform, SerializeAsAny[PlatformConfig]] = Field(
         default_factory=dict, description="Platforms by name."
@@ -312,6 +333,15 @@ class GatewayConfig(Section):
         if self.agent is not None and self.agent not in known:
             hint = suggestion(self.agent, known)
             raise PydanticCustomError(UNDEFINED_AGENT, "no agent is defined as agent: {hint}", {"hint": hint})
+        return self
+
+    @model_validator(mode="after")
+    def _agents_of_roles_are_defined(self) -> Self:
+        known = (*self.agents, *IMPLICIT_AGENTS)
+        for role, section in self.access.roles.items():
+            if section.agent is not None and section.agent not in known:
+                hint = {"role": role, "hint": suggestion(section.agent, known)}
+                raise PydanticCustomError("undefined_agent_of_role", "access.roles.{role}.agent: {hint}", hint)
         return self
 
     @property

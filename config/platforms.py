@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final, Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from config.access import NamedId, Policy
 from config.fields import HttpUrl, Id, PathText, Section, WebSocketUrl, collect_options, suggestion
 from config.platform import ADAPTER_GROUP, installed_names, known_platforms
 
@@ -30,7 +31,18 @@ class PlatformConfig(Section):
     unused: ClassVar[Mapping[str, str]] = {}
     """Keys of this base that a platform has no use for, with what to write instead."""
 
-    core_keys: ClassVar[frozenset[str]] = frozenset({"allowed_users", "home_channel"})
+    core_keys: ClassVar[frozenset[str]] = frozenset(
+        {
+            "allowed_users",
+            "allowed_roles",
+            "allowed_chats",
+            "allowed_teams",
+            "allowed_bots",
+            "dm_policy",
+            "group_policy",
+            "home_channel",
+        }
+    )
     """Keys that the core reads, each time anew. No adapter reads them: it is not restarted when one changes."""
 
     enabled: bool | None = Field(
@@ -46,6 +58,25 @@ class PlatformConfig(Section):
     allowed_users: tuple[Id, ...] = Field(
         default=(),
         description="Ids of the people who may talk to the agent here, besides those who were paired.",
+    )
+    allowed_roles: tuple[NamedId, ...] = Field(
+        default=(), description="Ids of the platform's own roles whose members may talk to the agent here."
+    )
+    allowed_chats: tuple[NamedId, ...] = Field(
+        default=(), description="Ids of the chats in which everybody may talk to the agent, as a guest."
+    )
+    allowed_teams: tuple[NamedId, ...] = Field(
+        default=(),
+        description="Ids of the workspaces or servers in which everybody may talk to the agent, as a guest.",
+    )
+    allowed_bots: tuple[NamedId, ...] = Field(
+        default=(), description="Ids of the bots that are answered; all others are ignored."
+    )
+    dm_policy: Policy | None = Field(
+        default=None, description="Who is answered in direct messages here; not set: as access.dm says."
+    )
+    group_policy: Policy | None = Field(
+        default=None, description="Who is answered in groups, channels and threads here; not set: as access.group says."
     )
     home_channel: HomeChannel | None = Field(
         default=None, description="Chat for messages that nobody asked for, such as notices."
@@ -134,6 +165,24 @@ class DiscordConfig(PlatformConfig):
         description="Where a mention in a channel is answered: in the channel (off), or in a thread opened"
         " for it (auto).",
     )
+    require_mention: bool = Field(
+        default=True,
+        description="In servers, answer only mentions, replies, commands, and what is in the bot's own threads.",
+    )
+    free_channels: tuple[Id, ...] = Field(
+        default=(),
+        description="Ids of channels, threads and categories in which nobody has to mention the bot.",
+    )
+    allow_mentions: bool = Field(
+        default=False, description="Let an answer notify the people whom it names as <@ID>; never everyone, nor roles."
+    )
+    command_guilds: tuple[Id, ...] = Field(
+        default=(),
+        description="Ids of servers that get commands of their own; others then get none in their menu.",
+    )
+    max_messages: int = Field(
+        default=4, ge=1, le=20, description="Messages that an answer may take; one that is longer comes as a file too."
+    )
 
     @classmethod
     def required(cls, section: Mapping[str, object]) -> tuple[str, ...]:
@@ -167,6 +216,29 @@ class SlackConfig(PlatformConfig):
         " its HTTP listener (http).",
     )
     api_base_url: HttpUrl = Field(default="https://slack.com/api/", description="Address of the Web API.")
+    require_mention: bool = Field(
+        default=True,
+        description="In channels, answer only what mentions the bot, replies to it, is a command, or is written in a"
+        " thread that the bot was called into.",
+    )
+    free_channels: tuple[Id, ...] = Field(
+        default=(), description="Ids of channels in which nobody has to mention the bot."
+    )
+    follow_threads: bool = Field(
+        default=True, description="In a thread that the bot was called into, answer what follows without a mention."
+    )
+    allow_mentions: bool = Field(
+        default=False, description="Let an answer notify the people whom it names as <@ID>; never a channel or a group."
+    )
+    link_previews: bool = Field(default=False, description="Show previews of the links in an answer.")
+    max_messages: int = Field(
+        default=4, ge=1, le=20, description="Messages that an answer may take; one that is longer comes as a file too."
+    )
+    suggested_prompts: tuple[str, ...] = Field(
+        default=("What can you do?", "Help me write a message", "Explain something to me"),
+        max_length=4,
+        description="Prompts that are suggested to whoever opens the bot's pane; Slack shows four at most.",
+    )
 
     @classmethod
     def required(cls, section: Mapping[str, object]) -> tuple[str, ...]:

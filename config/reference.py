@@ -66,8 +66,8 @@ _AGENTS_TEXT: Final = (
     " An agent of another package takes the keys that the package defines."
 )
 _PLATFORMS_TEXT: Final = (
-    "A platform of another package takes `enabled`, `token`, `token_file`, `api_base_url`, `allowed_users` and"
-    " `home_channel`, and the keys that the package defines."
+    "A platform of another package takes `enabled`, `token`, `token_file`, `api_base_url`, the keys that say who may"
+    " talk to the agent, and `home_channel`, and the keys that the package defines."
 )
 _AGENT_TYPES: Final = ("model", "local", "echo")
 _PLATFORMS: Final = ("local", "telegram", "discord", "slack")

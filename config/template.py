@@ -31,7 +31,10 @@ _HEAD: Final = """\
 
 _EXAMPLES: Final[Mapping[str, str]] = {
     "agent": "assistant",
+    "owners": '["telegram:123456789"]',
     "allowed_users": '["123456789"]',
+    "access.admins": '["telegram:987654321"]',
+    "access.roles": "{guest: {tools: []}}",
     "sessions.reset_by_type": "{group: {mode: idle, idle_minutes: 120}}",
     "sessions.reset_by_platform": "{discord: {mode: none}}",
     "http.api_key": "${HERMES_GATEWAY_API_KEY}",
@@ -50,16 +53,22 @@ _EXAMPLES: Final[Mapping[str, str]] = {
     "platforms.telegram.enabled": "true",
     "platforms.telegram.token": "${TELEGRAM_BOT_TOKEN}",
     "platforms.telegram.allowed_users": '["123456789"]',
+    "platforms.telegram.dm_policy": "pair",
+    "platforms.telegram.group_policy": "allowlist",
     "platforms.telegram.home_channel": '{chat_id: "-1001234567890", name: Family}',
     "platforms.discord.enabled": "true",
     "platforms.discord.token": "${DISCORD_BOT_TOKEN}",
     "platforms.discord.allowed_users": '["123456789012345678"]',
+    "platforms.discord.dm_policy": "pair",
+    "platforms.discord.group_policy": "allowlist",
     "platforms.discord.home_channel": '{chat_id: "123456789012345678", name: general}',
     "platforms.slack.enabled": "true",
     "platforms.slack.bot_token": "${SLACK_BOT_TOKEN}",
     "platforms.slack.app_token": "${SLACK_APP_TOKEN}",
     "platforms.slack.signing_secret": "${SLACK_SIGNING_SECRET}",
     "platforms.slack.allowed_users": "[U0123456789]",
+    "platforms.slack.dm_policy": "pair",
+    "platforms.slack.group_policy": "allowlist",
     "platforms.slack.home_channel": "{chat_id: C0123456789, name: general}",
 }
 

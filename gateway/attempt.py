@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from config import LiveConfig
+from gateway.access.rights import Rights
 from gateway.constants import MAX_ANSWER_CHARS, MEDIA_SIGN_SECONDS
+from gateway.homes import Homes
 from gateway.inbound import InboundRecord
 from gateway.journal import Step, add_step
 from gateway.media.content import Attachments
@@ -67,6 +69,9 @@ class Workshop:
     pii_secret: bytes | None
     probe: Probe
     attachments: Attachments | None = None
+    rights: Rights | None = None
+    redact: Callable[[str], str] = str
+    homes: Homes | None = None
 
 
 class Attempt:
@@ -195,7 +200,9 @@ class Attempt:
         await self._enclose(turn.inbound)
         source, config = turn.first.source, shop.config.current
         connected, traits = shop.connections.connected(), shop.connections.traits()
-        context = build_session_context(source, config, turn.entry, connected=connected, traits=traits)
+        context = build_session_context(
+            source, config, turn.entry, connected=connected, traits=traits, home=shop.homes.get if shop.homes else None
+        )
         prompt = build_session_context_prompt(context, redact_pii=config.redact_pii, secret=shop.pii_secret)
         inputs, resumed = turn.inputs, list(turn.progress.messages)
         presented = await self._present([*history, *inputs, *resumed])
@@ -208,7 +215,7 @@ class Attempt:
             history=presented[:begin],
             inputs=presented[begin:end],
             resumed=presented[end:],
-            tools=tuple(shop.tools.values()),
+            tools=tuple(tool for tool in shop.tools.values() if self._may_use(tool.name)),
             run_tool=self._run_tool,
             take_steering=self._take_steering,
         )
@@ -265,6 +272,11 @@ class Attempt:
         known = self._workshop.attachments is None or record.id in self._turn.enclosed
         return known or not record.attachments
 
+    def _may_use(self, tool: str) -> bool:
+        """Whether this turn's agent gets a tool: who joined the turn may do as much as who began it."""
+        rights = self._workshop.rights
+        return rights is None or rights.may_use(self._turn.first, tool)
+
     async def _run_tool(self, call: Call) -> str:
         """One call; what an earlier attempt did is not done again. What goes wrong is a result too."""
         if self._closed:
@@ -272,7 +284,7 @@ class Attempt:
         if call.id in self._results_before:
             return self._results_before[call.id]
         tool = self._workshop.tools.get(call.name)
-        if tool is None:
+        if tool is None or not self._may_use(call.name):
             return f"Error: there is no tool named {call.name!r}."
         if call.id in self._begun_before and not tool.idempotent:
             return OUTCOME_UNKNOWN
@@ -292,10 +304,10 @@ class Attempt:
         except Exception as error:
             log.exception("the tool %s failed", call.name)
             self._workshop.counters["turns.tool_errors"] += 1
-            return f"Error: {type(error).__name__}: {error}"
+            return self._workshop.redact(f"Error: {type(error).__name__}: {error}")
         self._workshop.probe("turn.tool-ran")
         self._moved()
-        return result
+        return self._workshop.redact(result)
 
 
 @asynccontextmanager

@@ -53,21 +53,24 @@ class Priority(IntEnum):
 
 @dataclass(slots=True, eq=False)
 class _Window:
-    """When messages went out lately, by the monotonic clock; a call that is under way counts as just now."""
+    """When messages went out lately, by the monotonic clock."""
 
     times: deque[float] = field(default_factory=deque)
-    calls: int = 0
+    calls: list[float] = field(default_factory=list)
+    """When those began that are under way."""
 
-    def wait(self, rate: Rate, now: float, *, share: int = 1) -> float:
-        """Seconds until one more may go; of `share`, until one in so many of what is allowed may."""
-        allowed = max(1, rate.messages // share) - self.calls
+    def wait(self, rate: Rate, now: float, *, share: int = 1, whole: bool = True) -> float:
+        """Seconds until one more may go; of `share`, until one in so many of what is allowed may. `whole`: a call under
+        way takes its place however long it is; else, like one that has ended, for the rate's own time."""
+        under_way = [begun for begun in self.calls if whole or begun > now - rate.seconds]
+        allowed = max(1, rate.messages // share) - len(under_way)
         if allowed <= 0:
-            return HOLD_CHECK_SECONDS
+            return HOLD_CHECK_SECONDS if whole else min(under_way) + rate.seconds - now
         recent = [at for at in self.times if at > now - rate.seconds]
         return recent[-allowed] + rate.seconds - now if len(recent) >= allowed else 0.0
 
     def count(self, span: float, now: float) -> int:
-        return self.calls + sum(at > now - span for at in self.times)
+        return len(self.calls) + sum(at > now - span for at in self.times)
 
     def forget(self, before: float) -> None:
         while self.times and self.times[0] <= before:
@@ -86,13 +89,14 @@ class _Account:
     timer: asyncio.TimerHandle | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Call:
     """What one call counts in, and for how long each of that is remembered."""
 
     chat: str
     rates: Sequence[Rate]
     overall: Rate | None
+    begun: float = 0.0
 
     @property
     def span(self) -> float:
@@ -140,9 +144,12 @@ class FloodBudget:
             self._end(account, call)
 
     @contextmanager
-    def spare(self, adapter: Adapter, key: ChatKey) -> Iterator[bool]:
-        """Whether a preview may go out in this chat now; if so, it is counted."""
+    def spare(self, adapter: Adapter, key: ChatKey, *, message: bool = True) -> Iterator[bool]:
+        """Whether a preview may go out in this chat now; if so, it is counted. `message`: it is one of the chat's
+        messages; else it counts for the account alone."""
         account, call = self._account(key[:2]), _call(adapter, key[2])
+        if not message:
+            call.rates = ()
         awaited = any(waiter.call.chat == call.chat for _priority, _number, waiter in account.waiting)
         if awaited or self._wait(account, call, share=PREVIEW_SHARE) > 0:
             yield False
@@ -203,7 +210,8 @@ class FloodBudget:
         now, window = self._clock.monotonic(), account.chats.get(call.chat)
         waits = [self._held(account, call.chat)]
         if call.overall is not None:
-            waits.append(account.window.wait(call.overall, now, share=share))
+            # One slow upload must not keep a place from everybody else; what it sends at its end counts then.
+            waits.append(account.window.wait(call.overall, now, share=share, whole=False))
         if window is not None:
             waits += [window.wait(rate, now, share=share) for rate in call.rates]
         return max(waits)
@@ -246,16 +254,17 @@ class FloodBudget:
 
     def _begin(self, account: _Account, call: _Call) -> None:
         """Count a call: until it has ended it may reach the platform at any time."""
-        account.window.calls += 1
+        call.begun = self._clock.monotonic()
+        account.window.calls.append(call.begun)
         if call.rates:
-            account.chats.setdefault(call.chat, _Window()).calls += 1
+            account.chats.setdefault(call.chat, _Window()).calls.append(call.begun)
             account.chats.move_to_end(call.chat)
 
     def _end(self, account: _Account, call: _Call) -> None:
-        now, window = self._clock.monotonic(), account.chats.get(call.chat)
+        now, window = self._clock.monotonic(), account.chats.get(call.chat) if call.rates else None
         for counted in (account.window, window):
             if counted is not None:
-                counted.calls -= 1
+                counted.calls.remove(call.begun)
                 counted.times.append(now)
                 counted.forget(now - call.span)
         while len(account.chats) > MAX_BUDGET_CHATS and not next(iter(account.chats.values())).calls:

@@ -60,6 +60,9 @@ TYPING_DELAY_SECONDS: Final = 0.3
 TYPING_STOP_SECONDS: Final = 1.0
 """How long the last word of that may take to end before its turn goes on."""
 
+CALL_OVER_SECONDS: Final = 30.0
+"""How long after a call that ended without an answer a platform may still carry it out, as far as we count on it."""
+
 PARK_CHECK_SECONDS: Final = 60.0
 """How often what waits for an instant looks at the clock again: it may have been set meanwhile."""
 

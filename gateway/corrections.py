@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from config import GatewayConfig, LiveConfig, Platform
-from gateway import access
+from gateway.access import Gate, Sender
 from gateway.delivery import NewDelivery, add_delivery
 from gateway.inbound import Extra, InboundRecord, record_from_row
 from gateway.inbox import check_ids
@@ -72,9 +72,13 @@ class Corrections:
         on_amended: Callable[[InboundRecord], object],
         on_moved: Callable[[ChatMove], object],
         on_delivery: Callable[[Target], object],
+        gate: Gate | None = None,
+        redact: Callable[[str], str] = str,
     ) -> None:
         self._database = database
         self._config = LiveConfig.of(config)
+        self._gate = gate or Gate(self._config)
+        self._redact = redact
         self._clock = clock
         self._on_amended = on_amended
         self._on_moved = on_moved
@@ -89,7 +93,10 @@ class Corrections:
         `InvalidMessageError` and `StorageBusyError`; the future raises `StorageError`.
         """
         check_ids(message)
-        allowed = access.decide(message, self._config.current, operator=operator).allowed
+        sender = Sender.of_message(message, operator=operator)
+        decision = self._gate.decide(sender)
+        self._gate.check(sender, decision)
+        allowed = decision.allowed
 
         def job(connection: sqlite3.Connection) -> _Amended:
             platform = str(message.source.platform)
@@ -106,7 +113,7 @@ class Corrections:
         return self._write(job, self._amended)
 
     def _amend(self, connection: sqlite3.Connection, message: InboundMessage, row: sqlite3.Row) -> _Amended:
-        text = clean_text(message.text)
+        text = clean_text(self._redact(message.text))
         if row["state"] == InboundState.PENDING:
             return self._replace(connection, row, message, text)
         if row["state"] in SEEN_BY_THE_AGENT and row["turn_id"] is not None:

@@ -4,16 +4,18 @@ import asyncio
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any, Final, TypeAlias, TypeVar
+from datetime import datetime
+from typing import Any, TypeAlias, TypeVar
 
 from config import LiveConfig, Platform
 from gateway.budget import ChatKey, FloodBudget, Priority
-from gateway.constants import DELIVERY_CALL_SECONDS
+from gateway.constants import CALL_OVER_SECONDS, DELIVERY_CALL_SECONDS
 from gateway.delivery import (
+    NewDelivery,
     ShownPart,
+    add_delivery,
     buttons_of,
     delivery_from_row,
     dump_parts,
@@ -24,6 +26,7 @@ from gateway.delivery import (
 )
 from gateway.errand import Errand, Next, Shown
 from gateway.media.words import describe_file
+from gateway.patience import Patience
 from gateway.ports import (
     Adapter,
     AdapterState,
@@ -34,6 +37,7 @@ from gateway.ports import (
     Found,
     NotConnectedError,
     OutcomeUnknownError,
+    OutgoingFile,
     RetryLaterError,
     SearchOutcome,
     Target,
@@ -49,9 +53,6 @@ from gateway.storage.shadow import check_known
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-MAX_DOUBLINGS: Final = 30
-"""A wait doubles no more often than this; it is far beyond any limit by then, and a float holds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +94,14 @@ class Courier:
         counters: Counter[str],
         probe: Probe,
         sent: Sent,
-        moved: Callable[[Target], object],
+        offer: Callable[[Target], object],
+        later: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
+        """`sent` is told what was recorded, `offer` where something else waits, `later` runs what is to be done beside
+        everything else."""
         self._database = database
         self._config = config
+        self._patience = Patience(config, clock)
         self._clock = clock
         self._connection = connection
         self._budget = budget
@@ -104,11 +109,10 @@ class Courier:
         self._counters = counters
         self._probe = probe
         self._sent = sent
-        self._moved = moved
+        self._offer = offer
+        self._later = later
         self._unrecorded: dict[int, Shown] = {}
         """Deliveries that were shown while the database could not say so yet."""
-        self._due: dict[int, float] = {}
-        """Deliveries that are put off, and until when by the monotonic clock."""
         self._unsure: set[int] = set()
         """Complete deliveries of which nobody knows whether their last edit was shown."""
         self._replaced: set[int] = set()
@@ -122,7 +126,9 @@ class Courier:
         """Go one step with what is first in this chat; False if nothing waits. Raises `Postponed`."""
         connection = self._connection(Platform(key[0]), key[1])
         if connection is None or not connection.usable:
-            row, _ = await self._database.write(lambda database: start_next(database, key, usable=False))
+            row, _ = await self._database.write(
+                lambda database: start_next(database, key, self._clock.now(), usable=False)
+            )
             return row is not None and await self._shown_already(row, key)
         adapter = connection.adapter
         if not self._budget.limits(adapter, key):
@@ -133,19 +139,25 @@ class Courier:
         if row["id"] not in self._unrecorded:
             self._check_due(row)
             if (left := self._budget.held(key)) > 0:
-                raise Postponed(self._after(left))
+                raise Postponed(self._patience.after(left))
         async with self._budget.turn(adapter, key, _priority(row)):
             return await self._go(key, adapter)
 
     async def _go(self, key: ChatKey, adapter: Adapter) -> bool:
-        row, started = await self._database.write(lambda database: start_next(database, key, usable=True))
+        now = self._clock.now()
+        row, started = await self._database.write(lambda database: start_next(database, key, now, usable=True))
         if row is None:
             return False
         if row["id"] in self._unrecorded:
             return await self._record(row["id"], self._unrecorded[row["id"]], key)
         job = await self._job(row, adapter, started=started is not None)
         shown = await self._try(job)
-        return shown is None or await self._record(job.id, shown, key)
+        if shown is None:
+            return True
+        more = await self._record(job.id, shown, key)
+        if shown.final and shown.complete and job.showing.late:
+            self._look_again(replace(job, done=shown.done))
+        return more
 
     async def _shown_already(self, row: sqlite3.Row, key: ChatKey) -> bool:
         """Without a connection, what was shown can be recorded still. Raises `Postponed`."""
@@ -156,9 +168,8 @@ class Courier:
         return await self._record(row["id"], shown, key)
 
     def _check_due(self, row: sqlite3.Row) -> None:
-        if row["not_before"] is not None and (seconds := self._seconds_to_wait(row)) > 0:
-            raise Postponed(self._after(seconds))
-        self._due.pop(row["id"], None)
+        if (seconds := self._patience.left(row)) > 0:
+            raise Postponed(self._patience.after(seconds))
 
     async def _job(self, row: sqlite3.Row, adapter: Adapter, *, started: bool) -> Errand:
         """What to do about this delivery. Raises `Postponed`."""
@@ -172,7 +183,8 @@ class Courier:
             text = delivery.text if file is None else describe_file(file, operator=adapter.capabilities.operator)
             parts = (await showing.compose(text, final=delivery.final, shown=len(done))).parts
         search = row["state"] == "sending" and not started
-        return Errand(delivery, adapter, showing, done, parts, row["attempts"], search, started)
+        created_at = from_micros(row["created_at"])
+        return Errand(delivery, adapter, showing, done, parts, created_at, row["attempts"], search, started)
 
     async def _try(self, job: Errand) -> Shown | None:
         """Go one step; what is to be recorded, None if nothing is. Raises `Postponed`."""
@@ -187,7 +199,7 @@ class Courier:
         except ChatMovedError:
             await self._execute(outbox_queries.SETTLE_DELIVERY, (job.id,))
             for row in await self._database.read(outbox_queries.GET_DELIVERY, (job.id,)):
-                self._moved(delivery_from_row(row).target)
+                self._offer(delivery_from_row(row).target)
         except UndeliverableError as error:
             await self._refused(call, job, str(error))
         except DeliveryError as error:
@@ -242,7 +254,8 @@ class Courier:
         """Send the next part; it is noted before that it is about to be. `unknown`: it may have been seen."""
         repeated = unknown or job.id in self._replaced or (job.next_part == 0 and job.delivery.repeated)
         if not job.started:
-            await self._database.write(lambda connection: start_sending(connection, job.id, repeated=repeated))
+            now = self._clock.now()
+            await self._database.write(lambda connection: start_sending(connection, job.id, now, repeated=repeated))
         self._probe("outbox.sending")
         if unknown and not job.delivery.repeated:
             self._counters["outbox.repeated"] += 1
@@ -282,7 +295,7 @@ class Courier:
             asked = error.retry_after if isinstance(error, RetryLaterError) else None
             if asked is None and job.attempts + 1 >= self._config.current.delivery.attempts:
                 return SearchOutcome.UNKNOWN
-            seconds, counted = self._pause(job, asked), int(asked is None)
+            seconds, counted = self._patience.pause(job, asked), int(asked is None)
             raise await self._postpone(job, seconds, error, counted=counted, sending=job.search) from error
 
     async def _with_surroundings(self, delivery: Delivery) -> Delivery:
@@ -292,11 +305,16 @@ class Courier:
         sent = await self._database.read(outbox_queries.SENT_AROUND, (delivery.id, delivery.id, *place))
         came = await self._database.read(outbox_queries.CAME_AROUND, place)
         (own,) = await self._database.read(outbox_queries.GET_DELIVERY, (delivery.id,))
-        begun: int = own["created_at"]
+        begun: int = own["started_at"] or own["created_at"]
+        over = begun + int(CALL_OVER_SECONDS * 1_000_000)
         known = [(part.message_id, row["sent_at"]) for row in sent for part in parts_of(row["parts"])]
         known += [(row["message_id"], row["received_at"]) for row in came]
-        before = tuple(message_id for message_id, at in known if at <= begun)
-        return replace(delivery, before=before, others=tuple(message_id for message_id, at in known if at > begun))
+        return replace(
+            delivery,
+            before=tuple(message_id for message_id, at in known if at <= begun),
+            others=tuple(message_id for message_id, at in known if at > begun),
+            later=tuple(message_id for message_id, at in known if at > over),
+        )
 
     async def _call(self, job: Errand, call: Awaitable[T]) -> T:
         """One call of an adapter. It ends, and with a result or a `DeliveryError`, whatever the adapter does."""
@@ -340,6 +358,19 @@ class Courier:
             self._sent(delivery_id, [part.message_id for part in shown.done])
         return more
 
+    def _look_again(self, job: Errand) -> None:
+        """An edit of a preview may still be carried out, over the last content: show that once more when it is over."""
+        asyncio.get_running_loop().call_later(CALL_OVER_SECONDS, lambda: self._later(self._show_again(job)))
+
+    async def _show_again(self, job: Errand) -> None:
+        for part in range(len(job.parts)):
+            async with self._budget.turn(job.adapter, job.key, Priority.PART):
+                try:
+                    await self._call(job, job.adapter.edit(job.of(part)))
+                except DeliveryError as error:
+                    log.info("delivery %d cannot be looked after: %s", job.id, error)
+                    return
+
     async def _execute(self, statement: str, values: tuple[object, ...]) -> None:
         def job(connection: sqlite3.Connection) -> None:
             connection.execute(statement, values)
@@ -349,19 +380,24 @@ class Courier:
     # --- when it did not go through ---------------------------------------------------------------------------
 
     async def _back_off(self, call: Next, job: Errand, error: DeliveryError, asked: float | None) -> None:
-        """Nothing was shown. What the platform asks us to wait is no failed attempt."""
+        """Nothing was shown. What the platform asks us to wait is no failed attempt, and neither is an outage of it."""
         if asked is not None:
             await self._budget.hold(job.adapter, job.key, asked)
             raise await self._postpone(job, asked, error, counted=-_counted(call), sending=job.search) from error
-        if job.attempts + 1 < self._config.current.delivery.attempts:
-            seconds, counted = self._pause(job, None), 1 - _counted(call)
+        if not self._patience.is_enough(job) or not self._patience.is_old(job):
+            seconds, counted = self._patience.pause(job, None), 1 - _counted(call)
             raise await self._postpone(job, seconds, error, counted=counted, sending=job.search) from error
         await self._give_up(job, str(error))
+
+    def _is_out(self, job: Errand) -> bool:
+        """Whether the platform as a whole has trouble: then it does not lie in this delivery."""
+        connection = self._connection(job.delivery.target.platform, job.delivery.target.account)
+        return connection is None or connection.state is not AdapterState.CONNECTED
 
     async def _refused(self, call: Next, job: Errand, reason: str) -> None:
         """For good. What cannot be edited any more, because somebody deleted it, say, may still be sent anew."""
         if call not in (Next.EDIT, Next.DELETE):
-            await self._give_up(job, reason)
+            await self._give_up(job, reason, refused=True)
             return
         part = job.stale if call is Next.EDIT else None
         if part is not None and part < job.next_part - 1:
@@ -379,34 +415,19 @@ class Courier:
         await self._execute(outbox_queries.RESEND_DELIVERY, (dump_parts(kept), first, repeated, job.id))
 
     async def _ambiguous(self, call: Next, job: Errand, error: DeliveryError) -> None:
-        """Nobody knows whether it was shown: a send stays `sending`, so that it is searched for first."""
+        """Nobody knows whether it was shown: a send stays `sending`, so that it is searched for first.
+
+        Each further send may be seen as a repeat, so there are only so many of them.
+        """
         if call in (Next.EDIT, Next.DELETE):
             self._unsure.add(job.id)
             await self._back_off(call, job, error, None)
-        elif job.attempts + 1 < self._config.current.delivery.attempts:
+        elif not self._patience.is_enough(job) or (self._is_out(job) and not self._patience.is_old(job)):
             log.warning("delivery %d: outcome unknown (%s)", job.id, error)
-            seconds = self._pause(job, None)
-            raise await self._postpone(job, seconds, error, counted=0, sending=True) from error
+            seconds, counted = self._patience.pause(job, None), -int(self._is_out(job))
+            raise await self._postpone(job, seconds, error, counted=counted, sending=True) from error
         else:
             await self._give_up(job, str(error))
-
-    def _seconds_to_wait(self, row: sqlite3.Row) -> float:
-        """How long a delivery is put off still. The machine's clock may be put back meanwhile: a wait of this process
-        lasts no longer for that, one that an earlier process noted no longer than the longest between two attempts."""
-        left = (from_micros(row["not_before"]) - self._clock.now()).total_seconds()
-        longest = self._config.current.delivery.retry_max_seconds
-        due = self._due.setdefault(row["id"], self._clock.monotonic() + min(left, longest))
-        return min(left, due - self._clock.monotonic())
-
-    def _after(self, seconds: float) -> datetime:
-        return self._clock.now() + timedelta(seconds=seconds)
-
-    def _pause(self, job: Errand, asked: float | None) -> float:
-        """Seconds until the next attempt: what the platform asks for, else twice as long each time."""
-        if asked is not None:
-            return asked
-        policy = self._config.current.delivery
-        return min(policy.retry_seconds * 2.0 ** min(job.attempts, MAX_DOUBLINGS), policy.retry_max_seconds)
 
     async def _postpone(
         self, job: Errand, seconds: float | None, error: DeliveryError, *, counted: int, sending: bool = False
@@ -415,24 +436,47 @@ class Courier:
 
         `counted` is added to its attempts; `sending`: it may have been shown.
         """
-        until = None if seconds is None else self._after(seconds)
+        until = None if seconds is None else self._patience.after(seconds)
         not_before = None if until is None else to_micros(until)
         state = "sending" if sending else "pending"
         await self._execute(
             outbox_queries.POSTPONE_DELIVERY, (state, not_before, clean_text(str(error)), counted, job.id)
         )
         if seconds is not None:
-            self._due[job.id] = self._clock.monotonic() + seconds
+            self._patience.put_off(job.id, seconds)
         return Postponed(until)
 
-    async def _give_up(self, job: Errand, reason: str) -> None:
-        reason = clean_text(reason)
+    async def _give_up(self, job: Errand, reason: str, *, refused: bool = False) -> None:
+        """Set it aside; who waits for it is told, unless a text was `refused`: another one would be too."""
+        reason, now = clean_text(reason), self._clock.now()
         log.error("delivery %d to %s was given up: %s", job.id, job.delivery.target.platform, reason)
         self._counters["outbox.dead"] += 1
-        await self._execute(outbox_queries.KILL_DELIVERY, (reason, to_micros(self._clock.now()), job.id))
+        told = None if refused and job.delivery.kind != "file" else _apology(job, reason)
+
+        def bury(connection: sqlite3.Connection) -> None:
+            connection.execute(outbox_queries.KILL_DELIVERY, (reason, to_micros(now), job.id))
+            if told is not None:
+                add_delivery(connection, told, now)
+
+        await self._database.write(bury)
         self._unsure.discard(job.id)
         self._screen.forget(job.id)
         self._sent(job.id, None)
+        if told is not None:
+            self._offer(told.target)
+
+
+def _apology(job: Errand, reason: str) -> NewDelivery | None:
+    """What is said in place of an answer or a file that did not come; nothing in place of a message of our own."""
+    delivery = job.delivery
+    if delivery.kind not in ("file", "reply") or not delivery.final:
+        return None
+    reason = reason.removesuffix(".")
+    if isinstance(job.parts[0] if job.parts else None, OutgoingFile):
+        words = f"{describe_file(job.parts[0])} The reason: {reason}."
+    else:
+        words = f"An answer could not be delivered: {reason}. Ask again."
+    return NewDelivery(delivery.target, "notice", words, session_id=delivery.session_id)
 
 
 def _counted(call: Next) -> int:

@@ -3,28 +3,34 @@
 import asyncio
 import logging
 import os
-import secrets
-import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from config import GatewayConfig, Home, LiveConfig, Platform
+from gateway.access import Gate, People
+from gateway.access.door import Door
+from gateway.access.rights import Rights
+from gateway.admissions import Admissions
 from gateway.clock import SystemClock
-from gateway.commands.basic import BasicCommands
+from gateway.commands.access import AccessCommands
+from gateway.commands.builtin import builtin_commands
+from gateway.commands.services import CommandServices
 from gateway.connections import AdapterFactory, AdapterPool
 from gateway.constants import SEARCH_INDEX_SECONDS, TAKE_UP_AGAIN_SECONDS
 from gateway.control import ControlServer, answer
 from gateway.corrections import ChatMove, Corrections
 from gateway.counts import counts
 from gateway.erasure import Eraser
+from gateway.homes import Homes
 from gateway.host import HostServices
 from gateway.ids import Ids
 from gateway.inbox import Inbox
 from gateway.lanes import Lanes
 from gateway.lifecycle import ExpiryWatcher
+from gateway.limits import Limits
 from gateway.lock import hold
 from gateway.logs import Redactor, redacted, secrets_of
 from gateway.media.content import Attachments
@@ -34,13 +40,14 @@ from gateway.media.store import MediaStore
 from gateway.media.transcriber import Transcriber
 from gateway.mirror import JsonlMirror
 from gateway.outbox import Outbox
+from gateway.pairing import Pairing
 from gateway.ports import Agent, AgentError, Clock, FrameConnection, StorageBusyError, Tool
 from gateway.reload import ConfigSource, Reloader
 from gateway.retention import Retention
 from gateway.roster import AgentRoster
 from gateway.search import SearchIndexer
+from gateway.secret import install_secret
 from gateway.session.store import ActiveProcesses, SessionStore
-from gateway.storage import queries
 from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
 from gateway.storage.probe import Probe, no_probe
@@ -51,9 +58,6 @@ from gateway.updates import Updates
 from gateway.version import program_version
 
 log = logging.getLogger(__name__)
-
-HASH_KEY_NAME: Final = "pii_secret"
-"""The name under which the installation's secret for hashing ids is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ class _Parts:
     retention: Retention
     eraser: Eraser
     updates: Updates
+    admissions: Admissions
 
 
 class Daemon:
@@ -171,7 +176,10 @@ class Daemon:
             clock=clock,
             probe=self._probe,
         ) as database:
-            secret = await _install_secret(database)
+            secret = await install_secret(database)
+            people = await People.loaded(database)
+            gate, pairing, limits = Gate(config, people), Pairing(config, secret), Limits(config, clock)
+            homes = await Homes.open(database, config)
             store = SessionStore(
                 database, config, clock=clock, ids=self._ids, has_active_processes=self._has_active_processes
             )
@@ -221,6 +229,10 @@ class Daemon:
                 probe=self._probe,
                 attachments=attachments,
                 files=files,
+                homes=homes,
+                rights=Rights(config, gate),
+                limits=limits,
+                redact=self._redact.values,
             )
             lanes = Lanes(
                 database,
@@ -231,6 +243,7 @@ class Daemon:
                 config,
                 clock,
                 counters,
+                gate=gate,
                 probe=self._probe,
             )
             inbox = Inbox(
@@ -242,14 +255,21 @@ class Daemon:
                 on_delivery=outbox.offer,
                 is_urgent=lanes.is_immediate,
                 is_full=lambda: lanes.is_full,
+                door=Door(config, clock, gate=gate, pairing=pairing, limits=limits, counters=counters, secret=secret),
+                redact=self._redact.values,
                 probe=self._probe,
             )
             corrections = Corrections(
-                database, config, clock, on_amended=lanes.amend, on_moved=moved, on_delivery=outbox.offer
-            )
-            commands = BasicCommands(
-                clock, self._ids, stop=lanes.stop_turn, status_of=lanes.describe, agent=lambda: self._roster.default
-            ).table()
+                database, config, clock, on_amended=lanes.amend, on_moved=moved, on_delivery=outbox.offer, gate=gate,
+                redact=self._redact.values,
+            )  # fmt: skip
+            admissions = Admissions(database, pairing, people, clock, on_change=gate.changed, on_delivery=outbox.offer)
+            eraser = Eraser(database, self._home, clock)
+            at_hand = CommandServices(
+                clock, self._ids, config, database, store, lanes, self._roster, adapters.find, files,
+                eraser.erase, gate.role, homes,
+            )  # fmt: skip
+            commands = builtin_commands(at_hand, AccessCommands(admissions, pairing, gate, clock).commands())
             lanes.use(commands)
             watcher = ExpiryWatcher(store, lanes, lambda: config.current.sessions.expiry_check_seconds, counters)
             indexer = SearchIndexer(database)
@@ -287,8 +307,9 @@ class Daemon:
                 mirror,
                 reloader,
                 Retention(database, config, clock, counters, folders, media=media),
-                Eraser(database, self._home, clock),
+                eraser,
                 updates,
+                admissions,
             )
 
     def _platforms(self, config: GatewayConfig) -> list[Platform]:
@@ -370,6 +391,7 @@ class Daemon:
             await recovered.wait()
             recovered.clear()
             try:
+                await parts.admissions.take_up()
                 await parts.outbox.take_up()
                 await parts.lanes.take_up()
             except Exception:
@@ -470,17 +492,8 @@ class Daemon:
             await answer(connection, {"ok": True, "reload": result.to_dict()})
         elif operation == "sessions.delete" and parts is not None:
             await answer(connection, await parts.eraser.serve(hello))
+        elif str(operation).startswith("pairing.") and parts is not None:
+            await answer(connection, await parts.admissions.serve(hello))
         else:
-            known = "reload, sessions.delete, status"
+            known = "pairing.list and its like, reload, sessions.delete, status"
             await answer(connection, {"ok": False, "error": f"unknown operation; known: {known}"})
-
-
-async def _install_secret(database: Database) -> bytes:
-    """The installation's secret, made at the first start."""
-
-    def job(connection: sqlite3.Connection) -> str:
-        if connection.execute(queries.GET_META, (HASH_KEY_NAME,)).fetchone() is None:
-            connection.execute(queries.ADD_META, (HASH_KEY_NAME, secrets.token_hex(32)))
-        return str(connection.execute(queries.GET_META, (HASH_KEY_NAME,)).fetchone()[0])
-
-    return bytes.fromhex(await database.write(job))

@@ -79,7 +79,7 @@ def add_delivery(connection: sqlite3.Connection, delivery: NewDelivery, now: dat
 
 
 def start_next(
-    connection: sqlite3.Connection, chat: tuple[str, str, str], *, usable: bool
+    connection: sqlite3.Connection, chat: tuple[str, str, str], now: datetime, *, usable: bool
 ) -> tuple[sqlite3.Row | None, Delivery | None]:
     """What is to be sent next in a chat (platform, account, chat), as a job of the writer; None if nothing waits.
 
@@ -91,13 +91,13 @@ def start_next(
         return row, None
     if row["state"] != "pending" or row["parts"] != "[]" or row["not_before"] is not None:
         return row, None
-    connection.execute(outbox_queries.START_DELIVERY, (0, row["id"]))
+    connection.execute(outbox_queries.START_DELIVERY, (0, to_micros(now), row["id"]))
     return row, delivery_from_row(row)
 
 
-def start_sending(connection: sqlite3.Connection, delivery_id: int, *, repeated: bool) -> Delivery:
+def start_sending(connection: sqlite3.Connection, delivery_id: int, now: datetime, *, repeated: bool) -> Delivery:
     """Note, as a job of the writer, that the call to the platform is about to be made; the delivery as it is now."""
-    begun = connection.execute(outbox_queries.START_DELIVERY, (int(repeated), delivery_id)).rowcount
+    begun = connection.execute(outbox_queries.START_DELIVERY, (int(repeated), to_micros(now), delivery_id)).rowcount
     check_known(connection, begun, "the delivery")
     return delivery_from_row(connection.execute(outbox_queries.GET_DELIVERY, (delivery_id,)).fetchone())
 

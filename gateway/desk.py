@@ -1,21 +1,27 @@
 """The desk: ends the messages that come to no turn. Commands are run, and what cannot be answered is told so."""
 
+import inspect
 import logging
 import sqlite3
 from collections import Counter
-from datetime import timedelta
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from config import LiveConfig
-from gateway.commands.table import Command, CommandTable, Effect, say
+from gateway.access import Decision, Gate, Role, Sender
+from gateway.commands.table import Command, CommandRefusedError, CommandTable, Effect, Reply, Resend, busy_of, say
 from gateway.delivery import NewDelivery, add_delivery
 from gateway.inbound import InboundRecord
+from gateway.media.words import describe_file
 from gateway.outbox import Outbox
 from gateway.ports import Clock, DeliveryKind, InboundState, StorageBusyError
+from gateway.session.errors import SessionError
 from gateway.session.slots import slot_row
-from gateway.storage import queries
+from gateway.storage import inbound_queries, queries
 from gateway.storage.codec import to_micros
 from gateway.storage.database import Database
-from gateway.storage.errors import StorageError
+from gateway.storage.errors import StorageError, UnreadableNowError
 from gateway.storage.probe import Probe
 
 log = logging.getLogger(__name__)
@@ -32,6 +38,7 @@ class Desk:
         clock: Clock,
         counters: Counter[str],
         probe: Probe,
+        gate: Gate | None = None,
     ) -> None:
         self._database = database
         self._outbox = outbox
@@ -39,6 +46,7 @@ class Desk:
         self._clock = clock
         self._counters = counters
         self._probe = probe
+        self.gate = gate or Gate(config)
         self._commands = CommandTable(())
 
     def use(self, commands: CommandTable) -> None:
@@ -54,56 +62,132 @@ class Desk:
         waited, hours = self._clock.now() - record.received_at, self._config.current.inbox.expire_hours
         return hours > 0 and waited > timedelta(hours=hours)
 
-    async def settle(self, record: InboundRecord) -> bool:
-        """End a message that has waited too long, or is a command; False if it is for the agent."""
+    async def settle(self, record: InboundRecord) -> InboundRecord | None:
+        """End a message that has waited too long, or is a command; what is for the agent is given back.
+
+        A command may make its message one for the agent: then that is given.
+        """
         if self.is_expired(record):
             words = "Your message waited too long for its turn and was not answered. Send it again."
             await self._end(record, InboundState.EXPIRED, "waited too long", say(words), "error")
-            return True
+            return None
         found = self.find(record.text)
+        decision = self.decide(record, None if found is None else found[0].role)
+        self.gate.check(Sender.of_record(record), decision)
+        if not decision.allowed:
+            await self._refuse(record, decision)
+            return None
         if found is None:
-            return False
-        await self._run(record, *found)
-        return True
+            return record
+        return await self._run(record, *found)
+
+    def decide(self, record: InboundRecord, needs: Role | None = None) -> Decision:
+        """Whether a message may go on, as things stand now: its sender may have been let in no more since it came."""
+        return self.gate.decide(Sender.of_record(record), needs)
+
+    def bars(self, record: InboundRecord) -> bool:
+        """Whether who wrote a message is not let in any more, for sure."""
+        return self.gate.bars(Sender.of_record(record))
+
+    def may_join(self, record: InboundRecord, other: InboundRecord) -> bool:
+        """Whether a message may become part of another one's turn: what that may do, its sender may do too."""
+        role, least = self.decide(record).role, self.decide(other).role
+        return role is not None and (least is None or role >= least)
+
+    def joining(self, waiting: Iterable[object], first: InboundRecord) -> list[InboundRecord]:
+        """Of what waits in the lane of a running turn, the messages that may join it, first to last.
+
+        Where people have not set up that messages do, only one that says so itself does, and it overtakes those that
+        do not; nothing overtakes a command, or what needs the lane for itself.
+        """
+        records: list[InboundRecord] = []
+        overtaking = False
+        for item in waiting:
+            if not isinstance(item, InboundRecord) or item.account != first.account:
+                break
+            if self.is_expired(item) or self.find(item.text) is not None or not self.may_join(item, first):
+                break
+            busy, asked = busy_of(item.text, self._config.current.busy)
+            if busy == "steer" and (asked or not overtaking):
+                records.append(item)
+            else:
+                overtaking = True
+        return records
+
+    async def _refuse(self, record: InboundRecord, decision: Decision) -> None:
+        """End a message that may not go on. Who may not even write any more is told nothing: they know already."""
+        if decision.role is not None:
+            words = f"That is not for you: {decision.reason}."
+            await self._end(record, InboundState.REFUSED, decision.reason, say(words), "error")
+            return
+        values = (InboundState.REFUSED, decision.reason, to_micros(self._clock.now()), record.id)
+        await self._database.write(lambda connection: connection.execute(queries.END_INBOUND, values).rowcount)
 
     async def give_up(self, record: InboundRecord, reason: str) -> None:
         """End a message at which the gateway itself failed again and again."""
         words = "I could not answer: something is wrong inside the gateway. Its operator finds the reason in the log."
         await self._end(record, InboundState.DEAD, reason, say(words), "error")
 
-    async def _run(self, record: InboundRecord, command: Command, rest: str) -> None:
-        """Run a command; one that fails by itself ends its message as failed."""
+    async def _run(self, record: InboundRecord, command: Command, rest: str) -> InboundRecord | None:
+        """Run a command; one that is refused says why, one that fails by itself ends its message as failed."""
         try:
-            await self._end(record, InboundState.ANSWERED, None, command.run(record, rest), "reply")
+            prepared = command.run(record, command.parse(rest))
+            effect = await prepared if inspect.isawaitable(prepared) else prepared
+            return await self._end(record, InboundState.ANSWERED, None, effect, "reply")
+        except CommandRefusedError as error:
+            return await self._end(record, InboundState.ANSWERED, None, say(str(error), error.reply.buttons), "reply")
+        except (SessionError, UnreadableNowError) as error:
+            return await self._end(record, InboundState.ANSWERED, None, say(str(error)), "reply")
         except Exception as error:
             if is_outage(error):
                 raise
             log.exception("the command %s failed", command.name)
             self._counters["commands.errors"] += 1
             words = f"/{command.name} failed. The gateway's operator finds the reason in its log."
-            await self._end(record, InboundState.FAILED, f"/{command.name} failed", say(words), "error")
+            return await self._end(record, InboundState.FAILED, f"/{command.name} failed", say(words), "error")
 
     async def _end(
         self, record: InboundRecord, state: InboundState, reason: str | None, effect: Effect, kind: DeliveryKind
-    ) -> None:
-        """The effect, the message's end and the reply are one commit."""
+    ) -> InboundRecord | None:
+        """The effect, the message's end and the reply are one commit. A message that is to go to the agent instead
+        does not end by it, and is given as it is then."""
         now = self._clock.now()
 
-        def job(connection: sqlite3.Connection) -> bool:
-            ended = connection.execute(queries.END_INBOUND, (state, reason, to_micros(now), record.id))
-            if not ended.rowcount:
-                return False
-            text = effect(connection)
-            slot = slot_row(connection, record.identity)
-            reply = NewDelivery(record.target, kind, text, record.answerable, session_id=slot["session_id"])
-            add_delivery(connection, reply, now)
-            return True
+        def job(connection: sqlite3.Connection) -> tuple[Reply | None, InboundRecord | None]:
+            if connection.execute(queries.TURN_OF_INBOUND, (record.id,)).fetchone() is None:
+                return None, None
+            outcome = effect(connection)
+            if isinstance(outcome, Resend):
+                extra = outcome.extra.of_sender(record.extra)
+                connection.execute(inbound_queries.AMEND_INBOUND, (outcome.text, extra.dump(), record.id))
+                return None, replace(record, text=outcome.text, extra=extra)
+            connection.execute(queries.END_INBOUND, (state, reason, to_micros(now), record.id))
+            reply = outcome if isinstance(outcome, Reply) else Reply(outcome)
+            self._put_out(connection, record, reply, kind, now)
+            return reply, None
 
         self._probe("command.before-end")
-        ended = await self._database.write(job)
+        reply, remains = await self._database.write(job)
         self._probe("command.ended")
-        if ended:
+        if reply is not None:
+            if reply.then is not None:
+                reply.then()
             self._outbox.offer(record.target)
+        return remains
+
+    def _put_out(
+        self, connection: sqlite3.Connection, record: InboundRecord, reply: Reply, kind: DeliveryKind, now: datetime
+    ) -> None:
+        """Put the reply in the outbox; of one with a file, that comes first."""
+        session_id = slot_row(connection, record.identity)["session_id"]
+        if reply.file is not None:
+            described = describe_file(reply.file)
+            sent = NewDelivery(record.target, "file", described, session_id=session_id, file=reply.file)
+            add_delivery(connection, sent, now)
+        delivery = NewDelivery(
+            record.target, kind, reply.text, record.answerable, session_id=session_id, buttons=reply.buttons
+        )
+        add_delivery(connection, delivery, now)
 
 
 def is_outage(error: Exception) -> bool:

@@ -1,6 +1,7 @@
 """A delivery on its way: how far it has got, what it is to become, and what that needs next."""
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import Enum
 from typing import Any
 
@@ -33,6 +34,7 @@ class Errand:
     showing: Showing
     done: tuple[ShownPart, ...]
     parts: tuple[Any, ...]
+    created_at: datetime
     attempts: int
     search: bool
     started: bool

@@ -94,6 +94,16 @@ class Host:
         with self._storing("a message"):
             return await self._services.inbox().accept(message, operator=self._station.is_operator)
 
+    async def identify(self, account_id: str) -> None:
+        """Say which account of the platform this connection is. Raises `NotStoredError`."""
+        with self._storing("the account"):
+            await self._services.updates().identify(*self._place, account_id)
+
+    async def is_group_known(self, chat_id: str, group_id: str) -> bool:
+        """Whether another message of this group was taken in lately. Raises `NotStoredError`."""
+        with self._storing("what a message belongs to"):
+            return await self._services.inbox().knows_group(*self._place, chat_id, group_id)
+
     async def cursor(self, name: str) -> str | None:
         """A position that was committed earlier. Raises `NotStoredError`."""
         with self._storing("a position"):

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from gateway.ports import Attachment, InboundMessage, MediaKind, Quote, Target
 from gateway.session.key import SlotIdentity
+from gateway.session.text import Content
 from gateway.source import SessionSource
 from gateway.storage.codec import clean_text, dump, from_micros
 
@@ -24,16 +25,39 @@ AUTHOR_CHARS: Final = 100
 @dataclass(frozen=True, slots=True)
 class Extra:
     """What belongs to a message besides its text. `edits` are the texts that its sender has given earlier messages,
-    which the agent is told of with this one."""
+    which the agent is told of with this one.
+
+    Of a message that repeats a turn, `retry_of` is that turn, and `content` what the agent gets, files and all, as it
+    stood in the transcript.
+
+    The rest is what its sender is let in by, see `gateway.access`: it is decided again when the message's turn comes.
+    """
 
     attachments: tuple[Attachment, ...] = ()
     quote: Quote | None = None
     edits: tuple[str, ...] = ()
+    content: Content | None = None
+    retry_of: str | None = None
+    roles: tuple[str, ...] = ()
+    team: str | None = None
+    from_bot: bool = False
+    operator: bool = False
 
     @classmethod
-    def of(cls, message: InboundMessage) -> "Extra":
-        """What came with a message, as it is kept."""
-        return cls(message.attachments, None if message.quote is None else _bounded(message.quote))
+    def of(cls, message: InboundMessage, *, operator: bool = False) -> "Extra":
+        """What came with a message, as it is kept. That the terminal is the owner's need not be noted."""
+        return cls(
+            message.attachments,
+            None if message.quote is None else _bounded(message.quote),
+            roles=message.roles,
+            team=message.team,
+            from_bot=message.from_bot,
+            operator=operator and not message.source.is_local,
+        )
+
+    def of_sender(self, other: "Extra") -> "Extra":
+        """The same from the sender of another message."""
+        return replace(self, roles=other.roles, team=other.team, from_bot=other.from_bot, operator=other.operator)
 
     def dump(self) -> str | None:
         """As the database has it; None if there is nothing."""
@@ -44,6 +68,18 @@ class Extra:
             found["quote"] = _filled(asdict(self.quote))
         if self.edits:
             found["edits"] = list(self.edits)
+        if self.content is not None:
+            found["content"] = self.content
+        if self.retry_of is not None:
+            found["retry_of"] = self.retry_of
+        if self.roles:
+            found["roles"] = list(self.roles)
+        if self.team is not None:
+            found["team"] = self.team
+        if self.from_bot:
+            found["from_bot"] = True
+        if self.operator:
+            found["operator"] = True
         return dump(found) if found else None
 
     @classmethod
@@ -57,6 +93,12 @@ class Extra:
             attachments=tuple(_attachment(values) for values in found.get("attachments", ())),
             quote=None if quote is None else Quote(**quote),
             edits=tuple(found.get("edits", ())),
+            roles=tuple(map(str, found.get("roles", ()))),
+            team=found.get("team"),
+            from_bot=found.get("from_bot") is True,
+            operator=found.get("operator") is True,
+            content=found.get("content"),
+            retry_of=found.get("retry_of"),
         )
 
 

@@ -9,7 +9,9 @@ from datetime import datetime
 from typing import Final
 
 from config import GatewayConfig, LiveConfig
-from gateway import access
+from gateway.access import Role, Sender, Verdict
+from gateway.access.door import Door, limited_entry, note
+from gateway.audit import AuditEntry
 from gateway.delivery import NewDelivery, add_delivery
 from gateway.inbound import Extra, InboundRecord, record_from_row, target_of
 from gateway.ports import Accepted, Clock, InboundMessage, InboundState, StorageBusyError, Target
@@ -17,13 +19,16 @@ from gateway.session.key import SlotIdentity
 from gateway.session.slots import present_identity, slot_number
 from gateway.session.store import SessionStore
 from gateway.source import SessionSource
-from gateway.storage import queries
+from gateway.storage import inbound_queries, outbox_queries, queries
 from gateway.storage.codec import clean_text, dump, to_micros
 from gateway.storage.database import Database
 from gateway.storage.probe import Probe, no_probe
 from gateway.updates import drop_update
 
 log = logging.getLogger(__name__)
+
+RECENT_INBOUND: Final = 1_000
+"""Messages back from the newest among which the rest of a group is looked for: its parts come within seconds."""
 
 PAGE: Final = 500
 KEPT_OF_REFUSED: Final = 500
@@ -36,12 +41,16 @@ class InvalidMessageError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Admission:
-    """What is decided about a message before it is stored."""
+    """What is decided about a message before it is stored. `key` keeps a notice from being given twice."""
 
     state: InboundState
     text: str | None
     reason: str | None = None
     notice: str | None = None
+    key: str | None = None
+    pairs: bool = False
+    role: Role | None = None
+    noted: AuditEntry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +61,15 @@ class _Stored:
     accepted: Accepted
     identity: SlotIdentity
     source: SessionSource
-    told: bool = False
+    told: tuple[Target, ...] = ()
 
 
 class Inbox:
     """Takes messages in. `on_message` gets each one that is to be answered, `on_delivery` the place of each notice of
     refusal, both in order of receipt and after the commit. `is_urgent` says of a text that it does not wait in its
     session's queue (`/stop`), so that a full one does not keep it out. `is_full` says that too much waits in all
-    sessions together.
+    sessions together. `door` decides who is let in; by default the configuration alone does. `redact` takes secrets
+    of the configuration out of a text: they are for no agent, and for no transcript.
     """
 
     def __init__(
@@ -73,6 +83,8 @@ class Inbox:
         on_delivery: Callable[[Target], object],
         is_urgent: Callable[[str], bool] = lambda _text: False,
         is_full: Callable[[], bool] = lambda: False,
+        door: Door | None = None,
+        redact: Callable[[str], str] = str,
         probe: Probe = no_probe,
     ) -> None:
         self._database = database
@@ -83,26 +95,40 @@ class Inbox:
         self._on_delivery = on_delivery
         self._is_urgent = is_urgent
         self._is_full = is_full
+        self._door = door or Door(self._config, clock)
+        self._redact = redact
         self._probe = probe
 
     def accept(self, message: InboundMessage, *, operator: bool) -> "asyncio.Future[Accepted]":
         """Queue the message to the database before returning; the future ends once it is durable.
 
-        Raises `InvalidMessageError` and `StorageBusyError`; the future raises `StorageError`.
+        Raises `InvalidMessageError`, `StorageBusyError` and `StorageError`; the future raises `StorageError`.
         """
         check_ids(message)
         if self._is_full() and not self._is_urgent(message.text):
             raise StorageBusyError("too many messages wait for an answer: hand this one over again later")
         received_at = self._clock.now()
         identity = self._store.identity(message.source)
-        extra = Extra.of(message)
-        admission = self._admit(message, operator=operator)
+        message = self._door.disguise(replace(message, text=self._redact(message.text)))
+        extra = Extra.of(message, operator=operator)
+        sender = Sender.of_message(message, operator=operator)
+        admission = self._admit(message, sender)
         stored = self._database.write(
-            lambda connection: self._store_message(connection, message, identity, extra, admission, received_at)
+            lambda connection: self._store_message(connection, message, sender, identity, extra, admission, received_at)
         )
         result: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         stored.add_done_callback(lambda done: self._announce(done, result, message, extra, received_at))
         return result
+
+    async def knows_group(self, platform: str, account: str, chat: str, group_id: str) -> bool:
+        """Whether a message of this group was taken in lately, and not ignored. Raises `StorageError`,
+        `StorageBusyError`."""
+
+        def job(connection: sqlite3.Connection) -> bool:
+            values = (RECENT_INBOUND, platform, account, chat, group_id)
+            return connection.execute(inbound_queries.RECENT_GROUP, values).fetchone() is not None
+
+        return await self._database.write(job)
 
     async def pending(self) -> AsyncIterator[InboundRecord]:
         """All messages that wait, in order of receipt: what an earlier process left."""
@@ -119,10 +145,15 @@ class Inbox:
                 return
             after = rows[-1]["id"]
 
-    def _admit(self, message: InboundMessage, *, operator: bool) -> _Admission:
-        decision = access.decide(message, self._config.current, operator=operator)
-        if not decision.allowed:
-            return _Admission(InboundState.IGNORED, None, decision.reason)
+    def _admit(self, message: InboundMessage, sender: Sender) -> _Admission:
+        ruling = self._door.rule(sender, urgent=self._is_urgent(message.text), sent_at=message.sent_at)
+        role, noted = ruling.role, ruling.noted
+        if not ruling.kept:
+            pairs = ruling.verdict is Verdict.PAIR
+            return _Admission(InboundState.IGNORED, None, ruling.reason, ruling.notice, pairs=pairs, noted=noted)
+        if ruling.verdict is not Verdict.ALLOW:
+            kept = clean_text(message.text[:KEPT_OF_REFUSED])
+            return _Admission(InboundState.REFUSED, kept, ruling.reason, ruling.notice, noted=noted)
         limit = self._config.current.inbox.max_message_chars
         if len(message.text) > limit:
             notice = (
@@ -136,12 +167,13 @@ class Inbox:
             return _Admission(
                 InboundState.REFUSED, text, "empty", "Your message was empty: there is nothing to answer."
             )
-        return _Admission(InboundState.PENDING, text)
+        return _Admission(InboundState.PENDING, text, role=role)
 
     def _store_message(
         self,
         connection: sqlite3.Connection,
         message: InboundMessage,
+        sender: Sender,
         identity: SlotIdentity,
         extra: Extra,
         admission: _Admission,
@@ -158,6 +190,7 @@ class Inbox:
         slot_id = slot_number(connection, identity) if kept else None
         if admission.state is InboundState.PENDING and not self._is_urgent(message.text):
             admission = self._bound_queue(connection, slot_id, admission)
+            admission = self._bound_tokens(connection, sender, admission, received_at)
         ended_at = None if admission.state is InboundState.PENDING else to_micros(received_at)
         key = (platform, account, message.source.chat_id, message.message_id)
         added = connection.execute(
@@ -180,11 +213,29 @@ class Inbox:
             state = InboundState(row["state"])
             return _Stored(Accepted(row["id"], state, duplicate=True, reason=row["reason"]), identity, source)
         accepted = Accepted(added.lastrowid or 0, admission.state, reason=admission.reason)
-        if admission.notice is not None:
-            answers = (message.message_id,) if source is message.source else ()
-            notice = NewDelivery(target_of(source, account), "error", admission.notice, answers=answers)
+        note(connection, admission.noted, received_at)
+        notices = self._notices(connection, message, sender, source, admission, received_at)
+        for notice in notices:
             add_delivery(connection, notice, received_at)
-        return _Stored(accepted, identity, source, told=admission.notice is not None)
+        return _Stored(accepted, identity, source, told=tuple(notice.target for notice in notices))
+
+    def _notices(
+        self,
+        connection: sqlite3.Connection,
+        message: InboundMessage,
+        sender: Sender,
+        source: SessionSource,
+        admission: _Admission,
+        received_at: datetime,
+    ) -> tuple[NewDelivery, ...]:
+        """What is said about a message that comes to no turn: to its sender, and to who can let them in."""
+        if admission.pairs:
+            return self._door.welcome(connection, sender, message.account, received_at)
+        if admission.notice is None:
+            return ()
+        answers = (message.message_id,) if source is message.source else ()
+        target = target_of(source, message.account)
+        return (NewDelivery(target, "error", admission.notice, answers=answers, key=admission.key),)
 
     def _bound_queue(self, connection: sqlite3.Connection, slot_id: int | None, admission: _Admission) -> _Admission:
         limit = self._config.current.inbox.max_queued_per_session
@@ -193,6 +244,19 @@ class Inbox:
             return admission
         notice = f"{waiting} of your messages still wait for an answer; this one was not taken. Send it again later."
         return _Admission(InboundState.REFUSED, admission.text, "queue full", notice)
+
+    def _bound_tokens(
+        self, connection: sqlite3.Connection, sender: Sender, admission: _Admission, received_at: datetime
+    ) -> _Admission:
+        if admission.state is not InboundState.PENDING:
+            return admission
+        limited = self._door.over_day(connection, sender, admission.role, received_at)
+        if limited is None:
+            return admission
+        reason, kept = f"over limits.{limited.limit}", (admission.text or "")[:KEPT_OF_REFUSED]
+        told = connection.execute(outbox_queries.HAS_KEY, (limited.key,)).fetchone() is not None
+        noted = None if told else limited_entry(sender, limited)
+        return _Admission(InboundState.REFUSED, kept, reason, None if told else limited.words, limited.key, noted=noted)
 
     def _announce(
         self,
@@ -221,8 +285,8 @@ class Inbox:
 
     def _pass_on(self, stored: _Stored, message: InboundMessage, extra: Extra, received_at: datetime) -> None:
         accepted = stored.accepted
-        if stored.told:
-            self._on_delivery(target_of(stored.source, message.account))
+        for target in stored.told:
+            self._on_delivery(target)
         if accepted.duplicate or accepted.state is not InboundState.PENDING:
             return
         record = InboundRecord(

@@ -11,8 +11,9 @@ from itertools import islice
 from typing import Any
 
 from config import GatewayConfig, LiveConfig
+from gateway.access import Gate
 from gateway.clock import call_at
-from gateway.commands.table import Command, CommandTable
+from gateway.commands.table import Command, CommandTable, busy_of
 from gateway.constants import COALESCE_LIMIT, LANE_ERROR_PAUSE_SECONDS, LANE_FAILURES, WAITING_LIMIT
 from gateway.desk import Desk, is_outage
 from gateway.inbound import IDENTITY_PARTS, InboundRecord
@@ -34,7 +35,7 @@ from gateway.session.key import SlotIdentity
 from gateway.storage import queries
 from gateway.storage.database import Database
 from gateway.storage.probe import Probe, no_probe
-from gateway.transcript import STOPPED
+from gateway.transcript import REVOKED, STOPPED
 from gateway.turns import Connections, Turn, TurnRunner
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Lanes:
         clock: Clock,
         counters: Counter[str],
         *,
+        gate: Gate | None = None,
         probe: Probe = no_probe,
     ) -> None:
         self._database = database
@@ -67,7 +69,8 @@ class Lanes:
         self._config = LiveConfig.of(config)
         self._clock = clock
         self._counters = counters
-        self._desk = Desk(database, outbox, self._config, clock, counters, probe)
+        self._desk = Desk(database, outbox, self._config, clock, counters, probe, gate)
+        self._desk.gate.listen(self._enforce)
         self._lanes: dict[SlotIdentity, Lane] = {}
         self._moved: dict[SlotIdentity, SlotIdentity] = {}
         """Slots whose chat has another id since this process began, by what they were."""
@@ -131,6 +134,7 @@ class Lanes:
                 self._lane(turn.identity).turn = turn
         for row in await self._database.read(queries.PUT_BACK_TURNS):
             self._adopt(row)
+        self._enforce()
         async for record in self._inbox().pending():
             self.offer(record)
         for lane in list(self._lanes.values()):
@@ -198,7 +202,7 @@ class Lanes:
             return
         lane = self._lane(record.identity)
         self._put(lane, record)
-        if interrupts and found is None and self._config.current.busy == "interrupt":
+        if interrupts and found is None and busy_of(record.text, self._config.current.busy)[0] == "interrupt":
             self._interrupt(lane)
         self._start(lane)
 
@@ -258,6 +262,14 @@ class Lanes:
             return None
         lane.stop_reason = lane.stop_reason or reason
         return head.id
+
+    def _enforce(self) -> None:
+        """Stop each turn with a message of somebody who is not let in any more. What waits is refused in its turn."""
+        for lane in list(self._lanes.values()):
+            head = lane.waiting[0] if lane.beginning else None
+            records = lane.turn.inbound if lane.turn is not None else [head]
+            if any(isinstance(one, InboundRecord) and self._desk.bars(one) for one in records):
+                self.stop_turn(lane.identity, REVOKED)
 
     def _interrupt(self, lane: Lane) -> None:
         """A message comes while a turn is open, or about to be: it stops that. One for which it waits is no such."""
@@ -378,7 +390,7 @@ class Lanes:
             ended = await self._runner.attempt(
                 turn,
                 again=again,
-                waiting=lambda: self._steering(lane, turn),
+                waiting=lambda: self._desk.joining(lane.waiting, turn.first),
                 absorbed=lambda records: self._take_off(lane, records),
             )
         except asyncio.CancelledError:
@@ -389,19 +401,6 @@ class Lanes:
             lane.running = False
         if ended:
             lane.turn = None
-
-    def _steering(self, lane: Lane, turn: Turn) -> Sequence[InboundRecord]:
-        """What may join the running turn: the messages before anything that has to wait for its own turn."""
-        records: list[InboundRecord] = []
-        if self._config.current.busy != "steer":
-            return records
-        for item in lane.waiting:
-            if not isinstance(item, InboundRecord) or item.account != turn.first.account:
-                break
-            if self._desk.is_expired(item) or self._desk.find(item.text) is not None:
-                break
-            records.append(item)
-        return records
 
     async def _give_up(self, lane: Lane) -> None:
         """The lane failed at its head again and again: that is ended, so that it blocks nothing else."""
@@ -427,10 +426,11 @@ class Lanes:
         if isinstance(item, Exclusive):
             self._take_head(lane)
             await run_exclusive(item)
-        elif await self._desk.settle(item):
+        elif (record := await self._desk.settle(item)) is None:
             self._take_head(lane)
         else:
-            await self._begin_turn(lane, item)
+            lane.waiting[0] = record = record.at(lane.identity)
+            await self._begin_turn(lane, record)
 
     async def _begin_turn(self, lane: Lane, record: InboundRecord) -> None:
         lane.beginning = True

@@ -65,7 +65,14 @@ SHAPES: Final = re.compile(
   | (?<![\w-])[MNO][A-Za-z0-9_-]{22,30}\.[A-Za-z0-9_-]{6,7}\.[A-Za-z0-9_-]{27,}   # Discord
   | (?<![A-Za-z0-9])(?:xox[a-z]|xapp)-[A-Za-z0-9-]{8,}                # Slack
   | (?<![A-Za-z0-9])(?:sk|pk|rk)-[A-Za-z0-9_-]{16,}                   # OpenAI, Anthropic and others
-  | (?<![A-Za-z0-9])(?:gsk_|hf_|xai-|AIza|gh[a-z]_)[A-Za-z0-9_-]{16,} # Groq, Hugging Face, xAI, Google, GitHub
+  | (?<![A-Za-z0-9])(?:gsk_|hf_|xai-|AIza|gh[a-z]_|github_pat_|glpat-|npm_)[A-Za-z0-9_-]{16,}
+                                                    # Groq, Hugging Face, xAI, Google, GitHub, GitLab, npm
+  | (?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])          # Amazon
+  | (?<![A-Za-z0-9])(?:[sr]k_(?:live|test)_|whsec_|ya29\.|GOCSPX-)[A-Za-z0-9_-]{16,}  # Stripe, Google
+  | (?<![A-Za-z0-9])SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}        # SendGrid
+  | (?<=hooks\.slack\.com/services/)[A-Za-z0-9/]{20,}                 # Slack's webhooks
+  | (?<=/api/webhooks/)\d{15,21}/[A-Za-z0-9_-]{30,}                   # Discord's
+  | -----BEGIN\ [A-Z\ ]*PRIVATE\ KEY-----[\s\S]*?(?:-----END\ [A-Z\ ]*PRIVATE\ KEY-----|\Z)
   | (?<![\w.-])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*  # JSON web tokens
     """,
     re.VERBOSE,
@@ -101,11 +108,13 @@ class Redactor:
         longest_first = sorted(self._forms, key=lambda form: (-len(form), form))
         self._values = re.compile("|".join(map(re.escape, longest_first)))
 
+    def values(self, text: str) -> str:
+        """The text with `***` in the place of each secret that was given; what only looks like one stays."""
+        return text if self._values is None else self._values.sub(MASK, text)
+
     def __call__(self, text: str) -> str:
-        """The text with `***` in the place of each secret."""
-        values = self._values
-        if values is not None:
-            text = values.sub(MASK, text)
+        """The text with `***` in the place of each secret, and of what has the form of one."""
+        text = self.values(text)
         return LABELLED.sub(rf"\g<1>{MASK}", SHAPES.sub(MASK, text))
 
 

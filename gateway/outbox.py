@@ -4,9 +4,10 @@ import asyncio
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from config import GatewayConfig, LiveConfig, Platform
 from gateway.budget import ChatKey, FloodBudget
@@ -76,6 +77,7 @@ class Outbox:
             probe,
             self._tell,
             self.offer,
+            self._do_later,
         )
         self._chats: dict[ChatKey, _Chat] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -221,6 +223,20 @@ class Outbox:
             chat.parked = None
         chat.offline = False
         self._start(chat)
+
+    def _do_later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside the chats, as a task of the outbox."""
+        if self._tasks is not None and not self._stopping.is_set():
+            self._tasks.create_task(self._attend(work), name="outbox, afterwards")
+        else:
+            work.close()
+
+    async def _attend(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception:
+            log.exception("what was to be done after a delivery failed")
+            self._counters["outbox.errors"] += 1
 
     def _after(self, seconds: float) -> datetime:
         return self._clock.now() + timedelta(seconds=seconds)

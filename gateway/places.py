@@ -16,6 +16,11 @@ class Places:
         self._taken = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody has a place or waits for one."""
+        return not self._taken and not any(not place.done() for place in self._waiting)
+
     def take(self) -> bool:
         """Take a place if there is one now; whether there was."""
         if self._waiting or self._taken >= self._limit():

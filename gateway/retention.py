@@ -50,6 +50,9 @@ SET_ASIDE_KEPT: Final = timedelta(days=7)
 MAX_SET_ASIDE: Final = 1_000
 """Updates that are kept for an operator to look at; one odd kind can be in many."""
 
+CUTS_KEPT: Final = timedelta(days=1)
+"""How long what was taken off a transcript can be put back."""
+
 WALK_PAGE: Final = 200
 """Rows of finished work that one job clears: with their text that is some milliseconds, too."""
 
@@ -186,6 +189,8 @@ class Retention:
         turns = ((upkeep.REMOVE_OLD_TURNS, (finished,)),)
         await self._go(_Walk("retention.turns", upkeep.TURN_PAGE, turns, finished))
         await self._clear_set_aside()
+        cuts = self._before(CUTS_KEPT)
+        self._count("retention.cuts", await self._write(on_file(_remove_cuts, cuts)))
 
     async def _clear_set_aside(self) -> None:
         """Remove updates that were set aside long ago, and, where there are too many, the oldest."""
@@ -226,6 +231,10 @@ class Retention:
 
 def _remove_updates(connection: sqlite3.Connection, before: int) -> int:
     return connection.execute(inbound_queries.REMOVE_OLD_UPDATES, (before,)).rowcount
+
+
+def _remove_cuts(connection: sqlite3.Connection, before: int) -> int:
+    return connection.execute(upkeep.REMOVE_OLD_CUTS, (before,)).rowcount
 
 
 def _clear_page(connection: sqlite3.Connection, walk: _Walk, after: int, bound: int) -> int:

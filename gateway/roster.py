@@ -63,6 +63,15 @@ class AgentRoster:
         """The name of the agent that answers where nothing else is said."""
         return self._default_of(self._config.current)
 
+    @property
+    def names(self) -> list[str]:
+        """The agents that can be chosen."""
+        return list(dict.fromkeys((*self._given, *self._config.current.agents, self.default)))
+
+    def model(self, name: str) -> str | None:
+        """The model behind an agent, where the configuration names one."""
+        return getattr(self._section(self._config.current, name), "model", None)
+
     async def get(self, name: str) -> tuple[str, Agent]:
         """The agent of this name, or, if the configuration has it no more, the default one. Raises `AgentError`.
 

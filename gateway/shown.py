@@ -19,13 +19,19 @@ class Showing:
     composer: Composer
     contents: list[Any] = field(default_factory=list)
     complete: bool = False
+    late: bool = False
+    """A preview's edit ended without an answer: the platform may carry it out later, over what it shows by then."""
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def compose(self, text: str, *, final: bool, shown: int) -> Composed:
         """The messages for the text; a long one is made into them on another thread."""
+        if len(text) <= COMPOSE_INLINE_CHARS and not self.busy.locked():
+            return self.composer.update(text, final=final, shown=shown)
+        # Who gives up does not end the thread: the next one waits for it, since a composer serves one at a time.
+        return await asyncio.shield(asyncio.create_task(self._compose(text, final=final, shown=shown)))
+
+    async def _compose(self, text: str, *, final: bool, shown: int) -> Composed:
         async with self.busy:
-            if len(text) <= COMPOSE_INLINE_CHARS:
-                return self.composer.update(text, final=final, shown=shown)
             return await asyncio.to_thread(self.composer.update, text, final=final, shown=shown)
 
     def holds(self, part: int, content: object) -> bool:

@@ -45,6 +45,15 @@ async def ask_to_delete(socket: Path, session_id: str, *, purge: bool, force: bo
     return await _answer(socket, "sessions.delete", DELETE_TIMEOUT_SECONDS, request)
 
 
+async def ask_about_people(socket: Path, operation: str, request: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Have the gateway that listens on `socket` carry out a decision about people, or list them; its answer, None if
+    none listens.
+
+    The answer has `outcome` or `listing`, or, where it was not done, `error`. Raises `StatusError`.
+    """
+    return await _answer(socket, operation, STATUS_TIMEOUT_SECONDS, request)
+
+
 async def _request(socket: Path, operation: str, seconds: float) -> Mapping[str, Any] | None:
     answer = await _answer(socket, operation, seconds)
     if answer is None:

@@ -16,7 +16,7 @@ from gateway.budget import ChatKey
 from gateway.constants import CHECKPOINT_SECONDS, FIRST_TEXT_SECONDS, PREVIEW_CLOSE_SECONDS
 from gateway.delivery import NewDelivery, add_delivery, parts_of
 from gateway.outbox import Connection, Outbox
-from gateway.ports import Adapter, Clock, Delivery, DeliveryError, RetryLaterError
+from gateway.ports import Adapter, Clock, Delivery, DeliveryError, OutcomeUnknownError, RetryLaterError
 from gateway.shown import Showing
 from gateway.storage import outbox_queries, queries
 from gateway.storage.codec import clean_text
@@ -50,6 +50,8 @@ class ReplyStream:
         self._changed = asyncio.Event()
         self._closing = asyncio.Event()
         self._interval: float | None = None
+        self._adapter: Adapter | None = None
+        """Through which adapter the reply was shown last."""
         self._opening: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -118,8 +120,9 @@ class ReplyStream:
             if parts:
                 draft = self._delivery_of(0, text, parts[0], part=0)
                 try:
-                    if not self._outbox.budget.held(self._key) and not await connection.adapter.draft(draft):
-                        return False
+                    with self._outbox.budget.spare(connection.adapter, self._key, message=False) as free:
+                        if free and not await connection.adapter.draft(draft):
+                            return False
                 except RetryLaterError as error:
                     await self._hold(connection.adapter, error)
                 except DeliveryError as error:
@@ -178,6 +181,11 @@ class ReplyStream:
         connection = self._connection()
         if connection is None or not connection.usable:
             return _Look(ids, pause=1.0)
+        if self._adapter is not connection.adapter:
+            # It may be another account, to which nothing belongs that was shown before.
+            self._adapter = connection.adapter
+            (row,) = await self._database.read(outbox_queries.GET_DELIVERY, (delivery_id,))
+            ids = [part.message_id for part in parts_of(row["parts"])]
         showing = self._outbox.screen.of(delivery_id, connection.adapter)
         parts = (await showing.compose(text, final=False, shown=len(ids))).parts
         if len(parts) > len(ids):
@@ -217,9 +225,16 @@ class ReplyStream:
             except RetryLaterError as error:
                 await self._hold(adapter, error)
                 return error.retry_after or 1.0
+            except OutcomeUnknownError as error:
+                log.info("nobody knows whether a preview of delivery %d was shown: %s", delivery.id, error)
+                showing.late = True
+                return 1.0
             except DeliveryError as error:
                 log.info("a preview of delivery %d was not shown: %s", delivery.id, error)
                 return 1.0
+            except asyncio.CancelledError:
+                showing.late = True
+                raise
             showing.note(delivery.part, delivery.content)
         return 0.0
 

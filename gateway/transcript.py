@@ -10,7 +10,7 @@ from gateway.delivery import NewDelivery, add_delivery
 from gateway.inbound import Extra, InboundRecord
 from gateway.journal import add_step, stop_step
 from gateway.media.words import describe_file
-from gateway.ports import DeliveryKind, InboundState, Message, OutgoingFile, Target, Usage
+from gateway.ports import Button, DeliveryKind, InboundState, Message, OutgoingFile, Target, Usage
 from gateway.session import records, slots
 from gateway.session.entry import SessionEntry
 from gateway.session.records import Arrival
@@ -27,6 +27,13 @@ MAX_EDITS: Final = 10
 STOPPED: Final = "stopped"
 """Why a turn ended that a person stopped."""
 
+REVOKED: Final = "revoked"
+"""Why a turn ended whose sender is not let in any more."""
+
+
+RETRY: Final = ((Button("Retry", "/retry"),),)
+"""Stands below the message that a turn could not be answered."""
+
 
 class TurnOpenError(Exception):
     """The slot has a turn that has not ended: that one goes on first."""
@@ -38,12 +45,13 @@ class TurnOpenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    """A turn that has begun: its session, its messages, and whether that put anything (of a reset) in the outbox.
+    """A turn that has begun: its session, agent and messages, and whether that put anything (of a reset) in the outbox.
 
     `stop_reason` says that it was stopped before it began. `history` is the transcript so far, None for a long one.
     """
 
     entry: SessionEntry
+    agent: str
     inbound: tuple[InboundRecord, ...]
     notified: bool
     stop_reason: str | None
@@ -79,9 +87,8 @@ class TurnEnd:
 def begin(
     connection: sqlite3.Connection, turn_id: str, agent: str, arrival: Arrival, inbound: Sequence[InboundRecord]
 ) -> Began | None:
-    """Resolve the session and give the messages to a new turn; None if they have an end already.
-
-    Raises `TurnOpenError`.
+    """Resolve the session and give the messages to a new turn of the agent that was chosen for it, else of this one;
+    None if they have an end already. Raises `TurnOpenError`.
     """
     slot_id, arrival = _placed(connection, arrival, inbound[0])
     open_turn = connection.execute(queries.SESSION_HAS_TURN, (slot_id,)).fetchone()
@@ -93,7 +100,8 @@ def begin(
     if not claimed:
         return None
     claimed = _with_edits(connection, slot_id, claimed)
-    entry = records.resolve(connection, arrival).entry
+    resolution = records.resolve(connection, arrival)
+    entry, agent = resolution.entry, resolution.agent or agent
     connection.execute(queries.ADD_TURN, (turn_id, slot_id, entry.session_id, agent, to_micros(arrival.now)))
     stop_reason = next((str(row["reason"]) for _record, row in claims if row is not None and row["reason"]), None)
     if stop_reason is not None:
@@ -105,7 +113,7 @@ def begin(
         target, words = claimed[0].target, _reset_words(entry)
         notice = NewDelivery(target, "notice", words, session_id=entry.session_id, turn_id=turn_id)
         add_delivery(connection, notice, arrival.now)
-    return Began(entry, claimed, notified, stop_reason, _history(connection, entry))
+    return Began(entry, agent, claimed, notified, stop_reason, _history(connection, entry))
 
 
 def _placed(connection: sqlite3.Connection, arrival: Arrival, first: InboundRecord) -> tuple[int, Arrival]:
@@ -171,16 +179,17 @@ def stop(connection: sqlite3.Connection, inbound_id: int, reason: str) -> None:
         add_step(connection, row["turn_id"], stop_step(reason))
 
 
-def end(connection: sqlite3.Connection, turn: TurnEnd, now: datetime) -> None:
-    """End a turn, once: transcript, counters, messages and what goes out."""
+def end(connection: sqlite3.Connection, turn: TurnEnd, now: datetime) -> bool:
+    """End a turn, once: transcript, counters, messages and what goes out. False if it had ended already."""
     at = to_micros(now)
     ended = connection.execute(queries.END_TURN, (turn.reason, at, turn.turn_id)).rowcount
     check_known(connection, ended, "the turn")
     if not ended:
-        return
+        return False
     records.append(connection, turn.session_id, turn.messages, turn.usage, now, turn_id=turn.turn_id)
     _end_inbound(connection, turn, at)
     _put_out(connection, turn, now)
+    return True
 
 
 def end_bare(connection: sqlite3.Connection, turn: TurnEnd, now: datetime) -> None:
@@ -225,7 +234,14 @@ def _put_out(connection: sqlite3.Connection, turn: TurnEnd, now: datetime) -> No
     for number, (kind, text, file) in enumerate(parts, start=1):
         last = answers if number == len(parts) else ()
         delivery = NewDelivery(
-            turn.target, kind, text, last, session_id=turn.session_id, turn_id=turn.turn_id, file=file
+            turn.target,
+            kind,
+            text,
+            last,
+            session_id=turn.session_id,
+            turn_id=turn.turn_id,
+            file=file,
+            buttons=RETRY if kind == "error" else (),
         )
         add_delivery(connection, delivery, now)
 

@@ -9,14 +9,16 @@ from typing import Protocol
 
 from config import Platform
 from gateway.commands.table import for_agent
-from gateway.inbound import QUOTED_CHARS, InboundRecord
+from gateway.inbound import AUTHOR_CHARS, QUOTED_CHARS, InboundRecord
 from gateway.journal import Progress
 from gateway.media.content import Enclosed, unread, with_files
 from gateway.media.outgoing import TurnFiles
 from gateway.outbox import Connection
+from gateway.outside import as_quote, as_value
 from gateway.ports import Agent, Message, Target
 from gateway.session.entry import SessionEntry
 from gateway.session.key import SlotIdentity
+from gateway.session.text import Content
 from gateway.session.traits import Traits
 from gateway.transcript import TurnEnd
 
@@ -119,26 +121,36 @@ class Failure:
 
 def user_message(record: InboundRecord, enclosed: Enclosed | None = None) -> Message:
     """A message that came in, as a row of a transcript, with its files as far as they have been fetched."""
+    if (content := record.extra.content) is not None:
+        return {"role": "user", "content": _with_edits(record, content)}
     return {"role": "user", "content": with_files(_said(record), enclosed or unread(record))}
 
 
 def _said(record: InboundRecord) -> str:
     """What was edited in earlier messages, what this one answers, and what it says."""
-    parts = [f"The sender has edited an earlier message; it now reads:\n{_quoted(text)}" for text in record.extra.edits]
+    parts = _edits(record)
     if (quote := record.quote) is not None and quote.text.strip():
         whose = "your own message" if quote.ours else f"a message of {_name(quote.author)}"
-        parts.append(f"In reply to {whose}:\n{_quoted(quote.text)}")
+        parts.append(f"In reply to {whose}:\n{as_quote(quote.text, QUOTED_CHARS)}")
     return "\n\n".join(part for part in (*parts, for_agent(record.text)) if part.strip()) or record.text
+
+
+def _edits(record: InboundRecord) -> list[str]:
+    return [
+        f"The sender has edited an earlier message; it now reads:\n{as_quote(text, QUOTED_CHARS)}"
+        for text in record.extra.edits
+    ]
+
+
+def _with_edits(record: InboundRecord, content: Content) -> Content:
+    """The content of a message that repeats another, with what was edited since."""
+    if not record.extra.edits:
+        return content
+    if isinstance(content, str):
+        return "\n\n".join([*_edits(record), content])
+    return [{"type": "text", "text": "\n\n".join(_edits(record))}, *content]
 
 
 def _name(author: str | None) -> str:
     """A name from outside, as part of a sentence."""
-    return " ".join((author or "").split()) or "somebody else"
-
-
-def _quoted(text: str) -> str:
-    """Each line marked as quoted, so that none can pass for what the sender says here."""
-    text = text.strip()
-    if len(text) > QUOTED_CHARS:
-        text = f"{text[:QUOTED_CHARS].rstrip()}…"
-    return "\n".join(f"> {line}" for line in text.splitlines())
+    return as_value(author, AUTHOR_CHARS) or "somebody else"

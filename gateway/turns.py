@@ -6,6 +6,7 @@ import contextvars
 import functools
 import logging
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -13,12 +14,16 @@ from datetime import timedelta
 from typing import Any, Final
 
 from config import GatewayConfig, LiveConfig
+from gateway.access.rights import Rights
 from gateway.attempt import OUTCOME_UNKNOWN, Attempt, Workshop
 from gateway.constants import ABANDONED_LIMIT, AGENT_CANCEL_GRACE_SECONDS
 from gateway.delivery import NewDelivery
+from gateway.homes import Homes
 from gateway.ids import Ids
 from gateway.inbound import InboundRecord, record_from_row
 from gateway.journal import Progress, steps_from_rows
+from gateway.limits import Limits
+from gateway.logs import redacted
 from gateway.media.content import Attachments
 from gateway.media.outgoing import OutgoingFiles, TurnFiles
 from gateway.outbox import Outbox
@@ -33,7 +38,7 @@ from gateway.storage.errors import StorageError
 from gateway.storage.probe import Probe, no_probe
 from gateway.stream import ReplyStream
 from gateway.tools.files import SEND_FILE
-from gateway.transcript import STOPPED, TurnEnd, TurnOpenError, begin, drop, end, end_bare
+from gateway.transcript import REVOKED, STOPPED, TurnEnd, TurnOpenError, begin, drop, end, end_bare
 from gateway.turn import Connections, Failure, Roster, Turn
 
 __all__ = ["NO_TEXT", "OUTCOME_UNKNOWN", "Connections", "Roster", "Turn", "TurnRunner", "turn_id_of_task"]
@@ -70,12 +75,32 @@ class TurnRunner:
         probe: Probe = no_probe,
         attachments: Attachments | None = None,
         files: OutgoingFiles | None = None,
+        rights: Rights | None = None,
+        limits: Limits | None = None,
+        redact: Callable[[str], str] = str,
+        homes: Homes | None = None,
     ) -> None:
         by_name = {tool.name: tool for tool in tools}
         self._config = live = LiveConfig.of(config)
+        self._rights = rights or Rights(live)
+        self._limits = limits or Limits(live, clock)
         self._workshop = Workshop(
-            database, store, roster, connections, live, clock, counters, by_name, pii_secret, probe, attachments
+            database,
+            store,
+            roster,
+            connections,
+            live,
+            clock,
+            counters,
+            by_name,
+            pii_secret,
+            probe,
+            attachments,
+            self._rights,
+            redact,
+            homes,
         )
+        self._redact = redact
         self._database = database
         self._store = store
         self._outbox = outbox
@@ -88,6 +113,8 @@ class TurnRunner:
         self._files = files
         self._places: dict[str, Places] = {}
         """By agent, so that the turns of one that hangs take no other's places; as many as agents were ever named."""
+        self._shares: dict[str, Places] = {}
+        """By person, while they have turns."""
         live.listen(self._hand_out_places)
         self._abandoned: dict[str, set[asyncio.Task[Failure | None]]] = {}
         """By agent: what it was let go of and does all the same."""
@@ -116,7 +143,9 @@ class TurnRunner:
         self._probe("turn.begun")
         if began.notified:
             self._outbox.offer(began.inbound[0].target)
-        turn = Turn(turn_id, began.inbound[0].identity, began.entry, agent, list(began.inbound), history=began.history)
+        first = began.inbound[0]
+        agent = self._rights.agent(first) or began.agent
+        turn = Turn(turn_id, first.identity, began.entry, agent, list(began.inbound), history=began.history)
         if began.stop_reason is not None:
             turn.stop(began.stop_reason)
         return turn
@@ -138,7 +167,7 @@ class TurnRunner:
             id=turn_id,
             identity=inbound[0].identity,
             entry=await self._store.get_session(row["session_id"]),
-            agent=row["agent"],
+            agent=self._rights.agent(inbound[0]) or row["agent"],
             inbound=inbound,
             attempts=row["attempts"],
             not_before=optional_instant(row["not_before"]),
@@ -208,8 +237,30 @@ class TurnRunner:
 
     @asynccontextmanager
     async def _place(self, turn: Turn) -> AsyncIterator[None]:
-        """A place among those of the turn's agent, or none if the turn is stopped while it waits for one."""
+        """A place among those of the turn's person, and one among those of its agent; or none if the turn is stopped
+        while it waits for one."""
         places = self._places.setdefault(turn.agent, Places(lambda: self._config.current.turns.max_concurrent))
+        async with self._share(turn), self._held(turn, places):
+            yield
+
+    @asynccontextmanager
+    async def _share(self, turn: Turn) -> AsyncIterator[None]:
+        """A place among those of who began the turn, where they are limited."""
+        holder = self._rights.holder(turn.first)
+        if holder is None:
+            yield
+            return
+        places = self._shares.setdefault(holder, Places(lambda: self._rights.turns_at_once or sys.maxsize))
+        try:
+            async with self._held(turn, places):
+                yield
+        finally:
+            if places.is_idle:
+                self._shares.pop(holder, None)
+
+    @asynccontextmanager
+    async def _held(self, turn: Turn, places: Places) -> AsyncIterator[None]:
+        """One of these places, as soon as there is one."""
         if places.take():
             try:
                 yield
@@ -231,7 +282,7 @@ class TurnRunner:
                 acquired.cancel()
 
     def _hand_out_places(self) -> None:
-        for places in self._places.values():
+        for places in (*self._places.values(), *self._shares.values()):
             places.refresh()
 
     async def _may_try_again(self, turn: Turn) -> bool:
@@ -257,7 +308,7 @@ class TurnRunner:
             self._clock,
             lambda: self._connections.find(platform, account),
             delivery,
-            lambda: turn.progress.visible_text if files is None else files.visible(turn.progress.visible_text),
+            lambda: self._visible(turn) if files is None else files.visible(self._visible(turn)),
         )
 
     def _files_of(self, turn: Turn) -> TurnFiles | None:
@@ -266,9 +317,13 @@ class TurnRunner:
             turn.files = self._files.of_turn(turn.id, turn.entry.session_id)
         return turn.files
 
+    def _visible(self, turn: Turn) -> str:
+        """What people may see of the answer: not the secrets of the configuration, should the model have got at one."""
+        return self._redact(turn.progress.visible_text)
+
     async def _split(self, turn: Turn, *, complete: bool) -> tuple[str, Sequence[OutgoingFile]]:
         """What people see of the answer, and the files that it names."""
-        text, files = turn.progress.visible_text, self._files_of(turn)
+        text, files = self._visible(turn), self._files_of(turn)
         return (text, ()) if files is None else await files.split(text, complete=complete)
 
     def _typing(self, turn: Turn) -> Typing:
@@ -393,7 +448,7 @@ class TurnRunner:
             state=state,
             reason=None if reason is None else clean_text(reason),
             inbound=tuple(turn.inbound),
-            messages=[*turn.inputs, *turn.progress.final_messages(partial=not complete)],
+            messages=redacted([*turn.inputs, *turn.progress.final_messages(partial=not complete)], self._redact),
             usage=turn.progress.usage,
             reply=reply,
             notes=notes,
@@ -406,7 +461,12 @@ class TurnRunner:
         assert turn_end is not None
         now = self._clock.now()
         self._probe("turn.before-end")
-        await self._database.write(lambda connection: end(connection, turn_end, now))
+
+        def job(connection: sqlite3.Connection) -> None:
+            if end(connection, turn_end, now):
+                self._limits.note_usage(connection, turn.first.source, turn_end.usage, now)
+
+        await self._database.write(job)
         self._probe("turn.ended")
         stopped = turn_end.state is InboundState.ANSWERED and turn_end.reason is not None
         self._counters["turns.stopped" if stopped else f"turns.{turn_end.state.value}"] += 1
@@ -419,7 +479,8 @@ def _has_sent_files(turn: Turn) -> bool:
 
 
 def _stopped_words(reason: str | None, reply: str | None) -> str:
-    why = "because of your next message" if reason == "interrupted" else "as you asked"
+    whys = {"interrupted": "because of your next message", REVOKED: "because you are not let in any more"}
+    why = whys.get(reason or "", "as you asked")
     return f"Stopped {why}; the answer above is incomplete." if reply else f"Stopped {why}, before there was an answer."
 
 

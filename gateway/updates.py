@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.ports import Clock, Cursor, RawUpdate
-from gateway.storage import inbound_queries, queries
+from gateway.storage import inbound_queries, outbox_queries, queries
 from gateway.storage.codec import clean_text, to_micros
 from gateway.storage.database import Database
 from gateway.storage.shadow import check_known, is_hiding
@@ -35,6 +35,32 @@ class Updates:
         self._database = database
         self._clock = clock
         self._counters = counters
+
+    async def identify(self, platform: str, account: str, account_id: str) -> None:
+        """Note which account of its platform a connection is; the past of another one is set aside.
+
+        Raises `StorageError`, `StorageBusyError`.
+        """
+        name, place = f"account:{platform}:{account}", (platform, account)
+
+        def job(connection: sqlite3.Connection) -> str | None:
+            row = connection.execute(queries.GET_META, (name,)).fetchone()
+            if row is not None and row[0] == account_id:
+                return None
+            connection.execute(queries.PUT_META, (name, account_id))
+            if row is None:
+                return None
+            connection.execute(inbound_queries.FORGET_MESSAGE_IDS, (row[0], *place))
+            connection.execute(inbound_queries.DROP_CURSORS, place)
+            connection.execute(inbound_queries.SET_ASIDE_ALL, (f"it came to account {row[0]}", *place))
+            connection.execute(outbox_queries.SEND_ANEW, place)
+            return str(row[0])
+
+        before = await self._database.write(job)
+        if before is not None:
+            log.warning(
+                "%s is account %s now, and was %s: what that one had is set aside", platform, account_id, before
+            )
 
     async def cursor(self, platform: str, account: str, name: str) -> str | None:
         """A position that was committed earlier; None if there is none. Raises `StorageError`, `StorageBusyError`."""

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 from telegram.error import TelegramError
 
+from adapters.background import Background
 from adapters.base import (
     AccountError,
     Adapter,
@@ -24,17 +25,18 @@ from adapters.base import (
     SearchOutcome,
     Target,
 )
+from adapters.connection import Connection, Sleep
 from adapters.markup.telegram import MAX_LENGTH
-from adapters.telegram import files, find
+from adapters.telegram import files
 from adapters.telegram.client import CallError, Client, NotSentError, quiet_libraries
 from adapters.telegram.compose import TelegramComposer
-from adapters.telegram.connection import Connection, Sleep
 from adapters.telegram.constants import TIMING, Timing
 from adapters.telegram.failures import BAD_REQUEST, NOT_FOUND, refuses_token
+from adapters.telegram.find import Finder
 from adapters.telegram.menu import set_menu
 from adapters.telegram.normalise import KINDS, Normaliser
-from adapters.telegram.poll import Poller, stored
-from adapters.telegram.receive import Background, Receiver
+from adapters.telegram.poll import Poller
+from adapters.telegram.receive import Receiver
 from adapters.telegram.send import Sender
 from adapters.telegram.webhook import Webhook
 from adapters.telegram.wording import Account
@@ -91,9 +93,13 @@ class TelegramAdapter(Adapter):
         self._token = config.token.get_secret_value().strip()
         self._host = host
         self._timing = timing
-        self._connection = Connection(host, timing, sleep, jitter)
+        self._connection = Connection(
+            host, first_wait=timing.first_wait, longest_wait=timing.longest_wait, sleep=sleep, jitter=jitter
+        )
         self._client: Client | None = None
+        self._account: Account | None = None
         self._sender: Sender | None = None
+        self._finder = Finder(host, self.rates, sleep)
         self._sleep, self._checking = sleep, False
         quiet_libraries()
 
@@ -105,19 +111,20 @@ class TelegramAdapter(Adapter):
         background = Background()
         try:
             me = await self._until_done(client.bot.get_me)
+            await self._connection.stored(lambda: self._host.identify(str(me.id)))
             webhook = self._webhook(client)
             await self._until_done(lambda: self._choose_mode(client, webhook))
-            self._client, self._sender = (
-                client,
-                Sender(client, self._host, lambda: self._lost(client, background), previews=self._config.link_previews),
+            account = Account(me.id, me.username or "", reads_all=bool(me.can_read_all_group_messages))
+            self._client, self._account = client, account
+            self._sender = Sender(
+                client, self._host, lambda: self._lost(client, background), previews=self._config.link_previews
             )
             background.start(set_menu(client.bot, self._host.commands), "the menu of commands")
             log.info("connected to Telegram as @%s", me.username)
-            account = Account(me.id, me.username or "")
             normaliser = Normaliser(account, require_mention=self._config.require_mention)
             await self._receive(client, Receiver(client, self._host, normaliser, background), webhook)
         finally:
-            self._client = self._sender = None
+            self._client = self._account = self._sender = None
             await background.close()
             await client.close()
 
@@ -130,8 +137,7 @@ class TelegramAdapter(Adapter):
                 if refuses_token(error):
                     raise AccountError(self._refusal(error)) from None
                 at_least = error.retry_after if isinstance(error, CallError) else None
-                reach = "cannot be reached" if isinstance(error, NotSentError) else "gives no proper answer"
-                await self._connection.rest(AdapterState.CONNECTING, f"Telegram {reach}: {error}", at_least=at_least)
+                await self._connection.rest(AdapterState.CONNECTING, _trouble(error), at_least=at_least)
 
     def _refusal(self, error: TelegramError) -> str:
         where = self._config.api_base_url
@@ -175,9 +181,9 @@ class TelegramAdapter(Adapter):
             raise
 
     async def _receive(self, client: Client, receiver: Receiver, webhook: Webhook | None) -> None:
-        poller = Poller(client, self._host, receiver, self._connection, self._timing)
+        poller = Poller(client, self._host, receiver, self._connection, self._timing, self._sleep)
         self._connection.connected()
-        for update in await stored(self._host.kept, self._connection):
+        for update in await self._connection.stored(self._host.kept):
             await poller.process(update)
         if not self._connection.up:
             self._connection.connected()
@@ -220,7 +226,9 @@ class TelegramAdapter(Adapter):
 
     async def find(self, delivery: Delivery) -> Found | SearchOutcome:
         """Look for a message whose send had no answer. Raises `DeliveryError`."""
-        return await find.find(self._connected(), self._host, delivery)
+        if self._client is None or self._account is None:
+            raise NotConnectedError("Telegram is not connected")
+        return await self._finder.find(self._client, self._account, delivery)
 
     async def delete(self, delivery: Delivery) -> None:
         """Take a message away. Raises `DeliveryError`."""
@@ -253,7 +261,10 @@ class TelegramAdapter(Adapter):
             raise NotConnectedError("Telegram is not connected")
         return self._sender
 
-    def _connected(self) -> Client:
-        if self._client is None:
-            raise NotConnectedError("Telegram is not connected")
-        return self._client
+
+def _trouble(error: TelegramError) -> str:
+    if isinstance(error, NotSentError):
+        return f"Telegram cannot be reached: {error}"
+    if isinstance(error, CallError) and not error.is_verdict:
+        return f"what answers at platforms.telegram.api_base_url is no Bot API server: {error}"
+    return f"Telegram gives no proper answer: {error}"

@@ -17,6 +17,9 @@ from adapters.telegram.multipart import Multipart
 
 MASK: Final = "***"
 
+SHORTEST_SECRET: Final = 8
+"""Characters of the part of a token behind its colon that is hidden where it stands alone; a shorter one is none."""
+
 SERVER_FAULT: Final = 500
 """HTTP statuses from here on are the server's fault: it may have done what was asked."""
 
@@ -37,17 +40,25 @@ class CallError(TelegramError):
     """The server refused a call, or failed at it.
 
     `code` is the HTTP status, `retry_after` in seconds and `migrate_to` are what it says besides
-    (https://core.telegram.org/bots/api#responseparameters).
+    (https://core.telegram.org/bots/api#responseparameters). `is_verdict`: it is a Bot API server that says so, not
+    something on the way to one.
     """
 
     def __init__(
-        self, code: int, description: str, *, retry_after: float | None = None, migrate_to: int | None = None
+        self,
+        code: int,
+        description: str,
+        *,
+        retry_after: float | None = None,
+        migrate_to: int | None = None,
+        is_verdict: bool = True,
     ) -> None:
         super().__init__(description)
         self.message = description
         self.code = code
         self.retry_after = retry_after
         self.migrate_to = migrate_to
+        self.is_verdict = is_verdict
 
     def says(self, *words: str) -> bool:
         """Whether its description holds one of these, in any case."""
@@ -67,7 +78,9 @@ class TelegramRequest(BaseRequest):
     """Makes the library's calls. Every error is one of the three above; none of their texts holds the token."""
 
     def __init__(self, token: str, timing: Timing, verify: ssl.SSLContext | bool = True) -> None:
-        self._token = token
+        secret = token.partition(":")[2]
+        parts = [token, secret] if len(secret) >= SHORTEST_SECRET else [token]
+        self._secrets = [written for part in parts for written in (part, quote(part, safe="/:"), quote(part, safe=""))]
         self._timing = timing
         timeout = httpx.Timeout(connect=timing.connect, read=timing.answer, write=timing.answer, pool=timing.connect)
         self._http = httpx.AsyncClient(timeout=timeout, limits=httpx.Limits(max_connections=CONNECTIONS), verify=verify)
@@ -120,20 +133,23 @@ class TelegramRequest(BaseRequest):
         try:
             async with self._http.stream("GET", url) as response:
                 if not response.is_success:
-                    raise CallError(response.status_code, f"the server answered {response.status_code}")
+                    words = f"the server answered {response.status_code}"
+                    raise CallError(response.status_code, words, is_verdict=False)
                 async for piece in _pieces(response):
                     await write(piece)
         except NOT_SENT as error:
-            raise NotSentError(self.redacted(error)) from None
+            raise NotSentError(self._in_words(error)) from None
         except httpx.HTTPError as error:
-            raise NoAnswerError(self.redacted(error)) from None
+            raise NoAnswerError(self._in_words(error)) from None
 
-    def redacted(self, error: Exception) -> str:
-        """An error in words, without the token."""
-        words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        for secret in (self._token, quote(self._token, safe="/:"), quote(self._token, safe="")):
+    def redacted(self, words: str) -> str:
+        """Words of a server, or of something on the way to it, without the token."""
+        for secret in self._secrets:
             words = words.replace(secret, MASK)
         return words
+
+    def _in_words(self, error: Exception) -> str:
+        return self.redacted(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
 
     def _timeout(self, read: float, write: float) -> httpx.Timeout:
         return httpx.Timeout(connect=self._timing.connect, read=read, write=write, pool=self._timing.connect)
@@ -144,15 +160,29 @@ class TelegramRequest(BaseRequest):
         try:
             response = await self._http.send(request)
         except NOT_SENT as error:
-            raise NotSentError(self.redacted(error)) from None
+            raise NotSentError(self._in_words(error)) from None
         except (httpx.HTTPError, OSError) as error:
-            raise NoAnswerError(self.redacted(error)) from None
+            raise NoAnswerError(self._in_words(error)) from None
         answer = _json(response)
         if response.is_success:
             if answer is None or "result" not in answer:
                 raise NoAnswerError("the answer is not one of the Bot API")
             return response.status_code, response.content
-        raise _refusal(response, answer or {})
+        raise self._refusal(response, answer or {})
+
+    def _refusal(self, response: httpx.Response, answer: Mapping[str, Any]) -> CallError:
+        parameters = answer.get("parameters")
+        parameters = parameters if isinstance(parameters, Mapping) else {}
+        retry_after = parameters.get("retry_after") or response.headers.get("Retry-After")
+        migrate_to = parameters.get("migrate_to_chat_id")
+        said = answer.get("description") or f"the server answered {response.status_code} {response.reason_phrase}"
+        return CallError(
+            response.status_code,
+            self.redacted(str(said)),
+            retry_after=_seconds(retry_after),
+            migrate_to=migrate_to if isinstance(migrate_to, int) else None,
+            is_verdict=answer.get("ok") is False,
+        )
 
 
 async def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
@@ -163,22 +193,9 @@ async def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
 def _json(response: httpx.Response) -> dict[str, Any] | None:
     try:
         answer = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return answer if isinstance(answer, dict) else None
-
-
-def _refusal(response: httpx.Response, answer: Mapping[str, Any]) -> CallError:
-    parameters = answer.get("parameters")
-    parameters = parameters if isinstance(parameters, Mapping) else {}
-    retry_after = parameters.get("retry_after") or response.headers.get("Retry-After")
-    migrate_to = parameters.get("migrate_to_chat_id")
-    return CallError(
-        response.status_code,
-        str(answer.get("description") or f"the server answered {response.status_code} {response.reason_phrase}"),
-        retry_after=_seconds(retry_after),
-        migrate_to=migrate_to if isinstance(migrate_to, int) else None,
-    )
 
 
 def _seconds(value: object) -> float | None:
@@ -222,6 +239,10 @@ class Client:
             f"{self._methods}/getUpdates", parameters, read_timeout=wait + self._timing.margin
         )
         return [each for each in result if isinstance(each, dict)] if isinstance(result, list) else []
+
+    def redacted(self, words: str) -> str:
+        """Words of a server without the token."""
+        return self._request.redacted(words)
 
     async def download(self, path: str, write: Callable[[bytes], Awaitable[None]]) -> None:
         """Hand on the file at a path that `getFile` gave. Raises as `call` does."""

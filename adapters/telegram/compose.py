@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from adapters.base import Composed, OutgoingFile
-from adapters.markup.rendered import length_in
 from adapters.markup.split import AsFile
 from adapters.markup.telegram import MAX_LENGTH, Entity, TelegramDraft, TelegramMarkup, TelegramMessage
+from adapters.telegram.constants import MAX_CAPTION
 
 REPEATED: Final = "(sent again after an interruption; you may have seen it)"
 """Stands before what may have been seen already."""
@@ -14,6 +14,11 @@ REPEATED: Final = "(sent again after an interruption; you may have seen it)"
 FILE_NAME: Final = "answer.md"
 
 _MARK_LENGTH: Final = len(REPEATED) + 1
+
+_ELLIPSIS: Final = "…"
+
+_LONGEST_CAPTION: Final = 8 * MAX_CAPTION
+"""Characters of Markdown of a caption that are looked at; what a caption holds takes far fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +56,21 @@ class TelegramComposer:
         return Composed((*kept, TextFile(text)), settled)
 
 
+def caption_of(text: str, *, repeated: bool) -> TelegramMessage:
+    """What stands below a file: Markdown like any text, cut to what a caption holds."""
+    room = MAX_CAPTION - len(_ELLIPSIS) - (_MARK_LENGTH if repeated else 0)
+    made = TelegramMarkup(max_length=room).messages(text[:_LONGEST_CAPTION])
+    assert not isinstance(made, AsFile)
+    first = next(iter(made.messages), TelegramMessage(""))
+    if len(made.messages) > 1 or len(text) > _LONGEST_CAPTION:
+        first = TelegramMessage(f"{first.text}{_ELLIPSIS}", first.entities)
+    return marked(first) if repeated else first
+
+
 def marked(message: TelegramMessage) -> TelegramMessage:
     """A message with the mark of a repeat in its first line."""
     mark = Entity("italic", 0, len(REPEATED))
     moved = (
         Entity(each.type, each.offset + _MARK_LENGTH, each.length, each.url, each.language) for each in message.entities
     )
-    return TelegramMessage(f"{REPEATED}\n{message.text}", (mark, *moved))
-
-
-def shortened(text: str, limit: int) -> str:
-    """A text cut to so many UTF-16 code units, with an ellipsis if something is gone."""
-    if length_in(text, "utf16") <= limit:
-        return text
-    cut = text.encode("utf-16-le")[: 2 * (limit - 1)].decode("utf-16-le", "ignore")
-    return f"{cut.rstrip()}…"
+    return TelegramMessage(f"{REPEATED}\n{message.text}".rstrip(), (mark, *moved))

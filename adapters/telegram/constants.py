@@ -30,21 +30,29 @@ MAX_UPDATE_BYTES: Final = 1024 * 1024
 WEBHOOK_QUEUE_LIMIT: Final = 1_000
 """Updates from the webhook that are stored and wait to be looked into; beyond it Telegram keeps them."""
 
-BACKGROUND_LIMIT: Final = 100
-"""Calls that nobody waits for, such as answers to pressed buttons; beyond it the oldest wait is not begun."""
-
 PIECE_BYTES: Final = 64 * 1024
 """Size of the pieces in which files are read and written."""
 
 FIND_WINDOW: Final = 30
-"""Message ids that are looked at for a message whose send had no answer."""
+"""Message ids above the highest earlier one among which a message is looked for whose send had no answer."""
 
-FIND_BEYOND: Final = 3
-"""Ids in a row with nothing under them, above the highest known one, that end a search where ids follow one another;
-one or two may be those of messages that were deleted."""
+FIND_LOOKS: Final = 10
+"""Ids that are looked at for it in a private chat; each look counts like a message, and takes a second there."""
 
-REMEMBERED: Final = 1_000
-"""Albums, topics and chats that are remembered, of each kind."""
+FIND_LOOKS_IN_GROUPS: Final = 6
+"""Ids that are looked at elsewhere, where a look has to take three seconds."""
+
+FIND_REFUSALS: Final = 3
+"""How often the server may interrupt a search; after that it stays unknown."""
+
+FIND_SECONDS: Final = 90.0
+"""The longest that a search may take; far below the time that the core gives one call."""
+
+REFUSAL_CHECKS: Final = 4
+"""How often in a row the server has to say that it does not know the account, after it has known it."""
+
+DRAFT_REFUSALS: Final = 3
+"""Drafts refused in a row after which an answer grows as a message instead."""
 
 CONNECTIONS: Final = 100
 """HTTP connections at once."""
@@ -57,7 +65,7 @@ class Timing:
     `poll` is how long the server keeps a request for updates open (50 at most), `margin` how much later its answer
     may come before the connection counts as dead. Waits between tries grow from `first_wait` to `longest_wait`.
     `answer` and `upload` are for one read or write of a call, `connect` for a connection. `webhook_check` is how often
-    the server is asked how the webhook does.
+    the server is asked how the webhook does, `refusal_check` the time between two checks whether it knows the account.
     """
 
     poll: int = 30
@@ -68,6 +76,7 @@ class Timing:
     first_wait: float = 1.0
     longest_wait: float = 60.0
     webhook_check: float = 120.0
+    refusal_check: float = 15.0
 
 
 TIMING: Final = Timing()

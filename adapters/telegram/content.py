@@ -14,7 +14,10 @@ from telegram import (
     PhotoSize,
 )
 
-from adapters.base import Attachment, MediaKind
+from adapters.base import Attachment, MediaKind, in_brackets
+
+POLL_CHARS: Final = 300
+"""The longest question of a poll (https://core.telegram.org/bots/api#sendpoll)."""
 
 CONTENT: Final = frozenset(
     {
@@ -122,19 +125,21 @@ def words_for(message: Message, fields: Mapping[str, Any]) -> list[str]:
         words.append(message.sticker.emoji)
     if message.venue:
         venue = message.venue
-        words.append(f"[place: {venue.title}, {venue.address} ({_coordinates(venue.location)})]")
+        words.append(
+            f"[place: {in_brackets(venue.title)}, {in_brackets(venue.address)} ({_coordinates(venue.location)})]"
+        )
     elif message.location:
         live = "live location" if fields["location"].get("live_period") else "location"
         words.append(f"[{live}: {_coordinates(message.location)}]")
     if message.contact:
         contact = message.contact
         name = " ".join(part for part in (contact.first_name, contact.last_name) if part)
-        words.append(f"[contact: {name}, {contact.phone_number}]")
+        words.append(f"[contact: {in_brackets(name)}, {in_brackets(contact.phone_number)}]")
     if message.dice:
         words.append(f"[{message.dice.emoji} shows {message.dice.value}]")
     if message.poll:
-        options = "".join(f"\n- {option.text}" for option in message.poll.options)
-        words.append(f"[poll: {message.poll.question}{options}]")
+        options = "".join(f"\n- {in_brackets(option.text, POLL_CHARS)}" for option in message.poll.options)
+        words.append(f"[poll: {in_brackets(message.poll.question, POLL_CHARS)}{options}]")
     words += [f"[{named}, which bots cannot see]" for field, named in NAMED.items() if field in fields]
     return words + _unknown(set(fields))
 

@@ -45,14 +45,28 @@ _ENTITIES: Final = (
     "ENTITY_",
     "ENTITIES_",
 )
+_FORM: Final = (
+    "PHOTO_",
+    "IMAGE_",
+    "VIDEO_",
+    "VOICE_",
+    "AUDIO_",
+    "MEDIA_",
+    "voice message",
+    "file is too big",
+    "wrong file",
+    "wrong type",
+    "unsupported",
+)
+_NO_DRAFTS: Final = ("method not found", "not supported", "DRAFT_PEER_INVALID")
 
 
 def refuses_token(error: TelegramError) -> bool:
     """Whether the server does not know the account: a wrong token, or one that was revoked.
 
-    A token that cannot be one is answered as an address that is not there.
+    A token that cannot be one is answered as an address that is not there. What a proxy says is no word on it.
     """
-    if not isinstance(error, CallError):
+    if not isinstance(error, CallError) or not error.is_verdict:
         return False
     unknown = error.code in (UNAUTHORIZED, NOT_FOUND) and not error.says("method not found")
     return unknown or error.says("logged out")
@@ -61,6 +75,16 @@ def refuses_token(error: TelegramError) -> bool:
 def refuses_entities(error: CallError) -> bool:
     """Whether the server does not take the looks of a text."""
     return error.code == BAD_REQUEST and error.says(*_ENTITIES)
+
+
+def refuses_form(error: CallError) -> bool:
+    """Whether a file is not taken as what it was sent as: its format or shape, or the person takes no such thing."""
+    return error.code == BAD_REQUEST and error.says(*_FORM)
+
+
+def has_no_drafts(error: CallError) -> bool:
+    """Whether the chat, or the server, has no drafts."""
+    return error.code in (BAD_REQUEST, NOT_FOUND) and error.is_verdict and error.says(*_NO_DRAFTS)
 
 
 def is_too_long(error: CallError) -> bool:
@@ -83,7 +107,7 @@ async def delivery_error(error: TelegramError, target: Target, host: AdapterHost
         return NotConnectedError("Telegram does not know the token any more")
     if error.code == CONFLICT:
         return RetryLaterError(error.message)
-    if error.code >= SERVER_FAULT:
+    if error.code >= SERVER_FAULT or not (error.is_verdict or error.code == TOO_LARGE):
         return OutcomeUnknownError(f"Telegram's server failed: {error.message}")
     return UndeliverableError(_in_words(error, target))
 

@@ -1,6 +1,8 @@
 """Files: the ones that people send, fetched piece by piece, and the ones that go out, read from disk."""
 
 import asyncio
+import os
+import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import IO, Final
@@ -73,13 +75,23 @@ def _too_big(size: int | None) -> str:
 async def opened(file: OutgoingFile) -> AsyncIterator[tuple[IO[bytes], MediaKind]]:
     """The file, open for reading, and as what it is sent. Raises `UndeliverableError`."""
     try:
-        handle = await asyncio.to_thread(open, file.path, "rb")
-    except OSError as error:
-        raise UndeliverableError(f"the file {file.name} cannot be read: {error.strerror or error}") from error
+        handle = await asyncio.to_thread(_open, file.path)
+    except (OSError, ValueError) as error:
+        words = getattr(error, "strerror", None) or error
+        raise UndeliverableError(f"the file {file.name} cannot be read: {words}") from error
     try:
         yield handle, _form(file, await asyncio.to_thread(handle.seek, 0, 2))
     finally:
         await asyncio.to_thread(handle.close)
+
+
+def _open(path: str) -> IO[bytes]:
+    """Open a file. A pipe that nobody writes to is none, and is not waited for. Raises OSError, ValueError."""
+    handle = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+        handle.close()
+        raise ValueError("it is no file")
+    return handle
 
 
 def _form(file: OutgoingFile, size: int) -> MediaKind:

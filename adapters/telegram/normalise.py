@@ -3,15 +3,14 @@
 Pure but for what it remembers of albums and topics: it makes no call.
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 
 from telegram import CallbackQuery, Chat, ChatMemberUpdated, Message, Update
 
-from adapters.base import InboundMessage, Quote, SessionSource
-from adapters.telegram.constants import REMEMBERED
+from adapters.base import InboundMessage, Quote, SessionSource, in_brackets
+from adapters.memory import Memory
 from adapters.telegram.content import attachments_in, is_service, kind_of, origin_of, words_for
 from adapters.telegram.wording import Account, Wording
 from config import Platform
@@ -28,9 +27,6 @@ KINDS: Final = (
     "my_chat_member",
 )
 """The updates that are asked for (https://core.telegram.org/bots/api#update)."""
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +67,6 @@ class Ignore:
 
 
 Action: TypeAlias = Accept | Amend | Move | Press | Ignore
-
-
-class Memory(OrderedDict[K, V]):
-    """A dictionary that forgets the oldest of more than `REMEMBERED` entries."""
-
-    def __setitem__(self, key: K, value: V) -> None:
-        super().__setitem__(key, value)
-        self.move_to_end(key)
-        while len(self) > REMEMBERED:
-            self.popitem(last=False)
 
 
 class Normaliser:
@@ -138,6 +124,7 @@ class Normaliser:
                 attachments=attachments_in(message),
                 quote=self._quote(message, raw),
                 update_id=update_id,
+                from_bot=_is_bots(message),
             )
         )
 
@@ -150,8 +137,8 @@ class Normaliser:
             return "our own message"
         if message.via_bot is not None and message.via_bot.id == self._account.id:
             return "our own message"
-        if message.sender_chat is None and (sender is None or sender.is_bot):
-            return "a bot's message"
+        if message.sender_chat is None and sender is None:
+            return "it does not say who wrote it"
         return None
 
     def _addressed(self, message: Message, wording: Wording) -> bool:
@@ -245,7 +232,7 @@ def _text(message: Message, raw: Mapping[str, Any], wording: Wording) -> str:
     text = wording.plain() or (message.text or message.caption or "")
     lines = [text, *words_for(message, raw)] if text else words_for(message, raw)
     if (origin := origin_of(message)) is not None:
-        lines.insert(0, f"[forwarded from {origin}]")
+        lines.insert(0, f"[forwarded from {in_brackets(origin)}]")
     return "\n".join(lines)
 
 
@@ -257,6 +244,11 @@ def _author(message: Message) -> tuple[str | None, str | None]:
         return str(message.sender_chat.id), message.sender_chat.effective_name
     assert message.from_user is not None
     return str(message.from_user.id), message.from_user.full_name
+
+
+def _is_bots(message: Message) -> bool:
+    """Whether another bot wrote it. Who writes in the name of a chat is shown as one of Telegram's own bots."""
+    return message.sender_chat is None and message.from_user is not None and message.from_user.is_bot
 
 
 def _chat_type(chat: Chat) -> str:

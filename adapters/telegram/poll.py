@@ -1,29 +1,24 @@
 """Long polling: updates are confirmed to Telegram only once they are stored here."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from collections.abc import Sequence
+from typing import Final
 
 from telegram.error import TelegramError
 
-from adapters.base import AccountError, AdapterHost, AdapterState, Cursor, NotStoredError, RawUpdate
+from adapters.base import AccountError, AdapterHost, AdapterState, RawUpdate
+from adapters.connection import Connection, Sleep
 from adapters.telegram.client import CallError, Client, NotSentError
-from adapters.telegram.connection import Connection
-from adapters.telegram.constants import Timing
+from adapters.telegram.constants import REFUSAL_CHECKS, Timing
 from adapters.telegram.failures import CONFLICT, refuses_token
 from adapters.telegram.normalise import KINDS
 from adapters.telegram.receive import Receiver, raw_update
 
-T = TypeVar("T")
-
-CURSOR: Final = "updates"
-"""The name of the position in the stream of updates: the id of the next one."""
-
-NOT_STORED: Final = "what people write cannot be stored, so it is left with Telegram: {}"
 REVOKED: Final = (
     "Telegram does not know platforms.telegram.token any more ({}): it was revoked, or the bot was deleted;"
     " put in the one that @BotFather shows"
 )
+DOUBTED: Final = "Telegram says that it does not know platforms.telegram.token any more ({}); it is asked again"
 TWO_POLLERS: Final = (
     "another program polls with this token (getUpdates conflict): stop it, or give one of the two a bot of its own;"
     " Telegram says: {}"
@@ -34,21 +29,36 @@ WEBHOOK_SET: Final = (
 )
 
 
-async def stored(call: Callable[[], Awaitable[T]], connection: Connection) -> T:
-    """The result of a call to the host, made again until the storage takes it."""
-    while True:
+async def confirm_refusal(client: Client, connection: Connection, timing: Timing, error: TelegramError) -> None:
+    """A server that knew the account says that it does not: ask it again, for about a minute.
+
+    Raises `AccountError` if it never says anything else.
+    """
+    for _ in range(REFUSAL_CHECKS):
+        await connection.rest(AdapterState.DEGRADED, DOUBTED.format(error), at_least=timing.refusal_check)
         try:
-            return await call()
-        except NotStoredError as error:
-            await connection.rest(AdapterState.DEGRADED, NOT_STORED.format(error))
+            await client.bot.get_me()
+        except TelegramError as again:
+            if refuses_token(again):
+                error = again
+                continue
+        return
+    raise AccountError(REVOKED.format(error))
 
 
 class Poller:
     """Asks for updates for ever."""
 
     def __init__(
-        self, client: Client, host: AdapterHost, receiver: Receiver, connection: Connection, timing: Timing
+        self,
+        client: Client,
+        host: AdapterHost,
+        receiver: Receiver,
+        connection: Connection,
+        timing: Timing,
+        sleep: Sleep,
     ) -> None:
+        self._sleep = sleep
         self._client = client
         self._host = host
         self._receiver = receiver
@@ -57,9 +67,12 @@ class Poller:
         self._conflict = False
 
     async def run(self) -> None:
-        """Receive until cancelled. Raises `AccountError` once the token is revoked."""
-        cursor = await stored(lambda: self._host.cursor(CURSOR), self._connection)
-        offset = int(cursor) if cursor is not None else None
+        """Receive until cancelled. Raises `AccountError` once the token is revoked.
+
+        After a week of silence Telegram goes on with any number, so no position outlives a process: its first request
+        gives all that is not confirmed. What an earlier one had stored of that is known by its ids.
+        """
+        offset: int | None = None
         while True:
             wait, asked = self._wait(), self._host.clock.monotonic()
             try:
@@ -68,9 +81,8 @@ class Poller:
                 await self._failed(error)
                 continue
             if updates:
-                # After a week of silence Telegram goes on with any number, so the next one may be lower.
+                await self._take(updates)
                 offset = int(updates[-1].id) + 1
-                await self._take(updates, offset)
             else:
                 # All before it is confirmed now; without an offset a lower number is not missed either.
                 offset = None
@@ -79,7 +91,7 @@ class Poller:
                 self._conflict = False
             if wait and not updates and self._host.clock.monotonic() - asked < self._timing.first_wait:
                 # Something on the way does not keep requests open, and must not be asked without a pause.
-                await self._connection.pause(self._timing.first_wait)
+                await self._sleep(self._timing.first_wait)
 
     def _wait(self) -> int:
         """How long the server is to keep the next request open, in seconds.
@@ -99,21 +111,20 @@ class Poller:
         updates = {int(raw.id): raw for each in answer if (raw := raw_update(each)) is not None}
         return [updates[number] for number in sorted(updates)]
 
-    async def _take(self, updates: Sequence[RawUpdate], offset: int) -> None:
-        cursor = Cursor(CURSOR, str(offset))
-        await stored(lambda: self._host.keep(updates, cursor), self._connection)
+    async def _take(self, updates: Sequence[RawUpdate]) -> None:
+        await self._connection.stored(lambda: self._host.keep(updates))
         for update in updates:
             await self.process(update)
 
     async def process(self, update: RawUpdate) -> None:
         """Hand on one update that is kept."""
-        await stored(lambda: self._receiver.process(update), self._connection)
+        await self._connection.stored(lambda: self._receiver.process(update))
 
     async def _failed(self, error: TelegramError) -> None:
         self._conflict = isinstance(error, CallError) and error.code == CONFLICT
         if refuses_token(error):
-            raise AccountError(REVOKED.format(error))
-        if isinstance(error, NotSentError):
+            await confirm_refusal(self._client, self._connection, self._timing, error)
+        elif isinstance(error, NotSentError):
             await self._connection.rest(AdapterState.CONNECTING, f"Telegram cannot be reached: {error}")
         elif not isinstance(error, CallError):
             await self._connection.rest(AdapterState.DEGRADED, f"no answer from Telegram: {error}")

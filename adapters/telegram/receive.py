@@ -1,54 +1,24 @@
 """From an update that is kept to what the core is told of it, one at a time and in order."""
 
-import asyncio
 import json
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from telegram import Update
 from telegram.error import TelegramError
 
+from adapters.background import Background
 from adapters.base import Accepted, AdapterHost, InboundMessage, InboundState, NotStoredError, RawUpdate
+from adapters.memory import Memory
 from adapters.telegram.client import CallError, Client
-from adapters.telegram.constants import BACKGROUND_LIMIT
-from adapters.telegram.normalise import Accept, Action, Amend, Ignore, Memory, Move, Normaliser, Press
+from adapters.telegram.normalise import Accept, Action, Amend, Ignore, Move, Normaliser, Press
 
 log = logging.getLogger(__name__)
 
 LONGEST_PROBLEM: Final = 300
 """Characters of what is noted about an update that cannot be read."""
-
-
-class Background:
-    """Calls that nobody waits for; they end with the connection."""
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def start(self, call: Coroutine[Any, Any, None], name: str) -> bool:
-        """Make a call, unless too many are under way; whether it is made."""
-        if len(self._tasks) >= BACKGROUND_LIMIT:
-            call.close()
-            log.warning("too much is under way with Telegram: %s is left out", name)
-            return False
-        task = asyncio.create_task(self._guarded(call, name), name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return True
-
-    @staticmethod
-    async def _guarded(call: Coroutine[Any, Any, None], name: str) -> None:
-        try:
-            await call
-        except Exception:
-            log.exception("%s failed", name)
-
-    async def close(self) -> None:
-        """End what is under way."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 def raw_update(update: Mapping[str, Any]) -> RawUpdate | None:
@@ -68,6 +38,7 @@ class Receiver:
         self._normaliser = normaliser
         self._background = background
         self._strangers: Memory[str, bool] = Memory()
+        self._albums: Memory[tuple[str, str], bool] = Memory()
 
     async def process(self, update: RawUpdate) -> None:
         """Hand on one update. One that cannot be read, or is refused, is set aside, and blocks no other.
@@ -91,6 +62,7 @@ class Receiver:
     async def _tell(self, update_id: str, action: Action) -> None:
         match action:
             case Accept(message):
+                message = await self._with_album(message)
                 self._note_stranger(message, await self._host.accept(message))
             case Amend(message):
                 await self._host.amend(message)
@@ -102,6 +74,19 @@ class Receiver:
             case Ignore(reason):
                 log.debug("update %s from Telegram is left alone: %s", update_id, reason)
                 await self._host.settle(update_id)
+
+    async def _with_album(self, message: InboundMessage) -> InboundMessage:
+        """A picture without a mention is for us if the album is, whose beginning an earlier process may have seen.
+
+        Raises `NotStoredError`.
+        """
+        chat_id, group_id = message.source.chat_id, message.group_id
+        if message.addressed or chat_id is None or group_id is None:
+            return message
+        known = self._albums.get((chat_id, group_id))
+        if known is None:
+            known = self._albums[chat_id, group_id] = await self._host.is_group_known(chat_id, group_id)
+        return replace(message, addressed=True) if known else message
 
     def _note_stranger(self, message: InboundMessage, accepted: Accepted) -> None:
         """Tell the operator, once for each, who wrote and is not let in: their id is what has to be put down."""

@@ -11,6 +11,7 @@ from telegram import (
     InlineKeyboardMarkup,
     InputFile,
     LinkPreviewOptions,
+    Message,
     MessageEntity,
     ReplyParameters,
 )
@@ -19,19 +20,22 @@ from telegram.error import TelegramError
 
 from adapters.base import AdapterHost, Delivery, MediaKind, OutgoingFile, Target, UndeliverableError
 from adapters.markup.telegram import TelegramMessage
+from adapters.memory import Memory
 from adapters.telegram.client import CallError, Client, NotSentError
-from adapters.telegram.compose import REPEATED, TextFile, marked, shortened
-from adapters.telegram.constants import MAX_CALLBACK_BYTES, MAX_CAPTION
+from adapters.telegram.compose import TextFile, caption_of, marked
+from adapters.telegram.constants import DRAFT_REFUSALS, MAX_CALLBACK_BYTES
 from adapters.telegram.failures import (
-    BAD_REQUEST,
     NOT_FOUND,
     NOT_MODIFIED,
     delivery_error,
+    has_no_drafts,
     is_too_long,
     refuses_entities,
+    refuses_form,
+    refuses_token,
 )
 from adapters.telegram.files import opened
-from adapters.telegram.normalise import GENERAL, Memory
+from adapters.telegram.normalise import GENERAL
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +43,9 @@ T = TypeVar("T")
 
 DRAFT_IDS: Final = 2**31 - 1
 """Drafts are told apart by a positive 32-bit number (https://core.telegram.org/bots/api#sendmessagedraft)."""
+
+_PLAIN: Final = (MediaKind.DOCUMENT, MediaKind.STICKER)
+"""What goes out as a file."""
 
 
 class Sender:
@@ -55,6 +62,8 @@ class Sender:
         self._lost = lost
         self._preview = LinkPreviewOptions(is_disabled=not previews)
         self._no_drafts: Memory[str, bool] = Memory()
+        self._refused: Memory[str, int] = Memory()
+        """Drafts refused in a row, by chat."""
         self._drafts = True
 
     async def send(self, delivery: Delivery) -> str:
@@ -83,32 +92,51 @@ class Sender:
             return False
         if not isinstance(content, TelegramMessage):
             return False
-        call = self._bot.send_message_draft(
-            int(chat_id),
-            _draft_id(delivery),
-            content.text,
-            message_thread_id=_thread(delivery.target),
-            entities=_entities(content),
-        )
         try:
-            await call
+            await self._told(self._draft(delivery, content), delivery.target)
+        except UndeliverableError:
+            if self._refuses_drafts(chat_id):
+                return False
+            raise
+        self._refused.pop(chat_id, None)
+        return chat_id not in self._no_drafts and self._drafts
+
+    async def _draft(self, delivery: Delivery, message: TelegramMessage) -> None:
+        """Show a draft. Where there are none, now or ever, that is noted."""
+        try:
+            await self._show_draft(delivery, message)
         except CallError as error:
-            if error.code not in (BAD_REQUEST, NOT_FOUND) or error.migrate_to is not None:
-                raise await delivery_error(error, delivery.target, self._host) from None
-            log.info("chat %s has no drafts: %s", chat_id, error.message)
-            self._no_drafts[chat_id] = True
-            self._drafts = error.code != NOT_FOUND
-            return False
-        except TelegramError as error:
-            raise await delivery_error(error, delivery.target, self._host) from None
-        return True
+            if has_no_drafts(error):
+                log.info("there are no drafts in chat %s: %s", delivery.target.chat_id, error.message)
+                self._drafts = error.code != NOT_FOUND
+                self._no_drafts[delivery.target.chat_id] = True
+            elif refuses_entities(error):
+                await self._show_draft(delivery, TelegramMessage(message.text))
+            else:
+                raise
+
+    async def _show_draft(self, delivery: Delivery, message: TelegramMessage) -> None:
+        await self._bot.send_message_draft(
+            int(delivery.target.chat_id),
+            _draft_id(delivery),
+            message.text,
+            message_thread_id=_thread(delivery.target),
+            entities=_entities(message),
+        )
+
+    def _refuses_drafts(self, chat_id: str) -> bool:
+        """One version of a text that is refused says nothing about the next; several in a row do about this text."""
+        refused = self._refused[chat_id] = self._refused.get(chat_id, 0) + 1
+        if refused >= DRAFT_REFUSALS:
+            del self._refused[chat_id]
+        return refused >= DRAFT_REFUSALS
 
     async def _told(self, call: Awaitable[T], target: Target) -> T:
         """The result of a call, its error in the words of the core."""
         try:
             return await call
         except TelegramError as error:
-            if isinstance(error, NotSentError):
+            if isinstance(error, NotSentError) or refuses_token(error):
                 self._lost()
             # Without its cause, which may hold the address of the call, and so the token.
             raise await delivery_error(error, target, self._host) from None
@@ -183,39 +211,55 @@ class Sender:
 
     async def _text_file(self, delivery: Delivery, file: TextFile) -> int:
         document = InputFile(io.BytesIO(file.text.encode()), filename=file.name)
-        caption = REPEATED if delivery.repeated else None
-        sent = await self._bot.send_document(
-            _chat(delivery.target), document, caption=caption, **self._around(delivery)
+        return await self._with_caption(
+            "", delivery, lambda around: self._bot.send_document(_chat(delivery.target), document, **around)
         )
-        return sent.message_id
 
     async def _file(self, delivery: Delivery, file: OutgoingFile) -> int:
-        caption = f"{REPEATED}\n{file.caption}".strip() if delivery.repeated else file.caption
         async with opened(file) as (handle, kind):
             upload = InputFile(handle, filename=file.name, read_file_handle=False)
             upload.mimetype = file.media_type
-            around = self._around(delivery) | {"caption": shortened(caption, MAX_CAPTION) or None}
-            return await self._upload(_chat(delivery.target), kind, upload, around)
+            chat = _chat(delivery.target)
+            return await self._with_caption(
+                file.caption, delivery, lambda around: self._upload(chat, kind, upload, around)
+            )
 
-    async def _upload(self, chat: int | str, kind: MediaKind, upload: InputFile, around: Mapping[str, Any]) -> int:
+    async def _with_caption(
+        self, text: str, delivery: Delivery, send: Callable[[Mapping[str, Any]], Awaitable[Message]]
+    ) -> int:
+        """Send a file; if the looks of its caption are refused, with a plain one."""
+        caption, around = caption_of(text, repeated=delivery.repeated), self._around(delivery)
+        looks = {"caption": caption.text or None, "caption_entities": _entities(caption)}
+        try:
+            sent = await send(around | looks)
+        except CallError as error:
+            if not refuses_entities(error):
+                raise
+            log.warning("the looks of the caption of delivery %d are refused: %s", delivery.id, error)
+            sent = await send(around | {"caption": looks["caption"]})
+        return sent.message_id
+
+    async def _upload(self, chat: int | str, kind: MediaKind, upload: InputFile, around: Mapping[str, Any]) -> Message:
+        """A picture, sound or film; as a file, in which form everything arrives, where Telegram does not take it."""
+        if kind in _PLAIN:
+            return await self._bot.send_document(chat, upload, **around)
+        try:
+            return await self._in_form(chat, kind, upload, around)
+        except CallError as error:
+            if not refuses_form(error):
+                raise
+            log.info("%s is refused as %s and goes out as a file: %s", upload.filename, kind, error)
+            return await self._bot.send_document(chat, upload, **around)
+
+    async def _in_form(self, chat: int | str, kind: MediaKind, upload: InputFile, around: Mapping[str, Any]) -> Message:
         match kind:
             case MediaKind.IMAGE:
-                try:
-                    sent = await self._bot.send_photo(chat, upload, **around)
-                except CallError as error:
-                    if not error.says("PHOTO_", "IMAGE_PROCESS_FAILED", "file is too big"):
-                        raise
-                    # Telegram shows no picture of such a shape, or has no reader for it; as a file it arrives.
-                    sent = await self._bot.send_document(chat, upload, **around)
+                return await self._bot.send_photo(chat, upload, **around)
             case MediaKind.VOICE:
-                sent = await self._bot.send_voice(chat, upload, **around)
+                return await self._bot.send_voice(chat, upload, **around)
             case MediaKind.AUDIO:
-                sent = await self._bot.send_audio(chat, upload, **around)
-            case MediaKind.VIDEO:
-                sent = await self._bot.send_video(chat, upload, **around)
-            case _:
-                sent = await self._bot.send_document(chat, upload, **around)
-        return sent.message_id
+                return await self._bot.send_audio(chat, upload, **around)
+        return await self._bot.send_video(chat, upload, **around)
 
     def _around(self, delivery: Delivery) -> dict[str, Any]:
         """Where a new message goes, what it answers, and what can be pressed below it."""

@@ -6,10 +6,10 @@ import json
 import logging
 from typing import Final
 
+from telegram import WebhookInfo
 from telegram.error import TelegramError
 
 from adapters.base import (
-    AccountError,
     AdapterHost,
     AdapterState,
     HttpRequest,
@@ -17,11 +17,11 @@ from adapters.base import (
     NotStoredError,
     RawUpdate,
 )
+from adapters.connection import Connection
 from adapters.telegram.client import Client
-from adapters.telegram.connection import Connection
 from adapters.telegram.constants import MAX_UPDATE_BYTES, WEBHOOK_QUEUE_LIMIT, Timing
 from adapters.telegram.failures import refuses_token
-from adapters.telegram.poll import REVOKED, stored
+from adapters.telegram.poll import confirm_refusal
 from adapters.telegram.receive import Receiver, raw_update
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Webhook:
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """Store an update, then say so. 503 lets Telegram send it again later."""
-        given = request.headers.get(SECRET_HEADER, "").encode()
+        given = request.headers.get(SECRET_HEADER, "").encode(errors="surrogatepass")
         if not hmac.compare_digest(given, self.secret.encode()):
             return HttpResponse(401, "the secret token is missing or wrong")
         if request.method != "POST":
@@ -55,9 +55,11 @@ class Webhook:
             return HttpResponse(413, "no update is as large as this")
         try:
             parsed = json.loads(request.body)
+            update = raw_update(parsed) if isinstance(parsed, dict) else None
         except ValueError:
             return HttpResponse(400, "the body is not JSON")
-        update = raw_update(parsed) if isinstance(parsed, dict) else None
+        except RecursionError:
+            return HttpResponse(400, "the body is nested too deeply")
         if update is None:
             return HttpResponse(400, "the body is not an update")
         return await self._take(update)
@@ -96,7 +98,7 @@ class Webhook:
             await self._process(receiver, await self._waiting.get())
 
     async def _process(self, receiver: Receiver, update: RawUpdate) -> None:
-        await stored(lambda: receiver.process(update), self._connection)
+        await self._connection.stored(lambda: receiver.process(update))
         if not self._connection.up:
             self._connection.connected()
 
@@ -108,21 +110,25 @@ class Webhook:
                 info = await self._client.bot.get_webhook_info()
             except TelegramError as error:
                 if refuses_token(error):
-                    raise AccountError(REVOKED.format(error)) from None
+                    await confirm_refusal(self._client, self._connection, self._timing, error)
+                    self._connection.connected()
+                    continue
                 log.info("Telegram does not say how the webhook fares: %s", error)
                 continue
-            if (trouble := self._trouble(info.url, info.pending_update_count, info.last_error_message)) is not None:
+            if (trouble := self._trouble(info)) is not None:
                 self._connection.up = False
                 self._host.set_state(AdapterState.DEGRADED, trouble)
             elif not self._connection.up:
                 self._connection.connected()
 
-    def _trouble(self, url: str, pending: int, error: str | None) -> str | None:
-        if url != self.url:
+    def _trouble(self, info: WebhookInfo) -> str | None:
+        if info.url != self.url:
             return (
                 "the webhook of this bot was changed by another program: stop that one, and restart,"
                 " or give one of the two a bot of its own"
             )
-        if pending and error:
-            return f"Telegram cannot deliver to platforms.telegram.webhook_url, {pending} updates wait there: {error}"
+        if info.pending_update_count and info.last_error_message:
+            said = self._client.redacted(info.last_error_message)
+            waiting = f"{info.pending_update_count} updates wait there"
+            return f"Telegram cannot deliver to platforms.telegram.webhook_url, {waiting}: {said}"
         return None

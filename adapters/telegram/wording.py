@@ -12,10 +12,11 @@ _AFTER_MENTION: Final = " \t\n,:;–—-"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Our own account; `username` without the @."""
+    """Our own account; `username` without the @. `reads_all`: it is shown everything that is said in groups."""
 
     id: int
     username: str
+    reads_all: bool = False
 
     def is_named(self, name: str) -> bool:
         """Whether a username, with or without the @, is ours; case does not matter."""

@@ -112,8 +112,12 @@ def show(
 ) -> None:
     """Show the values that hold, secrets masked."""
     from config.show import render
+    from gateway.logs import Redactor, secrets_of
 
-    typer.echo(render(load(config), origin=origin), nl=False)
+    settings = load(config)
+    # A secret may stand in another value too, such as a prompt.
+    redact = Redactor(secrets_of(settings.config, {}))
+    typer.echo(redact.values(render(settings, origin=origin)), nl=False)
 
 
 @app.command(epilog=examples("hermes-gateway config path", '$EDITOR "$(hermes-gateway config path)"'))

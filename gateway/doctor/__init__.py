@@ -9,7 +9,7 @@ from gateway.clock import as_clock
 from gateway.doctor.findings import Finding, Level, error
 from gateway.doctor.machine import disk, packages, time
 from gateway.doctor.process import http, process
-from gateway.doctor.settings import access, agents, configuration, credentials
+from gateway.doctor.settings import access, agents, configuration, credentials, secret_files
 from gateway.doctor.storage import database, folders, leftovers
 from gateway.logs import Redactor, secrets_of
 from gateway.ports import Clock
@@ -32,6 +32,7 @@ async def examine(home: Home, file: Path | None = None, *, clock: Clock | None =
     running, of_process = await process(home)
     if settings is not None:
         findings += configuration(settings)
+        findings += secret_files(settings)
         findings += credentials(settings.config)
         findings += access(settings.config)
         findings += [finding async for finding in agents(settings.config, home)]

@@ -4,10 +4,10 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
-from config import ADAPTER_GROUP, GatewayConfig, Home, ModelAgentConfig, Platform, Settings
+from config import ADAPTER_GROUP, ANYONE, GatewayConfig, Home, ModelAgentConfig, Platform, Settings
+from config.access import Policy
 from config.platform import installed_names
-from config.platforms import SlackConfig
-from gateway.access import ANYONE
+from config.platforms import PlatformConfig, SlackConfig
 from gateway.agents import create_agent, local_available
 from gateway.clock import SystemClock
 from gateway.doctor.findings import Finding, error, ok, warning
@@ -40,6 +40,17 @@ def configuration(settings: Settings) -> Iterator[Finding]:
             f"{settings.path} holds secrets, and others can open it (mode {mode & 0o777:04o})",
             f"close it: chmod 600 {settings.path}",
         )
+
+
+def secret_files(settings: Settings) -> Iterator[Finding]:
+    """Whether others can read a file that holds a secret."""
+    for path in settings.files[1:]:
+        if path.exists() and (mode := path.stat().st_mode) & OTHERS:
+            yield warning(
+                "configuration",
+                f"others can read {path} (mode {mode & 0o777:04o}), which holds a secret",
+                f"close it: chmod 600 {path}",
+            )
 
 
 def credentials(config: GatewayConfig) -> Iterator[Finding]:
@@ -92,12 +103,42 @@ def access(config: GatewayConfig) -> Iterator[Finding]:
                 f"list people's ids in {key} instead",
             )
     for name in others:
-        if not config.allowed_users and not config.platform(name).allowed_users:
-            yield warning(
+        section = config.platform(name)
+        policies = {"dm_policy": section.dm_policy or config.access.dm}
+        policies["group_policy"] = section.group_policy or config.access.group
+        yield from (
+            warning(
                 "access",
-                f"nobody is let in on {name}: every message is ignored",
-                f"add your id to platforms.{name}.allowed_users",
+                f"platforms.{name}.{key} is open: ANYBODY who finds the bot there can use the agent and your account",
+                f"write platforms.{name}.{key}: allowlist, or pair",
             )
+            for key, policy in policies.items()
+            if policy == "open"
+        )
+        if not (_lets_in(config, section) or "open" in policies.values()):
+            yield _nobody(name, policies["dm_policy"])
+    if others and not config.owners:
+        yield warning(
+            "access",
+            "nobody but the terminal on this machine is an owner",
+            "write your id into owners, as platform:id, to decide in chat who is let in",
+        )
+
+
+def _lets_in(config: GatewayConfig, section: PlatformConfig) -> bool:
+    """Whether a list lets anybody in on a platform."""
+    listed = (section.allowed_users, section.allowed_roles, section.allowed_chats, section.allowed_teams)
+    return any((*listed, config.allowed_users, config.owners, config.access.admins))
+
+
+def _nobody(name: Platform, policy: Policy) -> Finding:
+    if policy == "pair":
+        return ok("access", f"{name} lets nobody in by a list: who writes to the bot gets a code for you to approve")
+    return warning(
+        "access",
+        f"no list lets anybody in on {name}: messages are ignored but of those who were paired",
+        f"add your id to owners, or to platforms.{name}.allowed_users",
+    )
 
 
 # --- agents ------------------------------------------------------------------------------------------------

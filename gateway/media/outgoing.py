@@ -17,12 +17,15 @@ from config import GatewayConfig, LiveConfig
 from gateway.constants import MAX_FILES_PER_REPLY, MEDIA_CHUNK_BYTES
 from gateway.media.files import OUTGOING, DiskError, PartialFile, StoredFile, session_folders
 from gateway.media.kinds import TEXT, UNKNOWN, ZIP
-from gateway.media.lines import code_lines, paths_in, split_media, visible_media
+from gateway.media.lines import GrowingMedia, code_lines, paths_in, split_media, to_be_read
 from gateway.media.store import MEGABYTE
 from gateway.media.words import clean_name, size_words
 from gateway.ports import Clock, OutgoingFile
 
 log = logging.getLogger(__name__)
+
+READ_AT_ONCE_CHARS: Final = 4_000
+"""Up to this length an answer is looked through for code on the loop: that takes a millisecond or two."""
 
 MAX_CAPTION: Final = 1_000
 """Characters of a caption; Telegram takes 1,024 (https://core.telegram.org/bots/api#sendphoto), the least of all."""
@@ -63,6 +66,11 @@ class OutgoingFiles:
         self._counters["media.taken"] += 1
         return file
 
+    async def keep(self, data: bytes, name: str, *, session_id: str, key: str) -> OutgoingFile:
+        """A file of the gateway's own, that was in no folder before. The same `key` gives the same copy. Raises
+        `RefusedFileError`."""
+        return await asyncio.to_thread(self._keep, data, name, session_id, key)
+
     def of_turn(self, turn_id: str, session_id: str) -> "TurnFiles":
         """The files that the text of one turn's answer names."""
         return TurnFiles(self, turn_id, session_id)
@@ -83,6 +91,19 @@ class OutgoingFiles:
         finally:
             partial.discard()
         return _outgoing(stored, resolved.name, caption)
+
+    def _keep(self, data: bytes, name: str, session_id: str, key: str) -> OutgoingFile:
+        partial = PartialFile(self._stem(session_id, key), self._random())
+        try:
+            self._check_size(name, len(data))
+            partial.open()
+            partial.write(data)
+            stored = partial.finish(self._clock.now().timestamp())
+        except DiskError as error:
+            raise RefusedFileError(f"the file cannot be sent: {error}") from error
+        finally:
+            partial.discard()
+        return _outgoing(stored, name, "")
 
     def _stem(self, session_id: str, key: str) -> Path:
         return self._folder / OUTGOING / session_id / hashlib.sha256(key.encode()).hexdigest()[:32]
@@ -160,10 +181,12 @@ class TurnFiles:
         self._named: dict[str, _Named] = {}
         self._read: tuple[str, Collection[int]] = ("", ())
         """The beginning of the answer that was looked through for code, and what was found."""
+        self._reading: asyncio.Task[None] | None = None
+        self._growing = GrowingMedia(self._verdict, self._code_lines)
 
     def visible(self, text: str) -> str:
         """What may be shown of an answer that still grows. Returns at once; for the loop."""
-        return visible_media(text, self._verdict, self._code_lines)
+        return self._growing.visible(text)
 
     async def split(self, text: str, *, complete: bool = True) -> tuple[str, tuple[OutgoingFile, ...]]:
         """A whole answer as people see it, and the files that come after it.
@@ -172,18 +195,39 @@ class TurnFiles:
         """
         end = len(text) if complete else text.rfind("\n") + 1
         text, rest = text[:end], text[end:]
-        paths = paths_in(text)
+        code = await self._code_of(text)
+        paths = paths_in(text, lambda _text: code)
         looking = [named.looking for path in paths if (named := self._look(path)) is not None]
         if looking:
             await asyncio.wait(looking)
-        whole = split_media(text, lambda path: self._verdict(path) is True, more=bool(rest)) + rest
+        shown = split_media(text, lambda path: self._verdict(path) is True, more=bool(rest), code=lambda _text: code)
         files = (self._named[path].file for path in paths if path in self._named)
-        return whole, tuple(file for file in files if file is not None)
+        return shown + rest, tuple(file for file in files if file is not None)
 
-    def _code_lines(self, text: str) -> Collection[int]:
-        if self._read[0] != text:
+    async def _code_of(self, text: str) -> Collection[int]:
+        """The numbers of the lines that are code, as far as it matters."""
+        text = to_be_read(text)
+        while (code := self._code_lines(text)) is None:
+            assert self._reading is not None
+            await asyncio.wait({self._reading})
+        return code
+
+    def _code_lines(self, text: str) -> Collection[int] | None:
+        """The numbers of the lines that are code. A long text is read on a thread, once: None until that is done."""
+        if self._reading is not None and self._reading.done():
+            done, self._reading = self._reading, None
+            done.result()
+        if self._read[0].startswith(text):
+            return self._read[1]
+        if len(text) <= READ_AT_ONCE_CHARS:
             self._read = text, code_lines(text)
-        return self._read[1]
+            return self._read[1]
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read_code(text), name=f"answer of turn {self._turn_id}")
+        return None
+
+    async def _read_code(self, text: str) -> None:
+        self._read = text, await asyncio.to_thread(code_lines, text)
 
     def _verdict(self, path: str) -> bool | None:
         named = self._look(path)

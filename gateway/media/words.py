@@ -1,14 +1,10 @@
 """Files in words: their names made harmless, their sizes, what is said of one that cannot be shown."""
 
-import re
-import unicodedata
 from typing import Final
 
 from gateway.constants import MAX_FILE_NAME
+from gateway.outside import in_brackets
 from gateway.ports import MediaKind, OutgoingFile
-
-_BRACKETS: Final = str.maketrans({"[": "(", "]": ")", '"': "'", "`": "'", "<": "(", ">": ")"})
-"""What could end the words around a name, or begin a mark of Markdown."""
 
 _KINDS: Final = {
     MediaKind.IMAGE: "Image",
@@ -21,19 +17,13 @@ _KINDS: Final = {
 
 _UNITS: Final = (("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000))
 
-_SPACES: Final = re.compile(r"\s+")
-
 
 def clean_name(name: str | None) -> str:
     """A name from outside, fit to stand in a line: one line, short, without characters that cannot be seen.
 
     Empty if nothing is left of it.
     """
-    spaced = _SPACES.sub(" ", name or "")
-    seen = "".join(
-        character for character in spaced if unicodedata.category(character)[0] not in "CZ" or character == " "
-    )
-    plain = seen.translate(_BRACKETS).strip()
+    plain = in_brackets(name, limit=None)
     if len(plain) <= MAX_FILE_NAME:
         return plain
     kept = MAX_FILE_NAME // 2

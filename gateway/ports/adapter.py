@@ -127,6 +127,18 @@ class AdapterHost(Protocol):
         has nothing to add. Raises `NotStoredError`.
         """
 
+    async def identify(self, account_id: str) -> None:
+        """Say which account of the platform this connection is; to be called before anything is received or sent.
+
+        If it was another one before, its past is set aside: its messages' ids, its position in the stream and the
+        updates that were kept of it mean nothing here, and what it had begun to show is sent anew. Raises
+        `NotStoredError`.
+        """
+
+    async def is_group_known(self, chat_id: str, group_id: str) -> bool:
+        """Whether another message of this group (an album, say) was taken in lately, and not ignored: then the rest of
+        it is addressed as well, though an earlier process saw its beginning. Raises `NotStoredError`."""
+
     async def cursor(self, name: str) -> str | None:
         """A position that was committed earlier; None if there is none. Raises `NotStoredError`."""
 

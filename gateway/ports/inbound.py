@@ -67,6 +67,9 @@ class InboundMessage:
     from a new one. `addressed` is False for what reached us but was not meant for us. `group_id` joins
     messages that the platform splits (an album); they become one turn. `text` may be empty where there are
     attachments. `update_id` names the kept update that the message comes from: it is deleted in the same commit.
+
+    `roles` are the ids of the roles that the platform gives its author there, `team` is the id of the server or
+    workspace that the chat is in, `from_bot` says that a program wrote it: who is let in is decided by them too.
     """
 
     source: SessionSource
@@ -80,6 +83,9 @@ class InboundMessage:
     attachments: tuple[Attachment, ...] = ()
     quote: Quote | None = None
     update_id: str | None = None
+    roles: tuple[str, ...] = ()
+    team: str | None = None
+    from_bot: bool = False
 
 
 class InboundState(StrEnum):

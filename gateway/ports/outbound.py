@@ -83,8 +83,8 @@ class Delivery:
     seen before an interruption. `buttons`, in rows, stand below the last part; they are set on that part alone.
 
     For `Adapter.find` alone: `before` holds the ids of messages in the chat that were there when the send began,
-    `others` those of messages that came in or were sent since. Both are recent, and as much as is known; what is in
-    either is not this delivery.
+    `others` those of messages that came in or were sent since, and `later` those of them that came so long after that
+    whatever the call did was done before. All are recent, and as much as is known; none of them is this delivery.
     """
 
     id: int
@@ -101,6 +101,7 @@ class Delivery:
     part: int = 0
     before: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
     buttons: tuple[tuple[Button, ...], ...] = ()
 
 

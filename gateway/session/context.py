@@ -1,6 +1,6 @@
 """What a session knows of its surroundings: `SessionContext`, which the context prompt is written from."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -43,15 +43,17 @@ def build_session_context(
     *,
     connected: Collection[Platform] | None = None,
     traits: Mapping[str, Traits] = NO_TRAITS,
+    home: Callable[[Platform], HomeChannel | None] | None = None,
 ) -> SessionContext:
     """The context of a message from this source.
 
     `connected` are the platforms with a live connection; None takes all that are switched on. Home channels
-    are those of connected platforms that have one. `traits` is what adapters declare about their platforms.
+    are those of connected platforms that have one: `home` gives them, by default from the configuration. `traits` is
+    what adapters declare about their platforms.
     """
     platforms = tuple(config.enabled_platforms if connected is None else connected)
-    sections = ((platform, config.platforms.get(platform)) for platform in platforms)
-    homes = {platform: section.home_channel for platform, section in sections if section and section.home_channel}
+    find = home or (lambda platform: _configured(config, platform))
+    homes = {platform: found for platform in platforms if (found := find(platform)) is not None}
     if entry is None:
         return SessionContext(source, platforms, MappingProxyType(homes), traits=traits)
     return SessionContext(
@@ -67,3 +69,8 @@ def build_session_context(
         reset_had_activity=entry.reset_had_activity,
         traits=traits,
     )
+
+
+def _configured(config: GatewayConfig, platform: Platform) -> HomeChannel | None:
+    section = config.platforms.get(platform)
+    return None if section is None else section.home_channel

@@ -34,6 +34,19 @@ class AmbiguousSessionKey(SessionError):  # noqa: N818 - a public name
         return f"The session key {self.key!r} stands for more than one conversation. Use a session id{choices}."
 
 
+class AmbiguousSession(SessionError):  # noqa: N818 - a public name
+    """What was typed stands for several sessions; `choices` are their ids and names."""
+
+    def __init__(self, wanted: str, choices: Sequence[tuple[str, str]]) -> None:
+        super().__init__(wanted, tuple(choices))
+        self.wanted = wanted
+        self.choices = tuple(choices)
+
+    def __str__(self) -> str:
+        listed = ", ".join(f"{title} ({session_id})" for session_id, title in self.choices)
+        return f"{self.wanted!r} can be more than one session: {listed}. Give its id."
+
+
 class SessionInUse(SessionError):  # noqa: N818 - a public name
     """The session is live in another slot, and two slots cannot share one."""
 
@@ -48,6 +61,17 @@ class SessionInUse(SessionError):  # noqa: N818 - a public name
             f"The session {self.session_id!r} is in use by {self.holder}. "
             "Reset or switch that conversation first, or fork the session."
         )
+
+
+class SessionBusy(SessionError):  # noqa: N818 - a public name
+    """A turn of the session is open, so that its transcript cannot be changed, nor it be ended."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self.session_id = session_id
+
+    def __str__(self) -> str:
+        return f"An answer is being written in session {self.session_id!r}. Wait for it, or stop it there with /stop."
 
 
 class UnaddressedSource(SessionError, ValueError):  # noqa: N818 - a public name
@@ -90,3 +114,17 @@ class NothingToUndo(SessionError, ValueError):  # noqa: N818 - a public name
 
     def __init__(self) -> None:
         super().__init__("Nothing to undo.")
+
+
+class NothingToRedo(SessionError, ValueError):  # noqa: N818 - a public name
+    """Nothing was taken off the transcript that could be put back."""
+
+    def __init__(self) -> None:
+        super().__init__("There is nothing to bring back: nothing was taken back, or something was said since.")
+
+
+class RetriedAlready(SessionError):  # noqa: N818 - a public name
+    """The turn was repeated, and answered, after this was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__("That was tried again already; the answer is above. Send /retry once more for another one.")

@@ -1,24 +1,15 @@
-"""Transcripts inside a transaction: how a message stands in the database, cuts, and rewrites."""
+"""Transcripts inside a transaction: how a message stands in the database, and rewrites."""
 
 import reprlib
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from gateway.session.errors import InvalidMessage, UnknownSession
 from gateway.session.text import flatten_text
 from gateway.storage import mirror_queries, queries
-from gateway.storage.codec import clean_text, decode_message, encode_message, to_micros
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """What was taken off a transcript: the message that it began with, and how many there were."""
-
-    message: Mapping[str, Any]
-    removed: int
+from gateway.storage.codec import clean_text, encode_message, to_micros
 
 
 def message_row(message: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
@@ -48,20 +39,6 @@ def require(connection: sqlite3.Connection, session_id: str) -> str:
         raise UnknownSession(session_id)
     joined = connection.execute(queries.JOINED_BY, (session_id,)).fetchone()
     return session_id if joined is None else require(connection, joined[0])
-
-
-def cut_last_turn(connection: sqlite3.Connection, session_id: str, now: datetime) -> Cut | None:
-    """Take the last message of the user and all that follows it off a transcript; None if there is none.
-
-    Raises `UnknownSession`.
-    """
-    session_id = require(connection, session_id)
-    row = connection.execute(queries.LAST_USER_MESSAGE, (session_id,)).fetchone()
-    if row is None:
-        return None
-    removed = _remove(connection, session_id, row["id"])
-    connection.execute(queries.RESIZE_TRANSCRIPT, (-removed, to_micros(now), session_id))
-    return Cut(decode_message("user", row["content"], row["data"]), removed)
 
 
 def rewrite(

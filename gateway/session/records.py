@@ -63,11 +63,12 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The live session of a slot, and whether it has just begun."""
+    """The live session of a slot, whether it has just begun, and who was chosen to answer in it."""
 
     entry: SessionEntry
     created: bool
     slot_id: int
+    agent: str | None = None
 
 
 # --- a message arrives -----------------------------------------------------------------------------------
@@ -94,7 +95,7 @@ def resolve(connection: sqlite3.Connection, arrival: Arrival) -> Resolution:
     source = arrival.source
     touched = (to_micros(arrival.now), source.chat_name, arrival.origin, row["id"])
     connection.execute(queries.TOUCH_SESSION, touched)
-    return Resolution(_entry(row, arrival), created=False, slot_id=row["bound_slot_id"])
+    return Resolution(_entry(row, arrival), created=False, slot_id=row["bound_slot_id"], agent=row["chosen_agent"])
 
 
 def record_turn(
@@ -189,12 +190,17 @@ def end_session(connection: sqlite3.Connection, session_id: str, reason: str, de
     connection.execute(queries.END_SESSION, (to_micros(now), reason, detail, session_id))
 
 
-def switch(connection: sqlite3.Connection, slot: sqlite3.Row, session_id: str, now: datetime) -> SessionEntry:
-    """Make an earlier session of the same owner the live one of a slot. Raises `UnknownSession`, `SessionInUse`."""
+def switch(
+    connection: sqlite3.Connection, slot: sqlite3.Row, session_id: str, now: datetime, owner: str | None = None
+) -> SessionEntry:
+    """Make an earlier session of the same owner the live one of a slot; where no owner is given, that of the slot's
+    session. Raises `UnknownSession`, `SessionInUse`."""
     current_id = slot["session_id"] or slot["previous_session_id"]
     current = connection.execute(queries.GET_SESSION, (current_id,)).fetchone()
     target = connection.execute(queries.GET_SESSION, (session_id,)).fetchone()
-    if target is None or current is None or current["owner"] != target["owner"]:
+    if owner is None and current is not None:
+        owner = current["owner"]
+    if target is None or owner is None or owner != target["owner"]:
         raise UnknownSession(session_id)
     if slot["session_id"] == session_id:
         return entry_from_row(target)
@@ -202,11 +208,27 @@ def switch(connection: sqlite3.Connection, slot: sqlite3.Row, session_id: str, n
         raise SessionInUse(session_id, target["session_key"])
     if slot["session_id"] is not None:
         end_session(connection, current_id, SWITCH, "switch", now)
-    if current_id != session_id and (slot["session_id"] is not None or _ended_in(current, slot["id"])):
+    ours = current is not None and (slot["session_id"] is not None or _ended_in(current, slot["id"]))
+    if ours and current_id != session_id:
         connection.execute(queries.LINK_SUCCESSOR, (session_id, current_id))
     connection.execute(queries.REOPEN_SESSION, (to_micros(now), slot["id"], slot["chat_type"], session_id))
     connection.execute(queries.BIND_SLOT, (session_id, slot["id"]))
     return load_entry(connection, session_id)
+
+
+def install_fork(
+    connection: sqlite3.Connection, original_id: str, new_id: str, slot: sqlite3.Row, now: datetime
+) -> None:
+    """Begin a session in a slot that follows an original, with its owner and place; the slot's own one ends."""
+    original = connection.execute(queries.GET_SESSION, (original_id,)).fetchone()
+    if slot["session_id"] is not None:
+        end_session(connection, slot["session_id"], SWITCH, "switch", now)
+    micros = to_micros(now)
+    place = (original["owner"], original["platform"], slot["chat_type"], original["display_name"], original["origin"])
+    connection.execute(queries.ADD_SESSION, (new_id, slot["id"], *place, micros, micros, original_id, 0, None, 0))
+    if slot["session_id"] is not None:
+        connection.execute(queries.LINK_SUCCESSOR, (new_id, slot["session_id"]))
+    connection.execute(queries.BIND_SLOT, (new_id, slot["id"]))
 
 
 def expire(

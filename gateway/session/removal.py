@@ -188,6 +188,7 @@ def remove_record(connection: sqlite3.Connection, session_id: str) -> bool:
         upkeep.FORGET_SUCCESSOR,
         upkeep.REMOVE_STEPS,
         upkeep.REMOVE_TURNS,
+        upkeep.REMOVE_CUTS,
         upkeep.REMOVE_SESSION,
     ):
         connection.execute(statement, (session_id,))

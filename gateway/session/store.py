@@ -18,11 +18,12 @@ from gateway.clock import as_clock
 from gateway.ids import Ids, is_session_id
 from gateway.ports import Clock, Usage
 from gateway.session import records, slots
+from gateway.session.cuts import Cut, cut_turns
 from gateway.session.entry import SessionEntry, read_origin
 from gateway.session.errors import UnaddressedSource, UnknownSession
 from gateway.session.jsonl import read_transcript, transcript_file
 from gateway.session.key import SlotIdentity, slot_identity
-from gateway.session.messages import Cut, check_messages, cut_last_turn, require, rewrite
+from gateway.session.messages import check_messages, require, rewrite
 from gateway.session.records import Arrival
 from gateway.session.reset import daily_boundary, reset_reason
 from gateway.source import SessionSource
@@ -339,12 +340,11 @@ class SessionStore:
         await self._write_to(session_id, lambda connection: rewrite(connection, session_id, messages, now))
 
     async def cut_last_turn(self, session_id: str) -> Cut | None:
-        """Take the last message of the user and all that follows it off the transcript; None if there is none.
-
-        Raises `UnknownSession`.
+        """Take the last message of the user, the rest of its turn, and all that follows it off the transcript; None if
+        there is none. Raises `UnknownSession`.
         """
         now = self._clock.now()
-        return await self._write_to(session_id, lambda connection: cut_last_turn(connection, session_id, now))
+        return await self._write_to(session_id, lambda connection: cut_turns(connection, session_id, 1, now))
 
     async def load_transcript(self, session_id: str) -> list[dict[str, Any]]:
         """The messages of a session in order, as they were appended; none for a session that is not known.

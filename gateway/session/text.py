@@ -1,7 +1,10 @@
 """The text of transcript messages: content made flat, titles and previews."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
+
+Content: TypeAlias = str | list[Any]
+"""The content of a message: a text, or a list of parts."""
 
 UNTITLED: Final = "Untitled"
 TITLE_LENGTH: Final = 64
@@ -27,6 +30,17 @@ def flatten_text(content: object) -> str:
         parts = (part.get("text") for part in content if isinstance(part, Mapping) and part.get("type") == "text")
         return " ".join(part for part in parts if isinstance(part, str))
     return str(content)
+
+
+def joined_content(contents: Sequence[object]) -> Content:
+    """Several messages' contents as one: texts one below the other, other parts in their order."""
+    if not any(isinstance(content, list) for content in contents):
+        texts = [flatten_text(content) for content in contents]
+        return texts[0] if len(texts) == 1 else "\n\n".join(text for text in texts if text.strip())
+    parts: list[Any] = []
+    for content in contents:
+        parts += content if isinstance(content, list) else [{"type": "text", "text": flatten_text(content)}]
+    return parts
 
 
 def title_from(messages: Sequence[Mapping[str, Any]], fallback: str | None = UNTITLED) -> str:

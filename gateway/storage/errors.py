@@ -15,3 +15,7 @@ class NewerDatabaseError(StorageError):
 
 class MigrationError(StorageError):
     """A migration failed; the database is as it was before, and a backup lies beside it."""
+
+
+class UnreadableNowError(StorageError):
+    """What is asked for needs something that cannot be read while the database is out of use."""

@@ -4,6 +4,17 @@ from typing import Final
 
 # --- updates -------------------------------------------------------------------------------------------
 
+FORGET_MESSAGE_IDS: Final = """
+UPDATE inbound SET message_id = message_id || '@' || ?1 WHERE platform = ?2 AND account = ?3"""
+"""The ids of an account's messages are those of another from now on."""
+
+DROP_CURSORS: Final = "DELETE FROM cursors WHERE platform = ? AND account = ?"
+"""Positions in the streams of another account mean nothing."""
+
+SET_ASIDE_ALL: Final = """
+UPDATE updates SET problem = ? WHERE platform = ? AND account = ? AND problem IS NULL"""
+"""Updates of another account are for the operator to look at."""
+
 GET_CURSOR: Final = "SELECT value FROM cursors WHERE platform = ? AND account = ? AND name = ?"
 """A platform's position in its stream of updates."""
 
@@ -46,6 +57,13 @@ REMOVE_OLD_UPDATES: Final = "DELETE FROM updates WHERE problem IS NOT NULL AND r
 EXCESS_UPDATE: Final = """
 SELECT received_at FROM updates WHERE problem IS NOT NULL ORDER BY received_at DESC LIMIT 1 OFFSET ?"""
 """When the first of those came that are too many, counted from the newest."""
+
+# --- groups of messages --------------------------------------------------------------------------------
+
+RECENT_GROUP: Final = """
+SELECT 1 FROM inbound WHERE id > (SELECT max(id) FROM inbound) - ?
+                        AND +platform = ? AND +account = ? AND +chat = ? AND group_id = ? LIMIT 1"""
+"""Whether any of the newest messages is of this group; one that was ignored names none."""
 
 # --- messages that their sender changes ----------------------------------------------------------------
 

@@ -33,6 +33,7 @@ JSON_COLUMNS: Final = frozenset(
         ("outbox", "file"),
         ("outbox", "buttons"),
         ("turn_steps", "data"),
+        ("cuts", "messages"),
     }
 )
 

@@ -8,6 +8,9 @@ INSERT INTO outbox (platform, account, chat, thread, session_id, turn_id, kind, 
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?) ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING"""
 """Put a message in the outbox; one whose key is there already is not put in again."""
 
+HAS_KEY: Final = "SELECT 1 FROM outbox WHERE key = ?"
+"""Whether a message was put in already that is put in once."""
+
 GET_DELIVERY: Final = "SELECT * FROM outbox WHERE id = ?"
 """A delivery by number."""
 
@@ -33,7 +36,8 @@ STREAM_OF_TURN: Final = "SELECT * FROM outbox WHERE turn_id = ? AND final = 0 OR
 """The reply of a turn that was still growing."""
 
 START_DELIVERY: Final = """
-UPDATE outbox SET state = 'sending', attempts = attempts + 1, not_before = NULL, repeated = max(repeated, ?)
+UPDATE outbox SET state = 'sending', attempts = attempts + 1, not_before = NULL, repeated = max(repeated, ?),
+       started_at = ?
 WHERE id = ?"""
 """The call to the platform is about to be made."""
 
@@ -75,10 +79,17 @@ RESEND_DELIVERY: Final = """
 UPDATE outbox SET state = 'pending', parts = ?, message_id = ?, repeated = max(repeated, ?) WHERE id = ?"""
 """The last message that it was shown as can be edited no more: it is sent as a new one. The ids are what remains."""
 
+SEND_ANEW: Final = """
+UPDATE outbox SET state = CASE WHEN final = 1 THEN 'pending' ELSE state END, parts = '[]', message_id = NULL,
+       repeated = CASE WHEN parts <> '[]' OR state = 'sending' THEN 1 ELSE repeated END
+WHERE platform = ? AND account = ? AND (state IN ('pending', 'sending') OR final = 0)"""
+"""What another account had begun to show can be edited by it alone."""
+
 SENT_AROUND: Final = """
-SELECT parts, sent_at FROM outbox
+SELECT parts, coalesce(sent_at, created_at) AS sent_at FROM outbox
 WHERE id BETWEEN ? - 2000 AND ? + 2000 AND platform = ? AND account = ? AND +chat = ? AND message_id IS NOT NULL"""
-"""Messages that were sent in a chat, and when, by the deliveries around one."""
+"""Messages that were sent in a chat, and when, by the deliveries around one. Of what was found it is not known when:
+after it was put in, and before what comes behind it in the chat."""
 
 CAME_AROUND: Final = """
 SELECT message_id, received_at FROM inbound

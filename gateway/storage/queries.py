@@ -12,6 +12,9 @@ GET_META: Final = "SELECT value FROM meta WHERE name = ?"
 ADD_META: Final = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING"
 """Set a named value unless it is there already."""
 
+PUT_META: Final = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+"""Set a named value."""
+
 # --- slots ---------------------------------------------------------------------------------------------
 
 FIND_SLOT: Final = """
@@ -54,7 +57,7 @@ _SESSION: Final = f"""SELECT {_ENTRY}, sessions.owner, sessions.slot_id, session
 FROM sessions JOIN slots ON slots.id = sessions.slot_id"""
 
 LIVE_SESSION: Final = f"""
-SELECT {_ENTRY}, slots.id AS bound_slot_id, slots.previous_session_id
+SELECT {_ENTRY}, slots.id AS bound_slot_id, slots.previous_session_id, sessions.agent AS chosen_agent
 FROM slots LEFT JOIN sessions ON sessions.id = slots.session_id
 WHERE slots.agent = ? AND slots.platform = ? AND slots.chat_type = ? AND slots.chat = ? AND slots.thread = ?
   AND slots.participant = ?"""

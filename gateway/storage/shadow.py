@@ -12,8 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from gateway.storage import inbound_queries, queries
-from gateway.storage.errors import StorageError
+from gateway.storage import inbound_queries, queries, session_queries
+from gateway.storage.errors import StorageError, UnreadableNowError
 from gateway.storage.faults import is_damage, is_held
 from gateway.storage.migrate import migrations
 
@@ -31,6 +31,12 @@ KINDS: Final = {
     "updates": "inbound",
     "moved_chats": "session",
     "holds": "delivery",
+    "people": "access",
+    "pairing_requests": "access",
+    "pairing_tries": "access",
+    "tokens_by_day": "access",
+    "audit": "access",
+    "cuts": "transcript",
 }
 """The tables whose changes are captured, and what a change of each is about."""
 
@@ -46,6 +52,10 @@ WORKING_SET: Final = (
     ("updates", ""),
     ("moved_chats", ""),
     ("holds", ""),
+    ("people", ""),
+    ("pairing_requests", ""),
+    ("pairing_tries", ""),
+    ("tokens_by_day", ""),
     ("inbound", "WHERE state IN ('pending', 'running')"),
     ("turns", f"WHERE id IN ({_OPEN_TURNS})"),
     ("turn_steps", f"WHERE turn_id IN ({_OPEN_TURNS})"),
@@ -54,7 +64,7 @@ WORKING_SET: Final = (
 )
 """What is brought in at once: all that is open, and which session is live where. Transcripts follow when asked for."""
 
-NUMBERED: Final = ("inbound", "outbox", "messages")
+NUMBERED: Final = ("inbound", "outbox", "messages", "audit")
 """Tables whose ids are never given twice."""
 
 FLOOR_GAP: Final = 1_000_000_000
@@ -121,6 +131,9 @@ class Shadow:
             queries.HAS_MESSAGE_KEY: self._fetch_transcript,
             queries.LAST_USER_MESSAGE: self._fetch_whole_transcript,
             queries.DELETE_MESSAGES: self._fetch_whole_transcript,
+            session_queries.COPY_MESSAGES: self._fetch_whole_transcript,
+            session_queries.NTH_MESSAGE: self._fetch_whole_transcript,
+            session_queries.NTH_LAST_MESSAGE: self._fetch_whole_transcript,
             queries.ADD_INBOUND: self._fetch_inbound,
             inbound_queries.INBOUND_BY_KEY: self._fetch_inbound,
         }
@@ -231,7 +244,7 @@ class Shadow:
         """The same, for a statement that changes it: one that is not known whole stays as it is."""
         self._fetch_transcript(parameters)
         if self._disk is not None and parameters[0] not in self._fetched | self._fetched_now | self._fetched_by_job:
-            raise StorageError("the transcript cannot be read at present; try again once the database is back")
+            raise UnreadableNowError("The transcript cannot be read at present. Try it again later.")
 
     def _fetch_inbound(self, parameters: Sequence[Any]) -> None:
         """A message that was taken in before the outage is to be known as a copy of itself."""

@@ -136,6 +136,12 @@ REMOVE_STEPS: Final = "DELETE FROM turn_steps WHERE turn_id IN (SELECT id FROM t
 REMOVE_TURNS: Final = "DELETE FROM turns WHERE session_id = ?"
 """Remove a session's turns; their journals first."""
 
+REMOVE_CUTS: Final = "DELETE FROM cuts WHERE session_id = ?"
+"""Remove what was taken off a session's transcript."""
+
+REMOVE_OLD_CUTS: Final = "DELETE FROM cuts WHERE cut_at < ?"
+"""Remove what was taken off transcripts before an instant: it cannot be put back any more."""
+
 REMOVE_SESSION: Final = "DELETE FROM sessions WHERE id = ?"
 """Remove a session to which nothing refers any more."""
 

@@ -1,268 +1,75 @@
 """A daemon on Telegram that is killed again and again, people who write on meanwhile, and a count at the server."""
 
-import asyncio
-import itertools
 import random
-import re
-import signal
-import time
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from collections.abc import Sequence
+from typing import Any, Final
 
-from adapters.testing.telegram import Chat, Message, Person, TelegramServer
+from adapters.testing.faults import Gate
+from adapters.testing.telegram import Chat, Person, TelegramServer
 from config import Home
-from tests.support.crash_agent import PARAGRAPHS
+from tests.crash.platform_rig import PlatformRig, Talk
 from tests.support.daemon_child import ChildOptions
-from tests.support.daemon_launcher import DaemonLauncher, DaemonProcess
-from tests.support.telegram import MARK
-
-PLANS: Final = ("say", "tools", "long", "flaky", "chain", "draft", "say", "long", "flaky-tools")
-"""What people write, over and over."""
+from tests.support.daemon_launcher import DaemonLauncher
 
 PEOPLE: Final = 3
 """People with a private chat each; the first is also alone with us in a group."""
 
-AT_ONCE: Final = 2
-"""Messages without an answer that a person leaves in a chat at any time."""
 
-PATIENCE: Final = 30.0
-"""Seconds that anything awaited may take; the machine may be busy."""
+class TelegramRig(PlatformRig):
+    """The rig with Telegram's loopback server."""
 
-LABEL: Final = re.compile(r"\bm\d+\b")
-
-
-@dataclass(slots=True)
-class Talk:
-    """One chat: who writes there, and what they wrote, in order."""
-
-    person: Person
-    chat: Chat
-    labels: list[str] = field(default_factory=list)
-    plans: dict[str, str] = field(default_factory=dict)
-
-    def ours(self, bot: int) -> list[Message]:
-        """Every message of the bot that was ever sent here."""
-        return [message for message in self.chat.messages if message.sender.id == bot]
-
-
-class TelegramRig:
-    """One home over many lives of its daemon. Use as an async context manager; `finish` gives the verdict."""
+    sending = "sendMessage"
 
     def __init__(self, launcher: DaemonLauncher, home: Home, server: TelegramServer, chance: random.Random) -> None:
-        self._launcher = launcher
-        self._home = home
         self._server = server
-        self._chance = chance
-        self._daemon: DaemonProcess | None = None
-        self._numbers = itertools.count(1)
-        self._plans = itertools.cycle(PLANS)
-        people = [server.person(f"Person {number}") for number in range(PEOPLE)]
-        self._talks = [Talk(person, server.private(person)) for person in people]
-        self._talks.append(Talk(people[0], server.supergroup("Group", people[0])))
-        self._people = people
-        self._writing: asyncio.Task[None] | None = None
-        self._killed_at: list[float] = []
-        self.kills: Counter[str] = Counter()
+        self._people = [server.person(f"Person {number}") for number in range(PEOPLE)]
+        places = [(person, server.private(person)) for person in self._people]
+        places.append((self._people[0], server.supergroup("Group", self._people[0])))
+        self._chats = {str(chat.id): chat for _, chat in places}
+        super().__init__(launcher, home, chance, [self._talk(person, chat) for person, chat in places])
 
-    async def __aenter__(self) -> Self:
-        return self
+    def _talk(self, person: Person, chat: Chat) -> Talk:
+        bot = self._server.bot
+        name = "" if chat.is_private else f"@{bot.username} "
+        return Talk(
+            str(chat.id),
+            lambda text: person.writes(chat, f"{name}{text}"),
+            lambda: [message for message in chat.messages if message.sender.id == bot.id],
+        )
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.be_quiet()
-        if self._daemon is not None:
-            self._daemon.signal(signal.SIGKILL)
-            await self._daemon.ended()
-
-    # --- people --------------------------------------------------------------------------------------------
-
-    def write_on(self) -> None:
-        """Keep writing, whether the daemon is there or not, until `be_quiet`."""
-        self._writing = asyncio.create_task(self._write())
-
-    def be_quiet(self) -> None:
-        if self._writing is not None:
-            self._writing.cancel()
-            self._writing = None
-
-    async def _write(self) -> None:
-        while True:
-            for talk in self._talks:
-                if len(self._unanswered(talk)) < AT_ONCE:
-                    label = f"m{next(self._numbers)}"
-                    talk.labels.append(label)
-                    plan = talk.plans[label] = next(self._plans)
-                    name = "" if talk.chat.is_private else f"@{self._server.bot.username} "
-                    talk.person.writes(talk.chat, f"{name}{label} {plan}")
-            await asyncio.sleep(self._chance.uniform(0.01, 0.05))
-
-    def _unanswered(self, talk: Talk) -> list[str]:
-        answered = {label for message in talk.ours(self._server.bot.id) for label in answers(message)}
-        return [label for label in talk.labels if label not in answered]
-
-    # --- the daemon ----------------------------------------------------------------------------------------
-
-    def start(self) -> DaemonProcess:
+    def options(self) -> ChildOptions:
+        """How to run the daemon."""
         section = {
             "token": self._server.bot.token,
             "api_base_url": self._server.base_url,
             "allowed_users": [str(person.id) for person in self._people],
         }
-        options = ChildOptions(home=str(self._home.path), log=str(self._log), telegram=section)
-        self._daemon = daemon = self._launcher.start(options)
-        return daemon
+        return ChildOptions(home=str(self._home.path), log=str(self.log), telegram=section)
 
-    @property
-    def _log(self) -> Path:
-        return self._home.path / "daemon.log"
+    def gate(self, call: str, skip: int) -> Gate[Any]:
+        """A gate between accepting and answering such a call."""
+        return self._server.gate(call, skip=skip)
 
-    async def dies_after(self, seconds: float) -> None:
-        """Start the daemon and kill it that long after its process began, wherever it is then."""
-        self.start()
-        await asyncio.sleep(seconds)
-        await self._kill("random")
-
-    async def dies_in_a_call(self, method: str, skip: int) -> None:
-        """Start the daemon, and kill it once the server has done what such a call asks for, and not yet said so."""
-        gate = self._server.gate(method, skip=skip)
-        self.start()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE / 6):
-                await gate.reached.wait()
-        reached = gate.reached.is_set()
-        await self._kill(method if reached else "random")
-        gate.open()
+    def clear(self) -> None:
+        """Let nothing go wrong any more."""
         self._server.faults.clear()
 
-    async def _kill(self, where: str) -> None:
-        assert self._daemon is not None
-        self._daemon.signal(signal.SIGKILL)
-        code = await self._daemon.ended()
-        assert code == -signal.SIGKILL, f"the daemon ended with {code}; {self._tail()}"
-        self._killed_at.append(time.time())
-        self.kills[where] += 1
-
-    async def stop(self) -> None:
-        """Stop the daemon in good order."""
-        assert self._daemon is not None
-        assert await self._daemon.ready(), f"the daemon did not start; {self._tail()}"
-        self._daemon.signal(signal.SIGTERM)
-        code = await self._daemon.ended()
-        assert code == 0, f"the daemon ended with {code}; {self._tail()}"
-
-    # --- the verdict ---------------------------------------------------------------------------------------
-
-    async def finish(self) -> None:
-        """Let everything come to its end, stop the daemon in good order, and check what the server has counted."""
-        self.be_quiet()
-        self.start()
-        deadline = time.monotonic() + PATIENCE
-        while lost := [label for talk in self._talks for label in self._unanswered(talk)]:
-            assert time.monotonic() < deadline, f"{lost} have no answer; {self._tail()}"
-            await asyncio.sleep(0.02)
-        await self.stop()
-        wrong = [complaint for talk in self._talks for complaint in self._wrong_in(talk)]
-        wrong += [f"against the rules: {violation}" for violation in self._server.violations]
+    def complaints(self) -> Sequence[str]:
+        """What the server has to say at the end."""
+        wrong = [f"against the rules: {violation}" for violation in self._server.violations]
         if self._server.updates.waiting:
             wrong.append(f"{len(self._server.updates.waiting)} updates were never confirmed")
-        wrong += [f"log: {line}" for line in self._lines() if " ERROR " in line or "Traceback" in line]
-        assert not wrong, "\n".join([*wrong, f"kills: {dict(self.kills)}"])
+        return wrong
 
-    def _wrong_in(self, talk: Talk) -> Iterator[str]:
-        ours = talk.ours(self._server.bot.id)
-        for label in talk.labels:
-            copies = [message for message in ours if label in about(message)]
-            seen = Counter(said for message in copies for said in set(sentences(message, label)))
-            plain = Counter(said for message in copies if not is_marked(message) for said in sentences(message, label))
-            if lost := [said for said in whole(label, talk.plans[label]) if not seen[said]]:
-                yield f"lost: {len(lost)} sentences of {label} in {talk.chat.id}, the first {lost[0]!r}"
-            if repeated := [said for said, times in plain.items() if times > 1]:
-                ids = [message.number(self._server.bot.id) for message in copies]
-                yield f"repeated: {repeated[:3]} in {talk.chat.id}, in {ids}, without a mark; {self._searches(talk)}"
-            yield from self._unfounded(repeats_in(copies, label))
-        last = {label: number for number, message in enumerate(ours) for label in answers(message)}
-        places = [last.get(label, -1) for label in talk.labels]
-        if places != sorted(places):
-            yield f"order: {talk.labels} were answered as {places}"
+    def about(self, message: Any) -> str:
+        """The number by which the bot knows a message."""
+        return str(message.number(self._server.bot.id))
 
-    def _searches(self, talk: Talk) -> str:
+    def searches(self, talk: Talk) -> str:
         """How messages were looked for in a chat: the ids, and what was said of each."""
-        asked = self._server.requests.of("editMessageReplyMarkup", chat=talk.chat)
+        asked = self._server.requests.of("editMessageReplyMarkup", chat=self._chats[talk.name])
         said = (str((each.answer or {}).get("description", each.status)) for each in asked)
         return "looked for: " + ", ".join(
             f"{each.parameters['message_id']} {words.rpartition(':')[2]}"
             for each, words in zip(asked, said, strict=True)
         )
-
-    def _unfounded(self, repeats: Iterable[tuple[Message, Message | None]]) -> Iterator[str]:
-        """A mark is right only where a kill lies between the message and the one that it may repeat."""
-        for message, before in repeats:
-            since = 0.0 if before is None else before.sent_at
-            if not any(since <= killed <= message.sent_at for killed in self._killed_at):
-                yield f"marked: {message.text[:80]!r} says that it may be a repeat, and there was no kill before it"
-
-    def summary(self) -> str:
-        """One line for people."""
-        kills = ", ".join(f"{where} {number}" for where, number in sorted(self.kills.items()))
-        within = self.kills["sendMessage"]
-        written = sum(len(talk.labels) for talk in self._talks)
-        marks = [seen for talk in self._talks for seen in self._marks(talk)]
-        share, seen = len(marks) / max(self.kills.total(), 1), sum(marks) / max(within, 1)
-        return (
-            f"{self.kills.total()} kills ({kills}); {written} messages; {len(marks)} marked repeats ({share:.0%} of the"
-            f" kills), {sum(marks)} of them of what had been seen ({seen:.0%} of the kills in a send that was accepted)"
-        )
-
-    def _marks(self, talk: Talk) -> Iterator[bool]:
-        """Of each message that says that it may be a repeat, whether it is one."""
-        ours = talk.ours(self._server.bot.id)
-        for label in talk.labels:
-            copies = [message for message in ours if label in about(message)]
-            yield from (before is not None for _message, before in repeats_in(copies, label))
-
-    def _tail(self) -> str:
-        return "the end of its log:\n" + "\n".join(self._lines()[-40:])
-
-    def _lines(self) -> list[str]:
-        return self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
-
-
-def is_marked(message: Message) -> bool:
-    """Whether a message says that it may be a repeat."""
-    return message.text.startswith(MARK)
-
-
-def sentences(message: Message, label: str) -> list[str]:
-    """What a message says now of an answer, sentence by sentence."""
-    return re.findall(rf"That was {label}\.|Line \d+ of {label} is as long as this", message.text)
-
-
-def whole(label: str, plan: str) -> list[str]:
-    """All sentences of an answer."""
-    lines = [f"Line {number} of {label} is as long as this" for number in range(PARAGRAPHS)] if plan == "long" else []
-    return [*lines, f"That was {label}."]
-
-
-def repeats_in(copies: list[Message], label: str) -> Iterator[tuple[Message, Message | None]]:
-    """Each message of an answer that says that it may be a repeat, and the one before that says some of the same."""
-    for number, message in enumerate(copies):
-        if is_marked(message):
-            said = set(sentences(message, label)) or about(message)
-            earlier = (each for each in copies[:number] if said & (set(sentences(each, label)) or about(each)))
-            yield message, max(earlier, key=lambda each: each.sent_at, default=None)
-
-
-def about(message: Message) -> set[str]:
-    """The labels that a message ever had in it."""
-    return {label for text in message.texts for label in LABEL.findall(text)}
-
-
-def answers(message: Message) -> set[str]:
-    """The labels that a message answers to the end."""
-    return set(re.findall(r"That was (m\d+)\.", message.text))

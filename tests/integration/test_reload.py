@@ -107,7 +107,8 @@ def played(home: Home, text: str) -> Iterator[Gateway]:
 
 
 def telegram(*allowed: str, token: str = "t1") -> str:
-    return f"{BASE}agent: echo\nplatforms: {{telegram: {{token: {token}, allowed_users: {json.dumps(allowed)}}}}}\n"
+    section = f"token: {token}, dm_policy: allowlist, allowed_users: {json.dumps(allowed)}"
+    return f"{BASE}agent: echo\nplatforms: {{telegram: {{{section}}}}}\n"
 
 
 # --- by signal and by file -----------------------------------------------------------------------------

@@ -108,7 +108,7 @@ async def test_channel(server: TelegramServer, ann: Person, home: Home) -> None:
 
 async def test_stranger_gets_nothing(server: TelegramServer, ann: Person, home: Home) -> None:
     bo = server.person("Bo")
-    async with gateway(server, home, allowed_users=[str(ann.id)]):
+    async with gateway(server, home, allowed_users=[str(ann.id)], dm_policy="allowlist"):
         bo.writes(server.private(bo), "let me in")
         ann.writes(server.private(ann), "hello")
         await said(server, server.private(ann), "hello")

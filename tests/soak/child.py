@@ -76,6 +76,7 @@ def configuration() -> GatewayConfig:
     values: dict[str, Any] = {
         "http": {"enabled": False},
         "platforms": {Platform.TELEGRAM: {"enabled": True, "token": "-", "allowed_users": ["*"]}},
+        "limits": {"messages_per_minute": 0, "chat_messages_per_minute": 0, "turns_at_once": 0},
         "sessions": {"expiry_check_seconds": 1.0},
         "inbox": {"expire_hours": 0},
         "turns": retries,

@@ -49,7 +49,7 @@ class ChildOptions:
     long SQLite waits for a lock, `recovery_seconds` how soon a database that is out of use is tried again, and
     `error_seconds` how soon a turn or a chat is that could not store something. `faults` fail at random from the
     start on, see `tests.support.injection`. Without `syncs` the spool is not synced, which a test is to notice.
-    `telegram` is a section for that platform.
+    `telegram`, `discord` and `slack` are sections for these platforms.
     """
 
     home: str
@@ -69,6 +69,8 @@ class ChildOptions:
     faults: Sequence[Fault] = ()
     syncs: bool = True
     telegram: Mapping[str, Any] | None = None
+    discord: Mapping[str, Any] | None = None
+    slack: Mapping[str, Any] | None = None
 
     def dump(self) -> str:
         """One line of JSON."""
@@ -115,8 +117,10 @@ def config_of(options: ChildOptions) -> GatewayConfig:
         "delivery": retries,
         "drain_seconds": 20,
     }
-    if options.telegram is not None:
-        values["platforms"] = {"telegram": options.telegram}
+    sections = {"telegram": options.telegram, "discord": options.discord, "slack": options.slack}
+    values["platforms"] = {name: section for name, section in sections.items() if section is not None}
+    if values["platforms"]:
+        values["limits"] = {"messages_per_minute": 0, "chat_messages_per_minute": 0, "turns_at_once": 0}
     if options.reserve_kb is not None:
         values["storage"]["reserve_kb"] = options.reserve_kb
     return GatewayConfig.model_validate(values)
@@ -124,11 +128,20 @@ def config_of(options: ChildOptions) -> GatewayConfig:
 
 def adapters_of(options: ChildOptions) -> Mapping[str, AdapterFactory]:
     """What takes the place of installed adapters. Imported only for those that want it: a fork then has it already."""
-    if options.telegram is None:
-        return {}
-    from tests.support.telegram import QuickTelegram
+    found: dict[str, AdapterFactory] = {}
+    if options.telegram is not None:
+        from tests.support.telegram import QuickTelegram
 
-    return {"telegram": QuickTelegram}
+        found["telegram"] = QuickTelegram
+    if options.discord is not None:
+        from tests.support.discord import QuickDiscord
+
+        found["discord"] = QuickDiscord
+    if options.slack is not None:
+        from tests.support.slack import QuickSlack
+
+        found["slack"] = QuickSlack
+    return found
 
 
 def tell(event: str, **fields: object) -> None:

@@ -11,10 +11,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from config import GatewayConfig, LiveConfig, Platform
-from gateway.commands.basic import BasicCommands
+from config import GatewayConfig, Home, LiveConfig, Platform
+from gateway.access import Role
+from gateway.commands.builtin import builtin_commands
+from gateway.commands.services import CommandServices
 from gateway.commands.table import CommandTable
 from gateway.corrections import ChatMove, Corrections
+from gateway.erasure import Eraser
+from gateway.homes import Homes
 from gateway.ids import Ids
 from gateway.inbox import Inbox
 from gateway.lanes import Lanes
@@ -295,6 +299,10 @@ class FakeRoster:
     limit: float = 600.0
     errors: deque[AgentError] = field(default_factory=deque)
     default: str = "fake"
+    names: Sequence[str] = ("fake", "other")
+
+    def model(self, name: str) -> str | None:
+        return f"test:{name}-1"
 
     @asynccontextmanager
     async def use(self, name: str) -> AsyncIterator[tuple[str, Agent]]:
@@ -479,6 +487,8 @@ async def core(
         database.faults = deque()
         store = SessionStore(database, config, clock=clock, ids=ids, has_active_processes=has_active_processes)
         outbox = Outbox(database, config, clock, connections.find, counters)
+        homes = await Homes.open(database, LiveConfig.of(config))
+        files = OutgoingFiles(folder / "media", config, clock, counters)
         media = MediaStore(folder / "media", config, clock, connections.find, counters, pause=0.0)
         runner = TurnRunner(
             database,
@@ -492,7 +502,8 @@ async def core(
             counters,
             tools=tools,
             attachments=Attachments(media, Transcriber(config), config),
-            files=OutgoingFiles(folder / "media", config, clock, counters),
+            files=files,
+            homes=homes,
         )
         lanes = Lanes(database, lambda: inbox, outbox, runner, connections, config, clock, counters)
         inbox = Inbox(
@@ -514,8 +525,12 @@ async def core(
             database, config, clock, on_amended=lanes.amend, on_moved=moved, on_delivery=outbox.offer
         )
         updates = Updates(database, clock, counters)
-        basic = BasicCommands(clock, ids, stop=lanes.stop_turn, status_of=lanes.describe, agent=lambda: "fake")
-        lanes.use(commands or basic.table())
+        eraser = Eraser(database, Home(folder), clock)
+        services = CommandServices(
+            clock, ids, LiveConfig.of(config), database, store, lanes, roster, connections.find, files, eraser.erase,
+            lambda _record: Role.OWNER, homes,
+        )  # fmt: skip
+        lanes.use(commands or builtin_commands(services))
         built = Core(
             database, store, inbox, corrections, updates, outbox, lanes, runner, connections, roster, counters, clock
         )

@@ -10,7 +10,9 @@ from adapters.telegram.compose import REPEATED
 from adapters.telegram.constants import Timing
 from config import PlatformConfig
 
-TIMING: Final = Timing(poll=1, margin=1.0, answer=2.0, upload=5.0, connect=2.0, first_wait=0.02, longest_wait=0.1)
+TIMING: Final = Timing(
+    poll=1, margin=1.0, answer=2.0, upload=5.0, connect=2.0, first_wait=0.02, longest_wait=0.1, refusal_check=0.02
+)
 
 MARK: Final = REPEATED
 """What a message begins with that may be a repeat."""

@@ -111,8 +111,29 @@ async def test_no_finding_shows_a_secret(home: Home) -> None:
 
 
 async def test_a_platform_that_lets_nobody_in_is_told(home: Home) -> None:
+    configure(home, f"platforms: {{telegram: {{token: '{TELEGRAM}', dm_policy: allowlist}}}}\n")
+    assert any("no list lets anybody in on telegram" in what for what in bad(await examine(home), Level.WARNING))
     configure(home, f"platforms: {{telegram: {{token: '{TELEGRAM}'}}}}\n")
-    assert any("nobody is let in on telegram" in what for what in bad(await examine(home), Level.WARNING))
+    findings = await examine(home)
+    assert any("gets a code for you to approve" in what for what in bad(findings, Level.OK))
+    assert any("is an owner" in what for what in bad(findings, Level.WARNING))
+
+
+@pytest.mark.parametrize("key", ["dm_policy", "group_policy"])
+async def test_an_open_policy_is_told_loudly(home: Home, key: str) -> None:
+    configure(home, f"platforms: {{telegram: {{token: '{TELEGRAM}', {key}: open}}}}\nowners: ['telegram:1']\n")
+    (told,) = [what for what in bad(await examine(home), Level.WARNING) if "ANYBODY" in what]
+    assert f"platforms.telegram.{key} is open" in told
+
+
+async def test_a_file_of_a_secret_that_others_can_read_is_told(home: Home) -> None:
+    secret = home.path / "telegram.token"
+    secret.write_text(TELEGRAM)
+    secret.chmod(0o644)
+    configure(home, f"platforms: {{telegram: {{token_file: '{secret}'}}}}\n")
+    assert any(f"others can read {secret} (mode 0644)" in what for what in bad(await examine(home), Level.WARNING))
+    secret.chmod(0o600)
+    assert not any("others can read" in what for what in bad(await examine(home), Level.WARNING))
 
 
 async def test_open_folders_and_files_are_errors(home: Home) -> None:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements"
@@ -40,12 +41,15 @@ def lock() -> dict[str, dict[str, Any]]:
 def stated(requirements: Iterable[str]) -> set[tuple[str, str, frozenset[str]]]:
     """Name, specifier and extras of each requirement, as pyproject.toml has them."""
     parsed = [Requirement(requirement) for requirement in requirements]
-    return {(one.name, str(one.specifier), frozenset(one.extras)) for one in parsed}
+    return {(canonicalize_name(one.name), str(one.specifier), frozenset(one.extras)) for one in parsed}
 
 
 def noted(requirements: Iterable[dict[str, Any]]) -> set[tuple[str, str, frozenset[str]]]:
     """The same, as the lock has them."""
-    return {(one["name"], str(SpecifierSet(one.get("specifier", ""))), frozenset(one.get("extras", ()))) for one in requirements}
+    return {
+        (one["name"], str(SpecifierSet(one.get("specifier", ""))), frozenset(one.get("extras", ())))
+        for one in requirements
+    }
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:

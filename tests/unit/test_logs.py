@@ -39,6 +39,13 @@ def text_of(home: Home) -> str:
         "sk-proj-abcdefghijklmnopqrstuv",
         "gsk_abcdefghijklmnopqrst",
         "AIzaSyA1234567890abcdefghijk",
+        "github_pat_11ABCDEFG0abcdefghijkl",
+        "glpat-abcdefghij1234567890",
+        "AKIAIOSFODNN7EXAMPLE",
+        "sk_live_abcdefghijklmnop1234",
+        "whsec_abcdefghijklmnop1234",
+        "SG.abcdefghijklmnop12.qrstuvwxyzabcdefgh34",
+        "ya29.abcdefghijklmnop1234",
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abcdef_-",
     ],
 )
@@ -281,3 +288,18 @@ def test_afterwards_all_is_as_it_was(home: Home) -> None:
     with logging_to(LoggingConfig(level="debug"), home, redact=Redactor(), stream=sys.stderr):
         assert root.handlers != before[0]
     assert (root.handlers[:], root.level, logging.getLogger("httpx").level, threading.active_count()) == before
+
+
+def test_a_private_key_and_the_addresses_of_webhooks_are_known() -> None:
+    key = "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA\nabc\n-----END RSA PRIVATE KEY-----"
+    assert Redactor()(f"before\n{key}\nafter") == f"before\n{MASK}\nafter"
+    assert Redactor()(key[:60]) == MASK
+    slack = "https://hooks.slack.com/services/"
+    assert Redactor()(f"{slack}T0000/B0000/abcdefghijklmnop") == f"{slack}{MASK}"
+    discord = "https://discord.com/api/webhooks/"
+    assert Redactor()(f"{discord}123456789012345678/{'a' * 68}") == f"{discord}{MASK}"
+
+
+def test_values_alone_can_be_taken_out() -> None:
+    redact = Redactor(["the-token-of-ours"])
+    assert redact.values("the-token-of-ours and sk-abcdefghijklmnopqrstuv") == f"{MASK} and sk-abcdefghijklmnopqrstuv"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from adapters.testing.telegram.accounts import Json
+from adapters.testing.telegram.chat import Chat, ChatKind
 from adapters.testing.telegram.composing import formatted, keyboard, preview
 from adapters.testing.telegram.errors import NOT_MODIFIED, bad_request
 from adapters.testing.telegram.message import Content, Message
@@ -28,7 +29,7 @@ REACTIONS = frozenset(EMOJI.split())
 
 
 def _own(call: Call) -> Message:
-    """The bot's own message that a request is about. Raises `ApiError`."""
+    """The message that a request is about: the bot's own, or one that it may edit. Raises `ApiError`."""
     request = call.request
     if request.parameters.get("inline_message_id"):
         raise bad_request("MESSAGE_ID_INVALID")
@@ -41,12 +42,18 @@ def _own(call: Call) -> Message:
         raise bad_request("message to edit not found")
     markup = message.content.markup
     if (
-        message.sender.id != request.bot.id
+        not (message.sender.id == request.bot.id or _may_edit_others(call, chat))
         or message.content.service is not None
         or (markup is not None and "inline_keyboard" not in markup)
     ):
         raise bad_request("message can't be edited")
     return message
+
+
+def _may_edit_others(call: Call, chat: Chat) -> bool:
+    """`can_edit_messages`, which administrators have in channels alone
+    (https://core.telegram.org/bots/api#chatadministratorrights)."""
+    return chat.kind is ChatKind.CHANNEL and chat.bots.get(call.request.bot.id) == "administrator"
 
 
 def _change(call: Call, message: Message, content: Content) -> Json:

@@ -94,7 +94,7 @@ async def test_the_files_of_a_message_that_waits_change_too(tmp_path: Path) -> N
         await edit(gateway, "", "2", attachments=(PHOTO,))
         (row,) = await gateway.rows("SELECT text, extra FROM inbound WHERE message_id = '2'")
         assert row["text"] == ""
-        assert Extra.load(row["extra"]) == Extra((PHOTO,), Quote("what?", "Bob"))
+        assert Extra.load(row["extra"]) == Extra((PHOTO,), Quote("what?", "Bob"), operator=True)
         await edit(gateway, "", "2")
         (row,) = await gateway.rows("SELECT text, extra FROM inbound WHERE message_id = '2'")
         assert Extra.load(row["extra"]).attachments == (PHOTO,), "a message cannot be edited away"
@@ -265,7 +265,7 @@ async def test_a_message_that_a_running_turn_takes_in_may_have_changed_meanwhile
     ("quote", "words"),
     [
         (Quote("Shall I?", "hermes", ours=True), "In reply to your own message:\n> Shall I?"),
-        (Quote("one\ntwo", "Bob \n Brown"), "In reply to a message of Bob Brown:\n> one\n> two"),
+        (Quote("one\ntwo", "Bob \n Brown"), 'In reply to a message of "Bob Brown":\n> one\n> two'),
         (Quote("x"), "In reply to a message of somebody else:\n> x"),
         (Quote("y" * 3000), f"In reply to a message of somebody else:\n> {'y' * QUOTED_CHARS}…"),
     ],

@@ -174,3 +174,16 @@ async def test_a_message_of_a_platform_that_is_gone_stops_nothing(tmp_path: Path
     async with core(tmp_path) as gateway:
         await gateway.settled()
         assert await gateway.ends() == {"first": "answered", "gone": "pending", "hello": "answered"}
+
+
+async def test_what_is_known_of_a_group(tmp_path: Path) -> None:
+    """The rest of an album belongs to its beginning, if that was taken in."""
+    async with core(tmp_path) as gateway:
+        for number, addressed in enumerate((True, False)):
+            message = InboundMessage(ALICE, f"m{number}", "a picture", addressed=addressed, group_id=f"album {number}")
+            await gateway.inbox.accept(message, operator=True)
+        place, chat = (str(ALICE.platform), "default"), str(ALICE.chat_id)
+        assert await gateway.inbox.knows_group(*place, chat, "album 0")
+        assert not await gateway.inbox.knows_group(*place, chat, "album 1"), "it was ignored"
+        assert not await gateway.inbox.knows_group(*place, "another", "album 0")
+        assert not await gateway.inbox.knows_group(place[0], "second", chat, "album 0")

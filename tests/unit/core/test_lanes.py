@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.commands.table import Command, CommandTable, Effect, say
+from gateway.commands.table import Arguments, Command, CommandTable, Effect, say
 from gateway.inbound import InboundRecord
 from gateway.lanes import LanesClosedError
 from gateway.ports import (
@@ -569,7 +569,7 @@ def _broken(*, immediate: bool) -> CommandTable:
     def in_the_effect(_connection: sqlite3.Connection) -> str:
         raise RuntimeError("a mistake")
 
-    def at_once(_record: InboundRecord, _rest: str) -> Effect:
+    def at_once(_record: InboundRecord, _given: Arguments) -> Effect:
         raise RuntimeError("a mistake")
 
     def by_the_rules(connection: sqlite3.Connection) -> str:

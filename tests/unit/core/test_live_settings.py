@@ -131,7 +131,7 @@ async def test_how_often_a_delivery_is_tried(tmp_path: Path) -> None:
     adapter = FakeAdapter()
     adapter.fail("send", Retry("busy"), Retry("busy"), UndeliverableError("no"))
     async with running(tmp_path, adapter=adapter, delivery={"attempts": 1}) as here:
-        here.change(delivery={"attempts": 3})
+        here.change(delivery={"attempts": 3, "expire_hours": 0})
         await here.gateway.say("one")
         await here.gateway.settled()
         assert len(adapter.of("send")) == 3

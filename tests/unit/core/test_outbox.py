@@ -32,6 +32,7 @@ from tests.support.fakes import (
     configure,
     core,
     texts_of,
+    unpark_all,
 )
 
 HERE = Target(Platform.TELEGRAM, "1")
@@ -162,7 +163,9 @@ async def test_waits_that_the_platform_asks_for_never_kill_a_message(tmp_path: P
 async def test_enough_refusals_are_dead_and_the_chat_goes_on(tmp_path: Path) -> None:
     adapter = FakeAdapter(PLAIN)
     adapter.fail("send", *[RetryLaterError("not now")] * 3)
-    async with core(tmp_path, adapter=adapter, config=configure(delivery={"attempts": 3})) as gateway:
+    async with core(
+        tmp_path, adapter=adapter, config=configure(delivery={"attempts": 3, "expire_hours": 0})
+    ) as gateway:
         await put(gateway, "dead")
         await put(gateway, "next")
         await gateway.settled()
@@ -432,3 +435,55 @@ async def test_what_is_offered_after_the_end_is_sent_by_the_next_life(tmp_path: 
     async with core(tmp_path, adapter=adapter) as gateway:
         await gateway.settled()
         assert adapter.texts() == ["late"]
+
+
+# --- platforms that have trouble -------------------------------------------------------------------------
+
+
+async def test_a_platform_that_has_trouble_for_hours_gets_everything_afterwards(tmp_path: Path) -> None:
+    clock, adapter = ManualClock(), FakeAdapter(FINDS)
+    adapter.fail("send", *[UNSURE] * 60)
+    config = configure(delivery={"attempts": 3, "expire_hours": 24})
+    async with core(tmp_path, adapter=adapter, clock=clock, config=config) as gateway:
+        gateway.connections.state = AdapterState.DEGRADED
+        await put(gateway, "hello")
+        for _ in range(60):
+            await gateway.settled()
+            clock.advance(600)
+            unpark_all(gateway)
+        await gateway.settled()
+        assert adapter.texts() == ["hello"]
+        assert await states(gateway) == ["sent"]
+
+
+async def test_what_nobody_can_send_is_sent_only_so_often_and_people_are_told(tmp_path: Path) -> None:
+    clock, adapter = ManualClock(), FakeAdapter(FINDS)
+    adapter.fail("send", *[UNSURE] * 3)
+    adapter.found = SearchOutcome.UNKNOWN
+    async with core(tmp_path, adapter=adapter, clock=clock, config=configure(delivery={"attempts": 3})) as gateway:
+        now = clock.now()
+        reply = NewDelivery(HERE, "reply", "hello")
+        await gateway.database.write(lambda connection: add_delivery(connection, reply, now))
+        gateway.outbox.offer(HERE)
+        for _ in range(4):
+            await gateway.settled()
+            clock.advance(600)
+            unpark_all(gateway)
+        await gateway.settled()
+        assert await states(gateway) == ["dead", "sent"]
+        assert adapter.texts() == ["An answer could not be delivered: the connection broke. Ask again."]
+
+
+async def test_an_edit_that_comes_late_does_not_have_the_last_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.courier.CALL_OVER_SECONDS", 0.01)
+    adapter = FakeAdapter(EDITS)
+    async with core(tmp_path, adapter=adapter) as gateway:
+        number = await growing(gateway, adapter)
+        gateway.outbox.screen.of(number, adapter).late = True
+        await complete(gateway, number)
+        late = adapter.screen["m1"]
+        adapter.screen["m1"] = replace(late, content="part")  # the platform carries out what it had got before
+        while adapter.texts() != ["part and all"]:
+            await asyncio.sleep(0.001)

@@ -100,6 +100,21 @@ async def test_a_part_whose_fate_is_unknown_is_searched_for_by_itself(tmp_path: 
         assert not any(delivery.repeated for delivery in adapter.of("send"))
 
 
+async def test_one_part_after_another_may_have_to_be_searched_for(tmp_path: Path) -> None:
+    clock, adapter = ManualClock(), adapter_of(4)
+    adapter.faults["send"].extend([Fault(UNSURE, shown=True), Fault(UNSURE, shown=True)])
+    async with core(tmp_path, adapter=adapter, clock=clock) as gateway:
+        await put(gateway, NewDelivery(HERE, "notice", "abcdefghij"))
+        for _ in range(3):
+            await gateway.settled()
+            clock.advance(10)
+            unpark_all(gateway)
+        await gateway.settled()
+        assert adapter.texts() == ["abcd", "efgh", "ij"]
+        assert [searched.part for searched in adapter.of("find")] == [0, 1]
+        assert "m1" in (*adapter.of("find")[1].before, *adapter.of("find")[1].others)
+
+
 async def test_only_the_part_that_may_be_a_repeat_says_so(tmp_path: Path) -> None:
     clock, adapter = ManualClock(), adapter_of(4)
     adapter.found = SearchOutcome.UNKNOWN

@@ -84,6 +84,17 @@ async def test_updates_are_kept_in_their_order_and_once(tmp_path: Path, monkeypa
         assert await ids(host_of(gateway)) == ["10", "9", "11", "2"]
 
 
+async def test_positions_are_listed_by_what_their_names_begin_with(tmp_path: Path) -> None:
+    async with core(tmp_path) as gateway:
+        host = host_of(gateway)
+        for name, value in (("channel:1", "5"), ("channel:2", "6"), ("channels", "7"), ("dm:1", "8")):
+            await host.keep((), Cursor(name, value))
+        assert await host.cursors("channel:") == {"channel:1": "5", "channel:2": "6"}
+        assert await host.cursors("dm:") == {"dm:1": "8"}
+        assert await host.cursors("none:") == {}
+        assert await gateway.updates.cursors("slack", "default", "dm:") == {}
+
+
 async def test_a_batch_is_kept_whole_with_its_position_or_not_at_all(tmp_path: Path) -> None:
     async with core(tmp_path) as gateway:
         host = host_of(gateway)
@@ -232,3 +243,24 @@ def test_status_tells_of_what_was_set_aside_and_of_the_next_try() -> None:
     assert any(line.startswith("Updates 2 set aside") for line in lines)
     names = [name for name, _value, _style in _status_lines(found | {"updates": {"set_aside": 0}})]
     assert "Updates" not in names
+
+
+async def test_another_account_begins_with_nothing_of_the_one_before(tmp_path: Path) -> None:
+    async with core(tmp_path) as gateway:
+        updates = gateway.updates
+        await updates.identify(*PLACE, "1")
+        await updates.keep(*PLACE, FEW, Cursor("updates", "12"))
+        await gateway.say("hello")
+        await gateway.settled()
+        await gateway.execute("UPDATE outbox SET final = 0")  # an answer that grows
+        await updates.identify(*PLACE, "1")
+        assert await updates.cursor(*PLACE, "updates") == "12"
+        await updates.identify(*PLACE, "2")
+        assert await updates.cursor(*PLACE, "updates") is None
+        assert await updates.kept(*PLACE) == []
+        assert [tuple(row) for row in await gateway.rows("SELECT parts, message_id, repeated FROM outbox")] == [
+            ("[]", None, 1)
+        ]
+        await gateway.say("hello")  # the same id, of another message
+        await gateway.settled()
+        assert await gateway.ends() == {"hello@1": "answered", "hello": "answered"}

@@ -159,6 +159,12 @@ class FakeHost:
         await asyncio.sleep(0)
         return Accepted(1, self.store.states[message.message_id], duplicate=known)
 
+    async def identify(self, account_id: str) -> None:
+        raise NotImplementedError
+
+    async def is_group_known(self, chat_id: str, group_id: str) -> bool:
+        raise NotImplementedError
+
     async def cursor(self, name: str) -> str | None:
         raise AssertionError("the terminal has no cursor")
 

@@ -2,15 +2,17 @@
 
 import asyncio
 import os
+import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.delivery import file_of
-from gateway.media.outgoing import OutgoingFiles, RefusedFileError
+from gateway.media.lines import code_lines
+from gateway.media.outgoing import READ_AT_ONCE_CHARS, OutgoingFiles, RefusedFileError
 from gateway.ports import MediaKind, Target, Tool, ToolContext
 from gateway.storage.database import Database
 from gateway.tools.files import send_file_tool
@@ -159,7 +161,9 @@ async def settled(text: str, visible: Callable[[str], str]) -> str:
     shown = visible(text)
     for _ in range(200):
         await asyncio.sleep(0.005)
-        if (now := visible(text)) == shown and not [t for t in asyncio.all_tasks() if t.get_name().startswith("file")]:
+        if (now := visible(text)) == shown and not [
+            t for t in asyncio.all_tasks() if t.get_name().startswith(("file", "answer"))
+        ]:
             return now
         shown = visible(text)
     raise AssertionError(shown)
@@ -182,6 +186,27 @@ async def test_a_line_does_not_flash_while_it_is_looked_at(media: Path) -> None:
     split, found = await turn.split(text)
     assert split == "Look:\nMEDIA:/etc/passwd\nThere."
     assert len(found) == 1
+
+
+async def test_a_long_answer_is_read_once_and_not_on_the_loop(media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[bool] = []
+
+    def seen(text: str) -> Collection[int]:
+        read.append(threading.current_thread() is threading.main_thread())
+        return code_lines(text)
+
+    monkeypatch.setattr("gateway.media.outgoing.code_lines", seen)
+    path = media / "a.png"
+    path.write_bytes(PNG)
+    begun = "word\n" * READ_AT_ONCE_CHARS
+    text = f"{begun}```\nMEDIA:/code\n```\nMEDIA:{path}\n{begun}"
+    turn = files(media).of_turn("t1", SESSION)
+    assert turn.visible(text) == f"{begun}```\n"
+    shown = await settled(text, turn.visible)
+    assert shown == f"{begun}```\nMEDIA:/code\n```\n{begun}"
+    assert turn.visible(f"{text}more\n") == f"{shown}more\n"
+    assert await turn.split(f"{text}more") == (f"{shown}more", (await turn.split(text))[1])
+    assert read == [False]
 
 
 async def test_a_path_that_may_be_cut_off_is_left_alone(media: Path) -> None:

@@ -194,7 +194,7 @@ def test_a_frame_of_the_log_that_is_damaged_costs_its_page_alone(tmp_path: Path)
         for end in ("", "-wal"):
             copy.with_name(copy.name + end).write_bytes(path.with_name(path.name + end).read_bytes())
     log = copy.with_name("gateway.db-wal")
-    overwrite(log, 32 + 24 + 20 * (4096 + 24) + 2000, b"\xff\xfe")
+    overwrite(log, 32 + 24 + 40 * (4096 + 24) + 2000, b"\xff\xfe")
     check(copy, tmp_path / "fresh.db")
     found = sum(len(rows(tmp_path / "fresh.db", table)) for table in TABLES)
     assert found > 0.9 * sum(len(rows(path, table)) for table in TABLES)

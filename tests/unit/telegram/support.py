@@ -19,6 +19,7 @@ from adapters.base import (
     RawUpdate,
     Target,
 )
+from adapters.connection import Sleep
 from adapters.telegram import TelegramAdapter
 from adapters.telegram.constants import Timing
 from adapters.testing.telegram import Chat, TelegramServer
@@ -27,7 +28,9 @@ from config.platforms import TelegramConfig
 from gateway.clock import SystemClock
 from gateway.ports import FrameHandler
 
-QUICK = Timing(poll=2, margin=0.5, answer=0.5, upload=2.0, connect=0.5, first_wait=0.02, longest_wait=0.1)
+QUICK = Timing(
+    poll=2, margin=0.5, answer=0.5, upload=2.0, connect=0.5, first_wait=0.02, longest_wait=0.1, refusal_check=0.02
+)
 """As in earnest, but no test waits for seconds."""
 
 
@@ -52,6 +55,7 @@ class FakeHost:
     moved: list[tuple[str, str, str | None]] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
     http: HttpHandler | None = None
+    identified: str | None = None
     commands: Sequence[tuple[str, str]] = (("new", "Begin anew"), ("help", "What can be written"))
     banner: Sequence[str] = ()
     clock: SystemClock = field(default_factory=SystemClock)
@@ -75,6 +79,18 @@ class FakeHost:
         if not self.allowed(message):
             return Accepted(len(self.accepted), InboundState.IGNORED, duplicate, "not in allowed_users")
         return Accepted(len(self.accepted), InboundState.PENDING, duplicate)
+
+    async def identify(self, account_id: str) -> None:
+        self._store("identify")
+        if self.identified not in (None, account_id):
+            self.updates.clear()
+            self.positions.clear()
+        self.identified = account_id
+
+    async def is_group_known(self, chat_id: str, group_id: str) -> bool:
+        self._store("is_group_known")
+        known = [(each.source.chat_id, each.group_id) for each in self.accepted if each.addressed]
+        return (chat_id, group_id) in known
 
     async def cursor(self, name: str) -> str | None:
         self._store("cursor")
@@ -147,9 +163,16 @@ def config(server: TelegramServer, **settings: Any) -> TelegramConfig:
     return TelegramConfig.model_validate({"token": server.bot.token, "api_base_url": server.base_url, **settings})
 
 
-def built(server: TelegramServer, host: FakeHost, *, timing: Timing = QUICK, **settings: Any) -> TelegramAdapter:
+def built(
+    server: TelegramServer,
+    host: FakeHost,
+    *,
+    timing: Timing = QUICK,
+    sleep: Sleep = asyncio.sleep,
+    **settings: Any,
+) -> TelegramAdapter:
     """An adapter for the server's first bot."""
-    return TelegramAdapter(config(server, **settings), host, timing=timing, jitter=lambda: 0.0)
+    return TelegramAdapter(config(server, **settings), host, timing=timing, sleep=sleep, jitter=lambda: 0.0)
 
 
 @asynccontextmanager

@@ -4,7 +4,6 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import httpx
 import pytest
 from aiohttp import web
 
@@ -89,9 +88,28 @@ async def test_nothing_leaves_through_a_closed_client() -> None:
 )
 async def test_token_is_taken_out_however_it_is_written(written: str) -> None:
     request = TelegramRequest(TOKEN, QUICK)
-    words = request.redacted(httpx.ConnectError(f"cannot reach http://host/bot{written}/getMe"))
+    words = request.redacted(f"cannot reach http://host/bot{written}/getMe")
     await request.shutdown()
-    assert words == "ConnectError: cannot reach http://host/bot***/getMe"
+    assert words == "cannot reach http://host/bot***/getMe"
+
+
+async def test_token_that_a_server_tells_is_taken_out() -> None:
+    said = f"no upstream for /bot{TOKEN}/sendMessage, nor for 123456%3a{TOKEN.partition(':')[2]}"
+    async with (
+        server(lambda: web.json_response({"ok": False, "description": said}, status=400)) as url,
+        client(url) as telegram,
+    ):
+        with pytest.raises(CallError) as refused:
+            await telegram.call("sendMessage")
+    assert str(refused.value) == "no upstream for /bot***/sendMessage, nor for 123456%3a***"
+    assert refused.value.is_verdict
+
+
+async def test_answer_that_is_nested_too_deeply() -> None:
+    async with server(lambda: web.Response(status=400, text="[" * 100_000)) as url, client(url) as telegram:
+        with pytest.raises(CallError) as refused:
+            await telegram.call("sendMessage")
+    assert not refused.value.is_verdict
 
 
 async def test_libraries_are_quiet(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,8 +1,11 @@
 """What a text becomes: parts that grow, and a file where it is too long."""
 
+import pytest
+
 from adapters.markup.rendered import length_in
 from adapters.markup.telegram import MAX_LENGTH, TelegramMessage
-from adapters.telegram.compose import REPEATED, TelegramComposer, TextFile, marked, shortened
+from adapters.telegram.compose import REPEATED, TelegramComposer, TextFile, caption_of, marked
+from adapters.telegram.constants import MAX_CAPTION
 
 LONG = "\n\n".join(f"Paragraph {number}: " + "😀 word " * 100 for number in range(60))
 
@@ -59,8 +62,22 @@ def test_mark_moves_the_entities() -> None:
     assert shown.text.startswith(REPEATED)
 
 
-def test_shortened() -> None:
-    assert shortened("abc", 3) == "abc"
-    assert shortened("abcd", 3) == "ab…"
-    assert shortened("😀😀", 3) == "😀…"
-    assert length_in(shortened("a😀😀", 3), "utf16") <= 3
+def test_caption_is_rendered_and_calls_nobody() -> None:
+    shown = caption_of("**look** @bo_smith", repeated=False)
+    assert shown.text == "look @\N{WORD JOINER}bo_smith"
+    assert [each.type for each in shown.entities] == ["bold"]
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+@pytest.mark.parametrize("text", ["x" * 2_000, "😀" * 1_024, "**a** " * 400, "x" * 100_000])
+def test_long_caption_is_cut(text: str, repeated: bool) -> None:
+    shown = caption_of(text, repeated=repeated)
+    assert length_in(shown.text, "utf16") <= MAX_CAPTION
+    assert shown.text.endswith("…")
+    assert shown.text.startswith(REPEATED) is repeated
+    assert all(each.offset + each.length <= length_in(shown.text, "utf16") for each in shown.entities)
+
+
+def test_caption_without_anything_in_it() -> None:
+    assert caption_of("", repeated=False).text == ""
+    assert caption_of(" \n", repeated=True).text == REPEATED

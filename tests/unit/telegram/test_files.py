@@ -1,6 +1,7 @@
 """Files in and out, over the wire, piece by piece."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -226,6 +227,75 @@ async def test_picture_that_telegram_cannot_read_is_a_document(
     (message,) = server.shown(chat, by=server.bot)
     assert (message.content.kind, message.text) == ("document", "see")
     assert server.requests.of("sendDocument")[0].uploads["document"].data == b"no picture"
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "said"),
+    [
+        (MediaKind.VOICE, "sendVoice", "Bad Request: VOICE_MESSAGES_FORBIDDEN"),
+        (MediaKind.VOICE, "sendVoice", "Bad Request: user restricted receiving of voice messages"),
+        (MediaKind.AUDIO, "sendAudio", "Bad Request: wrong file identifier/HTTP URL specified"),
+        (MediaKind.VIDEO, "sendVideo", "Bad Request: VIDEO_CONTENT_TYPE_INVALID"),
+        (MediaKind.IMAGE, "sendPhoto", "Bad Request: IMAGE_PROCESS_FAILED"),
+    ],
+)
+async def test_form_that_is_refused_goes_out_as_a_file(
+    server: TelegramServer,
+    adapter: TelegramAdapter,
+    chat: Chat,
+    tmp_path: Path,
+    kind: MediaKind,
+    method: str,
+    said: str,
+) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"data")
+    server.inject(Fault.error(400, said), method)
+    await adapter.send(delivery(chat, "", adapter, content=outgoing(path, kind, "see")))
+    (message,) = server.shown(chat, by=server.bot)
+    assert (message.content.kind, message.text) == ("document", "see")
+
+
+async def test_chat_that_takes_nothing_is_asked_once(
+    server: TelegramServer, adapter: TelegramAdapter, chat: Chat, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"data")
+    server.inject(Fault.error(400, "Bad Request: chat not found"), "sendVideo")
+    with pytest.raises(UndeliverableError, match="no such chat"):
+        await adapter.send(delivery(chat, "", adapter, content=outgoing(path, MediaKind.VIDEO)))
+    assert server.requests.of("sendDocument") == ()
+
+
+async def test_caption_is_shown_like_text(
+    server: TelegramServer, adapter: TelegramAdapter, chat: Chat, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"data")
+    await adapter.send(delivery(chat, "", adapter, content=outgoing(path, caption="**look** @bo_smith")))
+    (message,) = server.shown(chat, by=server.bot)
+    assert message.text == "look @\N{WORD JOINER}bo_smith"
+    assert [each["type"] for each in message.content.entities] == ["bold"]
+
+
+async def test_refused_looks_of_a_caption_lose_no_file(
+    server: TelegramServer, adapter: TelegramAdapter, chat: Chat, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"data")
+    server.inject(Fault.error(400, "Bad Request: can't parse entities: odd"), "sendDocument")
+    await adapter.send(delivery(chat, "", adapter, content=outgoing(path, caption="**look**")))
+    (message,) = server.shown(chat, by=server.bot)
+    assert (message.text, message.content.entities) == ("look", ())
+
+
+async def test_path_that_is_no_file(
+    server: TelegramServer, adapter: TelegramAdapter, chat: Chat, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("a\0b")):
+        with pytest.raises(UndeliverableError, match="cannot be read"):
+            await adapter.send(delivery(chat, "", adapter, content=outgoing(path)))
 
 
 @pytest.mark.parametrize(("size", "words"), [(MAX_UPLOAD_BYTES + 1, "takes 50 MB"), (0, "empty"), (None, "be read")])

@@ -158,11 +158,16 @@ def test_command_for_another_bot(chat: Json) -> None:
     assert isinstance(act(message(chat, "/new@other_bot")), Ignore)
 
 
+def test_another_bot_s_message_says_that_it_is_one() -> None:
+    bot, person = message(GROUP, "hi", **{"from": BOT | {"id": 8, "username": "other_bot"}}), message(GROUP, "hi")
+    assert accepted(bot).from_bot
+    assert not accepted(person).from_bot
+
+
 @pytest.mark.parametrize(
     "content",
     [
         message(GROUP, "hi", **{"from": BOT}),
-        message(GROUP, "hi", **{"from": BOT | {"id": 8, "username": "other_bot"}}),
         message(GROUP, "hi", via_bot=BOT),
         message(GROUP, "hi", sender_chat=CHANNEL, is_automatic_forward=True),
         message(GROUP, new_chat_members=[ANN]),

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from adapters.base import AccountError, AdapterState, RawUpdate
-from adapters.telegram.connection import Connection
-from adapters.telegram.constants import Timing
-from adapters.testing.telegram import Fault, TelegramServer
+from adapters.base import AccountError, AdapterState, Button, RawUpdate
+from adapters.connection import Connection
+from adapters.telegram.client import CallError, Client
+from adapters.telegram.constants import REFUSAL_CHECKS
+from adapters.testing.telegram import Fault, Media, TelegramServer
 from adapters.testing.telegram.updates import Webhook
-from tests.unit.telegram.support import QUICK, FakeHost, built, running
+from tests.unit.telegram.support import QUICK, FakeHost, built, delivery, running
 
 
 def offsets(server: TelegramServer) -> list[int | None]:
@@ -26,8 +27,6 @@ async def test_message_is_stored_then_accepted_then_confirmed(server: TelegramSe
     async with running(built(server, host), host):
         ann.writes(server.private(ann), "hello")
         await host.until(lambda: host.texts == ["hello"])
-        update = server.updates.all[-1]
-        assert host.positions == {"updates": str(update.id + 1)}
         assert host.updates == {}
         await server.until(lambda: not server.updates.waiting)
     assert server.violations == []
@@ -56,18 +55,17 @@ async def test_message_that_is_not_accepted_is_tried_again(server: TelegramServe
 
 
 async def test_where_an_earlier_process_stopped(server: TelegramServer, host: FakeHost) -> None:
-    """What was kept and not looked into comes first; what was confirmed does not come again."""
+    """What was kept and not looked into comes first; what was not confirmed comes again, and is known."""
     ann = server.person("Ann")
     chat = server.private(ann)
     for text in ("one", "two", "three"):
         ann.writes(chat, text)
     first = server.updates.all[0]
     host.updates[str(first.id)] = RawUpdate(str(first.id), json.dumps(first.object()))
-    host.positions["updates"] = str(first.id + 1)
     async with running(built(server, host), host):
         await host.until(lambda: len(host.accepted) == 3)
     assert host.texts == ["one", "two", "three"]
-    assert offsets(server)[0] == first.id + 1
+    assert offsets(server)[0] is None
 
 
 async def test_odd_update_blocks_no_other(
@@ -101,6 +99,24 @@ async def test_operator_is_told_once_who_is_not_let_in(
     assert told == [f"'Ann\\nINFO all is well' (id {ann.id}) wrote to the bot and gets no answer: not in allowed_users"]
 
 
+async def test_rest_of_an_album_whose_beginning_an_earlier_process_saw(host: FakeHost) -> None:
+    """Only the first picture has the caption, and so the mention."""
+    async with TelegramServer(reads_all=True) as server:
+        ann = server.person("Ann")
+        team = server.supergroup("Team", ann)
+        pictures = [Media("photo", bytes([number])) for number in range(3)]
+        ann.sends_album(team, *pictures, caption="@hermes_bot look at these")
+        ann.sends_album(team, *pictures, caption="not for the bot")
+        first = server.updates.all[0]
+        server.updates.confirm(first.id)
+        host.updates[str(first.id)] = RawUpdate(str(first.id), json.dumps(first.object()))
+        async with running(built(server, host), host):
+            await host.until(lambda: host.accepted)
+        async with running(built(server, host), host):
+            await host.until(lambda: len(host.accepted) == 6)
+    assert [message.addressed for message in host.accepted] == [True] * 3 + [False] * 3
+
+
 async def test_repeated_and_reversed_updates(server: TelegramServer, host: FakeHost) -> None:
     ann = server.person("Ann")
     chat = server.private(ann)
@@ -117,14 +133,48 @@ async def test_repeated_and_reversed_updates(server: TelegramServer, host: FakeH
 
 
 async def test_numbers_that_begin_anew(server: TelegramServer, host: FakeHost) -> None:
-    """After a week of silence the next update has any number, also a lower one."""
+    """After a week of silence the next update has any number, also a lower one: a position from before says nothing."""
     ann = server.person("Ann")
-    host.positions["updates"] = str(server.updates._next_id + 10_000)
+    chat = server.private(ann)
     async with running(built(server, host), host):
-        await server.until(lambda: len(server.requests.of("getUpdates")) == 2)
-        ann.writes(server.private(ann), "hello")
-        await host.until(lambda: host.texts == ["hello"])
-    assert offsets(server)[:2] == [server.updates.all[0].id + 10_000, None]
+        ann.writes(chat, "before")
+        await host.until(lambda: host.texts == ["before"])
+        await server.until(lambda: not server.updates.waiting)
+    server.updates._next_id -= 5_000
+    ann.writes(chat, "are you there?")
+    async with running(built(server, host), host):
+        await host.until(lambda: host.texts == ["before", "are you there?"])
+        await server.until(lambda: not server.updates.waiting)
+
+
+async def test_what_comes_again_changes_nothing(server: TelegramServer, host: FakeHost) -> None:
+    """A batch that was looked into, and not confirmed: a message, an edit and a pressed button."""
+    ann = server.person("Ann")
+    chat = server.private(ann)
+    async with running(built(server, host), host) as adapter:
+        await adapter.send(delivery(chat, "May I?", adapter, buttons=((Button("Yes", "/yes"),),)))
+        ann.edits(ann.writes(chat, "one"), "two")
+        ann.presses(chat.messages[0], "/yes")
+        await host.until(lambda: len(host.accepted) == 2 and host.amended)
+        seen = server.updates.all
+    server.updates.redeliver(seen)
+    async with running(built(server, host), host):
+        await host.until(lambda: len(host.amended) == 2)
+        await server.until(lambda: not server.updates.waiting)
+    assert host.texts == ["one", "/yes"]
+    assert {message.text for message in host.amended} == {"two"}
+    assert host.updates == {}
+
+
+async def test_account_is_named_before_anything_of_it_is_looked_at(server: TelegramServer, host: FakeHost) -> None:
+    """With another bot's token what the first had left is not taken for the second's."""
+    host.identified = "1"
+    host.updates["5"] = RawUpdate("5", json.dumps({"update_id": 5, "message": {"of": "another bot"}}))
+    host.broken = {"identify": 1}
+    async with running(built(server, host), host):
+        await server.until(lambda: server.requests.of("getUpdates"))
+    assert host.identified == str(server.bot.id)
+    assert host.settled == []
 
 
 async def test_what_is_asked_for(server: TelegramServer, host: FakeHost) -> None:
@@ -178,9 +228,13 @@ async def test_wrong_token_names_its_setting(server: TelegramServer, host: FakeH
 
 
 async def test_address_that_is_no_bot_api(server: TelegramServer, host: FakeHost) -> None:
-    adapter = built(server, host, api_base_url=f"{server.base_url}/elsewhere")
-    with pytest.raises(AccountError, match="api_base_url"):
-        await adapter.run()
+    """It may be a proxy in front of a server that is about to come back."""
+    task = asyncio.create_task(built(server, host, api_base_url=f"{server.base_url}/elsewhere").run())
+    await host.until(lambda: len(host.reasons) == 3)
+    assert "at platforms.telegram.api_base_url is no Bot API server" in host.reasons[-1]
+    assert host.state is AdapterState.CONNECTING
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_bot_that_was_logged_out(server: TelegramServer, host: FakeHost) -> None:
@@ -195,6 +249,43 @@ async def test_revoked_token(server: TelegramServer, host: FakeHost) -> None:
     server.revoke(server.bot)
     with pytest.raises(AccountError, match=r"platforms\.telegram\.token any more"):
         await task
+    assert len([reason for reason in host.reasons if "it is asked again" in reason]) == REFUSAL_CHECKS
+
+
+@pytest.mark.parametrize("code", [401, 404])
+async def test_refusal_that_is_taken_back(server: TelegramServer, host: FakeHost, code: int) -> None:
+    server.inject(Fault.error(code, "Unauthorized"), "getUpdates", skip=1)
+    server.inject(Fault.error(code, "Unauthorized"), "getMe", skip=1, times=REFUSAL_CHECKS - 1)
+    ann = server.person("Ann")
+    chat = server.private(ann)
+    async with running(built(server, host), host):
+        ann.writes(chat, "one")
+        await host.until(lambda: any("asked again" in reason for reason in host.reasons))
+        ann.writes(chat, "two")
+        await host.until(lambda: host.texts == ["one", "two"])
+        await host.until(lambda: host.state is AdapterState.CONNECTED)
+
+
+async def test_page_of_a_proxy_is_no_word_on_the_token(
+    server: TelegramServer, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = server.person("Ann")
+    chat = server.private(ann)
+    pages = [404, 401]
+    updates = Client.updates
+
+    async def behind_a_proxy(*asked: Any, **waiting: Any) -> Any:
+        if host.accepted and pages:
+            raise CallError(pages.pop(), "the server answered 404 Not Found", is_verdict=False)
+        return await updates(*asked, **waiting)
+
+    monkeypatch.setattr(Client, "updates", behind_a_proxy)
+    async with running(built(server, host), host):
+        ann.writes(chat, "one")
+        await host.until(lambda: not pages)
+        ann.writes(chat, "two")
+        await host.until(lambda: host.texts == ["one", "two"])
+    assert len(server.requests.of("getMe")) == 1
 
 
 # --- trouble on the way --------------------------------------------------------------------------------
@@ -316,7 +407,7 @@ async def test_waits_grow_with_jitter(host: FakeHost) -> None:
         waits.append(seconds)
 
     chances = iter([1.0, 1.0, 0.0, 1.0, 1.0])
-    connection = Connection(host, Timing(first_wait=1, longest_wait=5), sleep, lambda: next(chances))
+    connection = Connection(host, first_wait=1, longest_wait=5, sleep=sleep, jitter=lambda: next(chances))
     for _ in range(3):
         await connection.rest(AdapterState.DEGRADED, "x")
     await connection.rest(AdapterState.DEGRADED, "x", at_least=30)

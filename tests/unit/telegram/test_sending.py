@@ -19,6 +19,7 @@ from adapters.base import (
 from adapters.markup.telegram import Entity, TelegramMessage
 from adapters.telegram import TelegramAdapter
 from adapters.telegram.compose import REPEATED
+from adapters.telegram.constants import DRAFT_REFUSALS
 from adapters.testing.telegram import Chat, Fault, TelegramServer
 from config import Platform
 from tests.unit.telegram.support import FakeHost, built, delivery, running, target
@@ -164,6 +165,25 @@ async def test_chat_without_drafts_is_asked_once(server: TelegramServer, adapter
     assert not await adapter.draft(delivery(chat, "x", adapter))
     assert not await adapter.draft(delivery(chat, "x", adapter))
     assert await adapter.draft(delivery(other, "x", adapter))
+
+
+async def test_looks_of_a_draft_that_are_refused(server: TelegramServer, adapter: TelegramAdapter, chat: Chat) -> None:
+    server.inject(Fault.error(400, "Bad Request: can't parse entities: odd"), "sendMessageDraft")
+    assert await adapter.draft(delivery(chat, "**thinking**", adapter))
+    assert await adapter.draft(delivery(chat, "**thinking** more", adapter))
+    assert [draft.text for draft in chat.drafts] == ["thinking", "thinking more"]
+
+
+async def test_one_refused_draft_does_not_end_drafts(
+    server: TelegramServer, adapter: TelegramAdapter, chat: Chat
+) -> None:
+    rule = server.inject(Fault.error(400, "Bad Request: MESSAGE_ODD"), "sendMessageDraft", times=None)
+    for _ in range(DRAFT_REFUSALS - 1):
+        with pytest.raises(UndeliverableError):
+            await adapter.draft(delivery(chat, "x", adapter))
+    assert not await adapter.draft(delivery(chat, "x", adapter)), "this answer grows as a message"
+    rule.cancel()
+    assert await adapter.draft(delivery(chat, "x", adapter))
 
 
 async def test_draft_that_is_too_early(server: TelegramServer, adapter: TelegramAdapter, chat: Chat) -> None:

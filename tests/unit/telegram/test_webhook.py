@@ -16,7 +16,14 @@ from tests.unit.telegram.support import FakeHost, built, running
 
 SECRET = "a-secret_of-32-characters-or-more"
 CHECKED_OFTEN = Timing(
-    poll=2, margin=0.5, answer=0.5, connect=0.5, first_wait=0.02, longest_wait=0.1, webhook_check=0.05
+    poll=2,
+    margin=0.5,
+    answer=0.5,
+    connect=0.5,
+    first_wait=0.02,
+    longest_wait=0.1,
+    webhook_check=0.05,
+    refusal_check=0.02,
 )
 
 
@@ -106,9 +113,12 @@ async def test_what_an_earlier_process_kept_comes_first(
         (post(b"{}", secret="wrong"), 401),
         (post(b"{}", secret=SECRET + "x"), 401),
         (post(b"{}", secret="ä"), 401),
+        (post(b"{}", secret=b"\xff\xfe".decode(errors="surrogateescape")), 401),
         (post(b"", method="GET"), 405),
         (post(b" " * (MAX_UPDATE_BYTES + 1)), 413),
         (post(b"{"), 400),
+        (post(b"[" * 200_000), 400),
+        (post(b'{"update_id": 5, "message": ' + b"[" * 200_000), 400),
         (post(b"[]"), 400),
         (post(b'{"update_id": "x"}'), 400),
         (post(b'{"update_id": true}'), 400),

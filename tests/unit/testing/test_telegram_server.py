@@ -26,6 +26,21 @@ async def test_message_ids_are_an_accounts_or_a_chats_own(server: TelegramServer
     assert both.number(other.id) == 1
 
 
+async def test_who_may_edit_what_others_wrote(server: TelegramServer, client: Client) -> None:
+    """Administrators of a channel may (`can_edit_messages`), nobody elsewhere."""
+    ann = server.person("Ann")
+    group = server.supergroup("Many", ann, bots={server.bot: "administrator"})
+    said = ann.writes(group, "a")
+    refusal = await client.refusal("editMessageReplyMarkup", chat_id=group.id, message_id=said.id)
+    assert refusal == "Bad Request: message can't be edited"
+    channel = server.channel("News", ann)
+    post = ann.writes(channel, "a")
+    refusal = await client.refusal("editMessageReplyMarkup", chat_id=channel.id, message_id=post.id)
+    assert "message is not modified" in refusal
+    await client.result("editMessageText", chat_id=channel.id, message_id=post.id, text="b")
+    assert post.texts == ("a", "b")
+
+
 async def test_privacy_mode(server: TelegramServer, client: Client) -> None:
     ann = server.person("Ann")
     other = server.add_bot("other_bot", reads_all=True)

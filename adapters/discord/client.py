@@ -1,0 +1,152 @@
+"""The library's client: hands events on as they come, and holds its session in a loop of ours."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import discord
+from discord.gateway import DiscordWebSocket, ReconnectWebSocket
+
+from adapters.base import AdapterState
+from adapters.connection import Connection
+from adapters.discord.constants import Timing
+from adapters.discord.failures import CALL_ERRORS, closed_for_good, in_short
+
+log = logging.getLogger(__name__)
+
+INTENTS: Final = discord.Intents(guilds=True, guild_messages=True, dm_messages=True, message_content=True)
+"""Of these only the content of messages is privileged."""
+
+CACHED_MESSAGES: Final = 1_000
+"""Messages that the library remembers: an edit that changes nothing is told by them."""
+
+LONGEST_LIMIT: Final = 30.0
+"""Seconds that the library waits for a rate limit; it takes no less. What lasts longer is left to the core."""
+
+Handlers = Mapping[str, Callable[..., None]]
+"""What is called with an event, in the order in which events come; names as in the library, without `on_`."""
+
+
+class DiscordClient(discord.Client):
+    """One bot. Events reach `handlers` before the next one is read."""
+
+    def __init__(self, timing: Timing, connection: Connection, handlers: Handlers) -> None:
+        super().__init__(
+            intents=INTENTS,
+            allowed_mentions=discord.AllowedMentions.none(),
+            max_messages=CACHED_MESSAGES,
+            max_ratelimit_timeout=LONGEST_LIMIT,
+            guild_ready_timeout=timing.guilds,
+            # Only our own watch decides that a gateway is gone.
+            heartbeat_timeout=10 * timing.silence,
+            chunk_guilds_at_startup=False,
+            enable_debug_events=False,
+        )
+        self._timing = timing
+        self._standing = connection
+        self._receivers = handlers
+        self._closings: set[asyncio.Task[None]] = set()
+
+    def dispatch(self, event: str, /, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as in the base class
+        """Hand an event on. An error in a handler is logged, and keeps no event from coming."""
+        handler = self._receivers.get(event)
+        if handler is not None:
+            try:
+                handler(*args)
+            except Exception:
+                log.exception("the event %s from Discord could not be handed on", event)
+        super().dispatch(event, *args, **kwargs)
+
+    async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
+        """Keep to the rate of new sessions."""
+        del shard_id
+        if not initial:
+            await asyncio.sleep(self._timing.identify)
+
+    async def listen(self) -> None:
+        """Hold a session until cancelled. It is resumed after whatever breaks it, where Discord lets us.
+
+        Raises `AccountError`.
+        """
+        where: dict[str, Any] = {"initial": True}
+        while True:
+            try:
+                await self._session(where)
+            except ReconnectWebSocket as end:
+                where = self._resumed() if end.resume else {}
+                reason = "Discord asks to connect anew" if end.resume else "Discord has ended the session"
+            except discord.ConnectionClosed as error:
+                if (refusal := closed_for_good(error.code)) is not None:
+                    raise refusal from None
+                where, reason = self._resumed(), f"Discord closed the connection (code {error.code})"
+            except CALL_ERRORS as error:
+                where, reason = self._resumed(), f"Discord cannot be reached: {in_short(error)}"
+            await self._lost(reason)
+
+    async def _session(self, where: Mapping[str, Any]) -> None:
+        """Connect, and read until the connection ends, which is always by an error."""
+        async with asyncio.timeout(self._timing.handshake + self._timing.identify):
+            self.ws = await DiscordWebSocket.from_client(self, **where)
+        while True:
+            try:
+                async with asyncio.timeout(self._timing.silence):
+                    await self.ws.poll_event()
+            except TimeoutError:
+                raise TimeoutError(f"nothing came for {self._timing.silence:g} s, not even a heartbeat") from None
+
+    async def _lost(self, reason: str) -> None:
+        """Rest before the next try; the first one after a good connection is made at once."""
+        socket = self._socket
+        if socket is not None and socket.open:
+            # A connection that is half gone answers no goodbye: nobody waits for it.
+            task = asyncio.create_task(self._leave(socket), name="leaving a connection to Discord")
+            self._closings.add(task)
+            task.add_done_callback(self._closings.discard)
+        if self._standing.up:
+            self._standing.connecting(reason)
+        else:
+            await self._standing.rest(AdapterState.CONNECTING, reason)
+
+    async def _leave(self, socket: DiscordWebSocket) -> None:
+        with contextlib.suppress(*CALL_ERRORS, discord.ConnectionClosed):
+            async with asyncio.timeout(self._timing.close):
+                await socket.close()
+
+    @property
+    def _socket(self) -> DiscordWebSocket | None:
+        """The last connection to the gateway, if there was one."""
+        socket: DiscordWebSocket | None = self.ws
+        return socket
+
+    def _resumed(self) -> dict[str, Any]:
+        """How to go on with the session. Without one, a new one is begun."""
+        socket = self._socket
+        if socket is None or socket.session_id is None:
+            return {}
+        return {
+            "resume": True,
+            "gateway": socket.gateway,
+            "session": socket.session_id,
+            "sequence": socket.sequence,
+        }
+
+    async def end(self) -> None:
+        """Close every connection."""
+        for task in self._closings:
+            task.cancel()
+        await asyncio.gather(*self._closings, return_exceptions=True)
+        if self._socket is not None:
+            await self._leave(self._socket)
+        with contextlib.suppress(*CALL_ERRORS):
+            async with asyncio.timeout(self._timing.close):
+                await self.close()
+
+
+def quiet_library() -> None:
+    """Keep the library from logging what the adapter tells in its own words, and addresses that hold tokens."""
+    discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
+    logger = logging.getLogger("discord")
+    if logger.level < logging.WARNING:
+        logger.setLevel(logging.WARNING)

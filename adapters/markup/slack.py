@@ -1,0 +1,289 @@
+"""Markdown for Slack: mrkdwn in which nothing means more than the text does.
+
+Everything that Slack gives a meaning to stands between raw angle brackets: mentions, calls of a whole channel, links,
+dates. So `&`, `<` and `>` are escaped wherever they are text, code included, and the only raw brackets are those of
+links that are written here (https://docs.slack.dev/messaging/formatting-message-text).
+
+mrkdwn knows of no escapes for its own marks. One counts only where it touches neither a letter outside nor a space
+inside, so a `JOINER` keeps a mark that is text from counting, and a `BREAK` lets one count beside a letter. A mark ends
+with its line. Code has no language, and no backtick in it. How exactly Slack finds marks is not documented; a mistake
+about it costs looks, never a mention.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from adapters.markup.blocks import BlockRenderer
+from adapters.markup.draft import Draft
+from adapters.markup.links import is_web_link
+from adapters.markup.messages import GrowingMessages, Messages
+from adapters.markup.parse import MarkdownParser
+from adapters.markup.rendered import Look, Rendered, Span
+from adapters.markup.split import AsFile, Limits, Parts, split
+
+MAX_LENGTH: Final = 4_000
+"""Characters of one message, escapes and marks included: what chat.update takes, and what Slack advises for
+chat.postMessage, which splits longer ones by itself. Slack does not say what a character is, so UTF-16 code units are
+counted, which are never fewer (https://docs.slack.dev/reference/methods/chat.update)."""
+
+TABLE_WIDTH: Final = 64
+"""Cells of the widest table that is shown as one; a narrow window folds longer lines."""
+
+MAX_URL: Final = 1_500
+"""Characters of an address as it is sent; a longer one is shown, so that it can be cut."""
+
+SPARE: Final = 16
+"""Characters that a message has to spare: a form can be longer by as much though its text is shorter."""
+
+JOINER: Final = "\N{WORD JOINER}"
+"""Has no width, and is neither a space nor a letter: beside it, a mark does not count."""
+
+BREAK: Final = "\N{ZERO WIDTH SPACE}"
+"""Has no width, and is a space to Slack: beside it, a mark counts."""
+
+Mentions = Literal["neutralise", "users"]
+
+_REMOVED: Final = re.compile("[\x00-\x09\x0b-\x1f\u2028\u2029\u202a-\u202e]")
+_USER: Final = r"<@[UW][A-Z0-9]{4,20}>"
+_MARK: Final = re.compile(r"[*_~`]|^(?=[ ]*>)", re.MULTILINE)
+_MAIL: Final = re.compile(r"mailto:[\w.+-]+@[\w.-]+")
+_IN_URL: Final = re.compile(r"[<>|\"\s`\\]")
+_ESCAPES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_MARKS: Final = {Look.BOLD: "*", Look.ITALIC: "_", Look.STRIKE: "~"}
+_RANKS: Final = {Look.QUOTE: 0, Look.LINK: 2, Look.CODE: 2, Look.PRE: 2}
+"""Of looks over the same characters, which lies within which."""
+
+_WRAPPED: Final = frozenset({*_MARKS, Look.CODE})
+"""Looks whose marks have to be parted from letters beside them."""
+
+_BLANK: Final = re.compile("[\\s\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2800\u3164\ufeff\U000e0000-\U000e007f]*")
+"""A text that shows nothing. Slack refuses one of white space as `no_text`."""
+
+_SIGNS: Final = frozenset({*_MARKS.values(), "`"})
+_SPACE: Final = " \n"
+_BEFORE: Final = frozenset(" \n([\"'")
+_AFTER: Final = frozenset(" \n)]\"'.,:;!?")
+"""What may stand beside a mark without keeping it from counting."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlackMessage:
+    """One message: its `content` as it is sent, and the `text` that people see."""
+
+    content: str
+    text: str
+    rendered: Rendered = field(compare=False, repr=False)
+
+    def pieces(self, length: int) -> tuple[str, ...]:
+        """The content in pieces of at most so many characters, for fields that take less than a message."""
+        if len(self.content) <= length:
+            return (self.content,)
+        wire = _Wire("neutralise")
+        parts = split(self.rendered, Limits(length - SPARE, "utf16", wire=wire.content))
+        assert isinstance(parts, Parts)
+        return tuple(message.content for message in wire.shown(parts.parts))
+
+
+class SlackRenderer(BlockRenderer):
+    """Lays looks over blocks."""
+
+    def __init__(self, *, table_width: int = TABLE_WIDTH) -> None:
+        super().__init__(table_width=table_width)
+
+    def clean(self, text: str) -> str:
+        """The text without control characters and overrides of direction."""
+        return _REMOVED.sub(_replacement, text)
+
+    def is_link(self, url: str) -> bool:
+        """Whether Slack makes a link of this address."""
+        return (is_web_link(url) or _MAIL.fullmatch(url) is not None) and len(_address(url)) <= MAX_URL
+
+    def is_label(self, text: str) -> bool:
+        """A label that looks like another address would only mislead."""
+        return "://" not in text
+
+
+def _replacement(found: re.Match[str]) -> str:
+    char = found.group()
+    if char in "\u2028\u2029":
+        return "\n"
+    return " " if char < " " and char != "\r" else ""
+
+
+class SlackMarkup:
+    """Turns Markdown into Slack's messages.
+
+    `mentions`: `neutralise` lets no model call people; `users` leaves `<@U…>`, the mention of one person, alone.
+    `max_parts` is the number of messages that one text may become before it is sent as a file instead. One thread at
+    a time may use this and its drafts.
+    """
+
+    def __init__(
+        self,
+        *,
+        mentions: Mentions = "neutralise",
+        table_width: int = TABLE_WIDTH,
+        max_length: int = MAX_LENGTH,
+        max_parts: int | None = None,
+    ) -> None:
+        self._parser = MarkdownParser()
+        self._renderer = SlackRenderer(table_width=table_width)
+        self._wire = _Wire(mentions)
+        self._limits = Limits(max_length - SPARE, "utf16", max_parts=max_parts, wire=self._wire.content)
+
+    def render(self, text: str) -> Rendered:
+        """A complete text, not yet cut into messages."""
+        return self._renderer.render(self._parser.parse(text).blocks)
+
+    def messages(self, text: str) -> Messages[SlackMessage] | AsFile:
+        """A complete text. Without anything visible in it, there is no message."""
+        parts = split(self.render(text), self._limits)
+        return parts if isinstance(parts, AsFile) else Messages(self._wire.shown(parts.parts))
+
+    def draft(self) -> GrowingMessages[SlackMessage]:
+        """For one text that grows."""
+        return GrowingMessages(Draft(self._parser, self._renderer), self._limits, self._wire.shown)
+
+
+def escaped(text: str) -> str:
+    """A text in which no character has a meaning but those of marks."""
+    return text.translate(_ESCAPES)
+
+
+# --- looks to marks ------------------------------------------------------------------------------------
+
+
+class _Wire:
+    """Writes looks as marks."""
+
+    def __init__(self, mentions: Mentions) -> None:
+        self._user = re.compile(f"({_USER})") if mentions == "users" else None
+
+    def shown(self, parts: Sequence[Rendered]) -> tuple[SlackMessage, ...]:
+        """The messages of parts, but for those that would show nothing."""
+        return tuple(
+            SlackMessage(self.content(part), part.text.strip(_SPACE), part)
+            for part in parts
+            if not _BLANK.fullmatch(part.text)
+        )
+
+    def content(self, part: Rendered) -> str:
+        """What is sent for a part."""
+        spans = sorted(part.spans, key=lambda span: (span.start, -span.end, _RANKS.get(span.look, 1)))
+        return self._written(part.text, 0, len(part.text), spans).strip(_SPACE)
+
+    def _written(self, text: str, start: int, end: int, spans: Sequence[Span]) -> str:
+        """A stretch of the text with the spans within it."""
+        pieces, position = [], start
+        for span, within in _outermost(spans):
+            pieces += [(self._plain(text, position, span.start), None), (self._marked(text, span, within), span.look)]
+            position = span.end
+        pieces.append((self._plain(text, position, end), None))
+        return _joined(pieces)
+
+    def _marked(self, text: str, span: Span, within: Sequence[Span]) -> str:
+        covered = text[span.start : span.end]
+        match span.look:
+            case Look.PRE:
+                return f"```\n{escaped(_unfenced(covered))}\n```"
+            case Look.CODE if "`" not in covered:
+                return "\n".join(_around(escaped(line), "`") for line in covered.split("\n"))
+            case Look.CODE:
+                return self._plain(text, span.start, span.end)
+            case Look.LINK:
+                return self._link(covered, span.value)
+        inner = self._written(text, span.start, span.end, within)
+        if span.look is Look.QUOTE:
+            return "\n".join(f"> {line}" for line in inner.split("\n"))
+        mark = _MARKS.get(span.look)
+        return inner if mark is None else "\n".join(_around(line, mark) for line in inner.split("\n"))
+
+    def _link(self, label: str, url: str) -> str:
+        """A label is one line, and holds no looks."""
+        address = escaped(_address(url))
+        label = " ".join(label.split())
+        shown = label.removeprefix("mailto:")
+        if shown in (url, url.removeprefix("mailto:")) and address == escaped(url):
+            return f"<{address}>" if shown == url else f"<{address}|{escaped(shown)}>"
+        return f"<{address}|{self._plain(label, 0, len(label))}>" if not _BLANK.fullmatch(label) else f"<{address}>"
+
+    def _plain(self, text: str, start: int, end: int) -> str:
+        """Characters that stand for themselves."""
+        piece = _without_marks(text, start, end)
+        if self._user is None:
+            return escaped(piece)
+        pieces = self._user.split(piece)
+        return "".join(each if number % 2 else escaped(each) for number, each in enumerate(pieces))
+
+
+def _outermost(spans: Sequence[Span]) -> Iterator[tuple[Span, Sequence[Span]]]:
+    """The spans that lie in no other, each with those within it."""
+    position = 0
+    while position < len(spans):
+        span = spans[position]
+        following = position + 1
+        while following < len(spans) and spans[following].start < span.end:
+            following += 1
+        yield span, spans[position + 1 : following]
+        position = following
+
+
+def _without_marks(text: str, start: int, end: int) -> str:
+    """A piece of text in which no character counts as a mark. At its ends, anything may stand beside it."""
+    written, position = "", start
+    for found in _MARK.finditer(text, start, end):
+        place = found.start()
+        before = text[place - 1] if place > start else ""
+        if not found.group():  # what would make a quote of the line
+            if not before or before == "\n":
+                written += f"{text[position:place]}{JOINER}"
+                position = place
+            continue
+        after = text[place + 1] if place + 1 < end else ""
+        written += text[position:place]
+        position = place + 1
+        tick = found.group() == "`"
+        if before.isspace() and after.isspace() and not tick:
+            written += found.group()
+            continue
+        left = "" if before.isalnum() and not tick else JOINER
+        right = "" if after.isalnum() and not tick else JOINER
+        written += f"{left}{found.group()}{right}"
+    return written + text[position:end]
+
+
+def _joined(pieces: Iterable[tuple[str, Look | None]]) -> str:
+    """Pieces, parted where a mark at the end of one would not count beside the other."""
+    written, marked = "", False
+    for piece, look in pieces:
+        if not piece:
+            continue
+        begins, ends = (look in _WRAPPED and piece[place] in _SIGNS for place in (0, -1))
+        if written and ((begins and written[-1] not in _BEFORE) or (marked and piece[0] not in _AFTER)):
+            written += BREAK
+        written, marked = written + piece, ends
+    return written
+
+
+def _around(line: str, mark: str) -> str:
+    """A line between two marks, which touch no space inside."""
+    inner = line.strip(" ")
+    if _BLANK.fullmatch(inner):
+        return line
+    before = line[: len(line) - len(line.lstrip(" "))]
+    after = line[len(line.rstrip(" ")) :]
+    return f"{before}{mark}{inner}{mark}{after}"
+
+
+def _unfenced(code: str) -> str:
+    """Code in which no fence ends it."""
+    while "```" in code:
+        code = code.replace("```", f"``{JOINER}`")
+    return f"{code}{JOINER}" if code.endswith("`") else code
+
+
+def _address(url: str) -> str:
+    """An address as it is sent: characters that could end it are percent-encoded."""
+    return _IN_URL.sub(lambda found: "".join(f"%{byte:02X}" for byte in found.group().encode()), url)

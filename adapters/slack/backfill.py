@@ -1,0 +1,214 @@
+"""What was written while nobody listened is fetched from the conversations that are known."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from adapters.base import AdapterHost, RawUpdate, RetryLaterError, UndeliverableError
+from adapters.connection import Connection, Sleep
+from adapters.slack.client import CallError, Client, SlackError
+from adapters.slack.constants import (
+    BACKFILL_DAYS,
+    BACKFILL_LIMIT,
+    BACKFILL_THREADS,
+    OVERLAP_SECONDS,
+    PAGE,
+    Timing,
+)
+from adapters.slack.failures import delivery_error, refuses_token
+from adapters.slack.intake import Intake
+from adapters.slack.normalise import Written, is_dm, read_message
+from adapters.slack.positions import Position, Positions, micros
+from adapters.slack.receive import Receiver
+from adapters.slack.wording import Account
+
+log = logging.getLogger(__name__)
+
+Json = Mapping[str, Any]
+
+MICROS: Final = 1_000_000
+DAY: Final = 86_400
+
+
+class Backfill:
+    """Looks into each known conversation after a gap, from where it had been read to.
+
+    What comes live in a conversation that is still to be looked into waits for it, though not for long. Its position is
+    not committed meanwhile, so that what is missing is missed again if we die.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        host: AdapterHost,
+        account: Account,
+        receiver: Receiver,
+        positions: Positions,
+        connection: Connection,
+        timing: Timing,
+        sleep: Sleep,
+    ) -> None:
+        self._client = client
+        self._host = host
+        self._account = account
+        self._receiver = receiver
+        self._positions = positions
+        self._connection = connection
+        self._timing = timing
+        self._sleep = sleep
+        self._pending: dict[str, Position] = {}
+        self._held: dict[str, list[RawUpdate]] = {}
+        self._begun = asyncio.Event()
+        self._gaps = 0
+        self._release: asyncio.TimerHandle | None = None
+        self.intake: Intake | None = None
+
+    def begin(self) -> None:
+        """There was a gap, and it is over: look into every conversation, from where it was read to before it."""
+        self._gaps += 1
+        self.hold_back()
+        if self._release is not None:
+            self._release.cancel()
+        self._release = asyncio.get_running_loop().call_later(self._timing.hold, self._let_go)
+        self._begun.set()
+
+    def hold_back(self) -> None:
+        """There is a gap: from now on, no position says that all before it is known, and what comes waits."""
+        for channel, position in self._positions.snapshot().items():
+            self._pending.setdefault(channel, position)
+            self._positions.freeze(channel)
+            self._held.setdefault(channel, [])
+
+    def holds(self, channel: str, update: RawUpdate) -> bool:
+        """Whether the update has to wait; it is then handed on once the conversation has been looked into."""
+        if channel not in self._held:
+            return False
+        self._held[channel].append(update)
+        return True
+
+    async def run(self) -> None:
+        """Look into conversations, whenever there was a gap, until cancelled."""
+        try:
+            while True:
+                await self._begun.wait()
+                self._begun.clear()
+                while self._pending:
+                    await self._next()
+        finally:
+            if self._release is not None:
+                self._release.cancel()
+
+    async def _next(self) -> None:
+        # One in which somebody waits comes first.
+        gaps = self._gaps
+        channel = next((each for each in self._pending if self._held.get(each)), None) or next(iter(self._pending))
+        try:
+            await self._look_into(channel, self._pending[channel])
+        except SlackError as error:
+            failure = delivery_error(error)
+            if refuses_token(error) or not isinstance(failure, UndeliverableError):
+                after = failure.retry_after if isinstance(failure, RetryLaterError) else None
+                log.info("what was missed in %s cannot be fetched yet: %s", channel, failure)
+                if after is not None and after > self._timing.hold:
+                    self._let_go()
+                await self._sleep(after or self._timing.first_wait)
+                return
+            log.info("what was missed in %s cannot be fetched: %s", channel, failure)
+        if gaps == self._gaps:  # else there was another one meanwhile
+            await self._opened(channel)
+
+    async def _opened(self, channel: str) -> None:
+        del self._pending[channel]
+        cursor = self._positions.thaw(channel)
+        await self._connection.stored(lambda: self._host.keep((), cursor))
+        self._hand_on(channel)
+
+    def _hand_on(self, channel: str) -> None:
+        held = self._held.pop(channel, [])
+        if held and self.intake is not None:
+            self.intake.put_back(held)
+
+    def _let_go(self) -> None:
+        """Let nobody wait any longer."""
+        for channel in list(self._held):
+            self._hand_on(channel)
+
+    # --- one conversation ------------------------------------------------------------------------------------
+
+    async def _look_into(self, channel: str, position: Position) -> None:
+        """Hand on what is new there, oldest first: top level, then threads. Raises `SlackError`."""
+        top = [message async for message in self._history(channel, position.top)] if position.top else []
+        await self._hand_over(channel, top)
+        missed: list[Json] = []
+        for root in self._threads(channel, position, top):
+            last = position.threads.get(root) or position.top
+            try:
+                missed += [message async for message in self._replies(channel, root, last)]
+            except CallError as error:
+                if error.error != "thread_not_found":
+                    raise
+        await self._hand_over(channel, missed)
+
+    def _threads(self, channel: str, position: Position, top: list[Json]) -> list[str]:
+        """The threads that may hold something new: those of ours that are not long silent, and new ones."""
+        since = int(self._host.clock.now().timestamp() - BACKFILL_DAYS * DAY) * MICROS
+        lively = [root for root, last in position.threads.items() if micros(last) >= since]
+        lively.sort(key=lambda root: micros(position.threads[root]), reverse=True)
+        fresh = [
+            str(message["ts"])
+            for message in reversed(top)
+            if micros(str(message.get("latest_reply") or "")) > micros(position.top)
+            or (message.get("reply_count") and self._positions.is_ours(channel, str(message["ts"])))
+        ]
+        return list(dict.fromkeys([*lively[:BACKFILL_THREADS], *fresh[:BACKFILL_THREADS]]))
+
+    async def _hand_over(self, channel: str, messages: list[Json]) -> None:
+        kind = "im" if is_dm(channel, None) else "channel"
+        for message in sorted(messages, key=lambda message: micros(str(message.get("ts")))):
+            written = read_message({"channel_type": kind, **message, "channel": channel}, self._account)
+            if isinstance(written, Written):
+                await self._connection.stored(lambda: self._take(written))  # noqa: B023 - awaited at once
+
+    async def _take(self, written: Written) -> None:
+        accepted = await self._receiver.message(written)
+        if accepted is not None and accepted.duplicate and written.event.get("edited"):
+            await self._receiver.message(replace(written, changed=True))
+
+    async def _history(self, channel: str, since: str) -> AsyncIterator[Json]:
+        web = self._client.web
+        async for message in self._pages(
+            lambda more: web.conversations_history(channel=channel, limit=PAGE, oldest=_before(since), **more), channel
+        ):
+            yield message
+
+    async def _replies(self, channel: str, root: str, since: str) -> AsyncIterator[Json]:
+        web = self._client.web
+        async for message in self._pages(
+            lambda more: web.conversations_replies(channel=channel, ts=root, limit=PAGE, oldest=_before(since), **more),
+            channel,
+        ):
+            if message.get("ts") != root:
+                yield message
+
+    async def _pages(self, call: Callable[[dict[str, Any]], Awaitable[Any]], channel: str) -> AsyncIterator[Json]:
+        """Every message, a page at a time. Raises `SlackError`."""
+        count, more = 0, dict[str, Any]()
+        while True:
+            answer = await self._client.call(call(more))
+            for message in answer.get("messages") or ():
+                count += 1
+                yield message
+            cursor = (answer.get("response_metadata") or {}).get("next_cursor")
+            if not cursor:
+                return
+            if count >= BACKFILL_LIMIT:
+                log.warning("more than %d messages were missed in %s; not all are fetched", BACKFILL_LIMIT, channel)
+                return
+            more = {"cursor": cursor}
+
+
+def _before(ts: str) -> str:
+    """Where to begin, so that what was still on its way is fetched too."""
+    return f"{max(0.0, micros(ts) / MICROS - OVERLAP_SECONDS):.6f}"

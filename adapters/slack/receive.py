@@ -1,0 +1,168 @@
+"""From what Slack has sent to what the core is told of it."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
+
+from adapters.base import Accepted, AdapterHost, InboundMessage, InboundState, NotStoredError, RawUpdate
+from adapters.memory import Memory
+from adapters.slack.constants import EVENT, PRESS
+from adapters.slack.context import ThreadContext
+from adapters.slack.names import NameBook
+from adapters.slack.normalise import (
+    Names,
+    Rules,
+    Written,
+    command_of,
+    is_addressed,
+    message_of,
+    press_of,
+    read_message,
+)
+from adapters.slack.positions import Positions
+from adapters.slack.wording import Account
+
+log = logging.getLogger(__name__)
+
+LONGEST_PROBLEM: Final = 300
+"""Characters of what is noted about something that cannot be read."""
+
+MESSAGES: Final = frozenset({"message", "app_mention"})
+REVOKED: Final = frozenset({"tokens_revoked", "app_uninstalled"})
+
+NOBODY: Final = Names({})
+
+
+class Gate(Protocol):
+    """What keeps messages back that came while older ones are still to be fetched."""
+
+    def holds(self, channel: str, update: RawUpdate) -> bool:
+        """Whether the update has to wait; it is then handed on again later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """Who is told of what is no message: our token may be void, somebody has opened our pane."""
+
+    revoked: Callable[[], None]
+    pane_opened: Callable[[Mapping[str, Any]], None]
+
+
+class Receiver:
+    """Tells the host what there is in it. `rules` gives those in force."""
+
+    def __init__(
+        self,
+        host: AdapterHost,
+        account: Account,
+        rules: Callable[[], Rules],
+        names: NameBook,
+        positions: Positions,
+        context: ThreadContext,
+        signals: Signals,
+    ) -> None:
+        self._host = host
+        self._account = account
+        self._rules = rules
+        self._names = names
+        self._positions = positions
+        self._context = context
+        self._signals = signals
+        self._strangers: Memory[str, bool] = Memory()
+        self.gate: Gate | None = None
+
+    # --- before it is stored ---------------------------------------------------------------------------------
+
+    def glance(self, kind: str, payload: Mapping[str, Any]) -> bool:
+        """Whether something has to be stored. What we do ourselves, and what nobody has written, comes often."""
+        if kind != EVENT:
+            return True
+        if not self._is_ours(payload):
+            log.debug("an event for another installation of the app is left alone")
+            return False
+        event = payload.get("event") or {}
+        match event.get("type"):
+            case happened if happened in MESSAGES:
+                return isinstance(read_message(event, self._account), Written)
+            case happened if happened in REVOKED:
+                self._signals.revoked()
+            case "assistant_thread_started":
+                self._signals.pane_opened(event.get("assistant_thread") or {})
+            case "channel_rename" | "user_change":
+                thing = event.get("channel") or event.get("user") or {}
+                self._names.forget(str(thing.get("id") if isinstance(thing, Mapping) else thing))
+        return False
+
+    def _is_ours(self, payload: Mapping[str, Any]) -> bool:
+        """Whether an event is for this bot: an app can be in several workspaces, each with a bot of its own."""
+        given = payload.get("authorizations") or ()
+        users = {each.get("user_id") for each in given if each.get("is_bot", True)}
+        return not users or self._account.user_id in users or payload.get("team_id") == self._account.team_id
+
+    # --- after that ------------------------------------------------------------------------------------------
+
+    async def process(self, update: RawUpdate) -> None:
+        """Hand on one thing. One that cannot be read, or is refused, is set aside, and blocks no other.
+
+        Raises `NotStoredError`.
+        """
+        try:
+            kept = json.loads(update.payload)
+            await self._tell(update, str(kept["kind"]), kept["payload"])
+        except NotStoredError:
+            raise
+        except Exception as error:
+            log.exception("%s from Slack cannot be read; it is set aside", update.id)
+            problem = f"it cannot be read: {type(error).__name__}: {error}"
+            await self._host.settle(update.id, problem[:LONGEST_PROBLEM])
+
+    async def _tell(self, update: RawUpdate, kind: str, payload: Mapping[str, Any]) -> None:
+        if kind == EVENT:
+            written = read_message(payload["event"], self._account)
+            if isinstance(written, str):
+                await self._host.settle(update.id)
+            elif self.gate is None or not self.gate.holds(written.channel, update):
+                await self.message(written, update.id)
+            return
+        message = await self._act(kind, payload)
+        if message is None:
+            await self._host.settle(update.id)
+        else:
+            self._note_stranger(message, await self._host.accept(replace(message, update_id=update.id)))
+
+    async def message(self, written: Written, update_id: str | None = None) -> Accepted | None:
+        """Hand on a message, or the edit of one. Raises `NotStoredError`."""
+        ours = self._positions.is_ours(written.channel, written.thread)
+        rules = self._rules()
+        addressed = is_addressed(written, self._account, rules, ours=ours)
+        names = await self._names.of(written.people(), written.channels()) if addressed else NOBODY
+        message = message_of(written, self._account, rules, names, addressed=addressed)
+        message = replace(message, update_id=update_id)
+        if addressed and not (ours or written.is_dm or written.changed) and message.quote is None:
+            message = replace(message, quote=await self._context.before(written))
+        if written.changed:
+            await self._host.amend(message)
+            return None
+        cursor = self._positions.note(written, ours=addressed)
+        accepted = await self._host.accept(replace(message, cursor=cursor))
+        self._note_stranger(message, accepted)
+        return accepted
+
+    async def _act(self, kind: str, payload: Mapping[str, Any]) -> InboundMessage | None:
+        """A command, or something that was pressed."""
+        user = payload.get("user_id") or (payload.get("user") or {}).get("id") or ""
+        channel = payload.get("channel_id") or (payload.get("channel") or {}).get("id") or ""
+        names = await self._names.of([str(user)], [] if str(channel).startswith("D") else [str(channel)])
+        if kind == PRESS:
+            return press_of(payload, self._account, names)
+        return command_of(payload, self._account, self._rules(), names)
+
+    def _note_stranger(self, message: InboundMessage, accepted: Accepted) -> None:
+        """Tell the operator, once for each, who wrote and is not let in: their id is what has to be put down."""
+        person = message.source.user_id or ""
+        if accepted.state is InboundState.IGNORED and message.addressed and person not in self._strangers:
+            self._strangers[person] = True
+            name = message.source.user_name
+            log.info("%r (id %s) wrote to the bot and gets no answer: %s", name, person, accepted.reason)

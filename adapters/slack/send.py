@@ -1,0 +1,228 @@
+"""What goes out: messages, files, edits, and the sign that something is being written."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+from adapters.base import (
+    Button,
+    Delivery,
+    Found,
+    NotConnectedError,
+    OutgoingFile,
+    SearchOutcome,
+    Target,
+    UndeliverableError,
+)
+from adapters.markup.slack import SlackMessage, escaped
+from adapters.memory import Memory
+from adapters.slack import files, find
+from adapters.slack.client import CallError, Client, NotSentError, SlackError
+from adapters.slack.compose import MARK, REPEATED, TextFile
+from adapters.slack.constants import (
+    BUTTONS_IN_ROW,
+    MAX_BUTTON_LABEL,
+    MAX_BUTTON_VALUE,
+    MAX_CAPTION,
+    MAX_OPTION_VALUE,
+    MAX_OPTIONS,
+    MAX_ROWS,
+    MAX_SECTION,
+    Timing,
+)
+from adapters.slack.failures import delivery_error, refuses_token
+
+log = logging.getLogger(__name__)
+
+THINKING: Final = "is thinking…"
+"""What people see after the bot's name while an answer is written."""
+
+CHOOSE: Final = "Choose…"
+
+Json = dict[str, Any]
+
+
+class Sender:
+    """Makes the calls that people see something of. Every method raises `DeliveryError`.
+
+    `lost` is told of a call that could not leave, and of a token that was refused. `previews`: whether a link in a
+    message is shown with a preview of its page.
+    """
+
+    def __init__(self, client: Client, timing: Timing, lost: Callable[[], None], *, previews: bool) -> None:
+        self._client = client
+        self._web = client.web
+        self._timing = timing
+        self._lost = lost
+        self._previews = previews
+        self._conversations: Memory[str, str] = Memory()
+        self._written: Memory[tuple[str, str | None], int] = Memory()
+        self._shows_status = True
+
+    async def send(self, delivery: Delivery) -> str:
+        """Show the delivery's part as a new message; returns its id."""
+        channel = await self._channel(delivery.target)
+        try:
+            match delivery.content:
+                case SlackMessage() as message:
+                    return await self._message(delivery, channel, message)
+                case TextFile() as text:
+                    comment = REPEATED if delivery.repeated else ""
+                    upload = files.of_text(text.name, text.text, comment)
+                    return await files.send(self._client, delivery.target, channel, upload, self._timing)
+                case OutgoingFile() as file:
+                    return await self._file(delivery, channel, file)
+        except NotConnectedError:
+            self._lost()
+            raise
+        finally:
+            self._note(delivery.target)
+        raise UndeliverableError(f"Slack has no form for a {type(delivery.content).__name__}")
+
+    async def edit(self, delivery: Delivery) -> None:
+        """Make the message show the delivery's part. A file stays as it is: it is made of a complete text."""
+        message = delivery.content
+        if not isinstance(message, SlackMessage):
+            return
+        shown: Json = {"text": message.content} | self._blocks(delivery, message, "")
+        channel = await self._channel(delivery.target)
+        await self._told(self._web.chat_update(channel=channel, ts=_ts(delivery), **shown), delivery.target)
+
+    async def delete(self, delivery: Delivery) -> None:
+        """Take the message away."""
+        channel = await self._channel(delivery.target)
+        try:
+            await self._client.call(self._web.chat_delete(channel=channel, ts=_ts(delivery)))
+        except SlackError as error:
+            if not isinstance(error, CallError) or error.error != "message_not_found":
+                raise self._failure(error, delivery.target) from None
+
+    async def find(self, delivery: Delivery) -> Found | SearchOutcome:
+        """Look for a message whose send had no answer."""
+        return await find.find(self._client, delivery, await self._channel(delivery.target), self._timing)
+
+    async def typing(self, target: Target) -> None:
+        """Show under a thread that an answer is being written; outside of threads, Slack has no place for it."""
+        if not self._shows_status or not target.thread_id:
+            return
+        key = (target.chat_id, target.thread_id)
+        before = self._written.get(key)
+        await self._status(target, THINKING)
+        if self._written.get(key) != before:
+            # An answer was shown meanwhile, and would have taken the status away.
+            await self._status(target, "")
+
+    async def _status(self, target: Target, status: str) -> None:
+        call = self._web.assistant_threads_setStatus(
+            channel_id=target.chat_id, thread_ts=target.thread_id or "", status=status
+        )
+        try:
+            await self._client.call(call)
+        except SlackError as error:
+            if isinstance(error, CallError) and error.error == "missing_scope":
+                log.info(
+                    "people are not shown that an answer is being written: the bot lacks the scope %s", error.needed
+                )
+                self._shows_status = False
+            raise self._failure(error, target) from None
+
+    # --- messages --------------------------------------------------------------------------------------------
+
+    async def _message(self, delivery: Delivery, channel: str, message: SlackMessage) -> str:
+        mark = MARK if delivery.repeated else ""
+        shown: Json = {"text": f"{mark}{message.content}"} | self._blocks(delivery, message, mark)
+        shown |= {"thread_ts": delivery.target.thread_id} if delivery.target.thread_id else {}
+        call = self._web.chat_postMessage(
+            channel=channel,
+            metadata=find.metadata_of(delivery),
+            unfurl_links=self._previews,
+            unfurl_media=self._previews,
+            **shown,
+        )
+        answer = await self._told(call, delivery.target)
+        return str(answer["ts"])
+
+    def _blocks(self, delivery: Delivery, message: SlackMessage, mark: str) -> Json:
+        """What can be pressed stands in blocks, and then so does the text."""
+        rows = keyboard(delivery.buttons)
+        if not rows:
+            return {}
+        first, *others = message.pieces(MAX_SECTION - len(mark))
+        texts = ({"type": "mrkdwn", "text": text} for text in (f"{mark}{first}", *others))
+        return {"blocks": [*({"type": "section", "text": text, "expand": True} for text in texts), *rows]}
+
+    async def _file(self, delivery: Delivery, channel: str, file: OutgoingFile) -> str:
+        comment = f"{REPEATED}\n{file.caption}".strip() if delivery.repeated else file.caption
+        if len(comment) > MAX_CAPTION:
+            comment = f"{comment[: MAX_CAPTION - 1].rstrip()}…"
+        async with files.opened(file, escaped(comment)) as upload:
+            return await files.send(self._client, delivery.target, channel, upload, self._timing)
+
+    # --- calls -----------------------------------------------------------------------------------------------
+
+    async def _channel(self, target: Target) -> str:
+        """The conversation; the id of a person stands for their direct messages."""
+        if not target.chat_id.startswith(("U", "W")):
+            return target.chat_id
+        if target.chat_id not in self._conversations:
+            answer = await self._told(self._web.conversations_open(users=target.chat_id), target)
+            self._conversations[target.chat_id] = str(answer["channel"]["id"])
+        return self._conversations[target.chat_id]
+
+    async def _told(self, call: Awaitable[Any], target: Target) -> Mapping[str, Any]:
+        """The answer to a call, its error in the words of the core."""
+        try:
+            return await self._client.call(call)
+        except SlackError as error:
+            raise self._failure(error, target) from None
+
+    def _failure(self, error: SlackError, target: Target) -> Exception:
+        if isinstance(error, NotSentError) or refuses_token(error):
+            self._lost()
+        return delivery_error(error, target)
+
+    def _note(self, target: Target) -> None:
+        key = (target.chat_id, target.thread_id)
+        self._written[key] = self._written.get(key, 0) + 1
+
+
+def keyboard(rows: Sequence[Sequence[Button]]) -> list[Json]:
+    """Buttons in blocks, but for those whose command is longer than Slack keeps. A long row is a menu."""
+    blocks: list[Json] = []
+    for number, row in enumerate(rows[:MAX_ROWS]):
+        buttons = [each for each in row if each.label and 1 <= len(each.command) <= MAX_BUTTON_VALUE]
+        if not buttons:
+            continue
+        is_menu = len(buttons) > BUTTONS_IN_ROW and all(len(each.command) <= MAX_OPTION_VALUE for each in buttons)
+        elements = (
+            [_menu(buttons, number)]
+            if is_menu
+            else [_button(each, f"press:{number}:{place}") for place, each in enumerate(buttons[:25])]
+        )
+        blocks.append({"type": "actions", "block_id": f"row:{number}", "elements": elements})
+    return blocks
+
+
+def _button(button: Button, action_id: str) -> Json:
+    return {"type": "button", "action_id": action_id, "text": _label(button.label), "value": button.command}
+
+
+def _menu(buttons: Sequence[Button], number: int) -> Json:
+    options = [{"text": _label(each.label), "value": each.command} for each in buttons[:MAX_OPTIONS]]
+    return {
+        "type": "static_select",
+        "action_id": f"press:{number}:menu",
+        "placeholder": _label(CHOOSE),
+        "options": options,
+    }
+
+
+def _label(text: str) -> Json:
+    shown = text if len(text) <= MAX_BUTTON_LABEL else f"{text[: MAX_BUTTON_LABEL - 1]}…"
+    return {"type": "plain_text", "text": shown, "emoji": False}
+
+
+def _ts(delivery: Delivery) -> str:
+    if delivery.message_id is None or not find.is_message_id(delivery.message_id):
+        raise UndeliverableError(f"{delivery.message_id} is no message of Slack that can be changed")
+    return delivery.message_id

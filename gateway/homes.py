@@ -1,0 +1,69 @@
+"""Home channels: where a platform's unprompted messages go. What people set in a chat goes before the configuration."""
+
+import asyncio
+import json
+import logging
+import sqlite3
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Self
+
+from config import HomeChannel, LiveConfig, Platform
+from gateway.storage import session_queries
+from gateway.storage.codec import dump
+from gateway.storage.database import Database
+
+log = logging.getLogger(__name__)
+
+NAME: Final = "home:"
+"""Before a platform's name in the table of named values; no other name begins so."""
+
+
+class Homes:
+    """The home channels in force. Chats that were set are kept in the database."""
+
+    def __init__(self, database: Database, config: LiveConfig) -> None:
+        self._database = database
+        self._config = config
+        self._chosen: Mapping[str, HomeChannel] = MappingProxyType({})
+        self._setting = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, database: Database, config: LiveConfig) -> Self:
+        """Those of a database. Raises `StorageError`."""
+        homes = cls(database, config)
+        await homes.load()
+        return homes
+
+    async def load(self) -> None:
+        """Read what was set. Raises `StorageError`."""
+        found: dict[str, HomeChannel] = {}
+        for row in await self._database.read(session_queries.HOMES, (NAME, NAME + "\x7f")):
+            try:
+                found[row["name"].removeprefix(NAME)] = HomeChannel.model_validate(json.loads(row["value"]))
+            except ValueError as error:
+                log.warning("the home channel %s cannot be read, and is left out: %s", row["name"], error)
+        self._chosen = MappingProxyType(found)
+
+    def get(self, platform: Platform) -> HomeChannel | None:
+        """A platform's home channel, if it has one."""
+        chosen = self._chosen.get(str(platform))
+        section = self._config.current.platforms.get(platform)
+        return chosen or (section.home_channel if section is not None else None)
+
+    async def set(self, platform: Platform, home: HomeChannel | None) -> None:
+        """Make a chat a platform's home channel, durably; with None the configuration's is it again.
+
+        Raises `StorageError`.
+        """
+        name, value = f"{NAME}{platform}", None if home is None else dump(home.model_dump(mode="json"))
+
+        def job(connection: sqlite3.Connection) -> None:
+            if value is None:
+                connection.execute(session_queries.DROP_HOME, (name,))
+            else:
+                connection.execute(session_queries.SET_HOME, (name, value))
+
+        async with self._setting:
+            await self._database.write(job)
+            await self.load()

@@ -1,0 +1,162 @@
+"""Whose sessions somebody sees: those of one owner, exactly, and in a group only what took place there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from sqlite3 import Row
+from typing import Final
+
+from gateway.ids import is_session_id
+from gateway.session.entry import SessionEntry
+from gateway.session.errors import AmbiguousSession, UnknownSession
+from gateway.session.key import SlotIdentity
+from gateway.session.records import entry_from_row, owner_of
+from gateway.session.text import UNTITLED
+from gateway.source import SessionSource
+from gateway.storage import queries, session_queries
+from gateway.storage.codec import clean_text, from_micros, to_micros
+from gateway.storage.database import Database
+
+EMPTY_SHOWN_SECONDS: Final = 60
+"""How long an empty session without a name stays in a list; exactly so long, it is still there."""
+
+DEFAULT_AGENT: Final = "default"
+"""What stands in a list for the agent of a session that nobody has chosen one for."""
+
+TITLES_LOOKED_AT: Final = 1_000
+"""Names that are looked through for one that somebody typed: the first of the list."""
+
+NAMED_CHOICES: Final = 5
+"""Sessions that are offered where more than one is meant."""
+
+_AFTER_ALL: Final = "\x7f"
+"""Sorts after every character of an id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """An owner's sessions; those of one chat where `chat` is not empty."""
+
+    owner: str
+    chat: str = ""
+
+    @classmethod
+    def of(cls, identity: SlotIdentity, source: SessionSource) -> "Scope":
+        """What somebody who writes in this slot may see. Others read along in a group: what its people said elsewhere
+        is not told there."""
+        return cls(owner_of(identity, source), "" if identity.chat_type == "dm" else identity.chat)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """A session as a list shows it. `running`: a turn of it is open."""
+
+    entry: SessionEntry
+    agent: str
+    pinned: bool
+    archived: bool
+    running: bool
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.entry.title or UNTITLED
+
+
+@dataclass(frozen=True, slots=True)
+class OwnHit:
+    """A message in one's own sessions that matches a search; `snippet` is the part of it around the match."""
+
+    session_id: str
+    title: str
+    role: str
+    snippet: str
+    time: datetime
+
+
+async def list_own(
+    database: Database,
+    scope: Scope,
+    now: datetime,
+    *,
+    archived: bool | None = None,
+    limit: int = 50,
+    offset: int = 0,
+) -> list[SessionView]:
+    """The sessions of a scope: pinned ones first, then the newest, then by id.
+
+    `archived` says which of the two kinds, None for both. Empty ones without a name are left out after a minute, unless
+    they are pinned, or something is under way in them. Raises `StorageError`.
+    """
+    fresh = to_micros(now - timedelta(seconds=EMPTY_SHOWN_SECONDS))
+    kinds, end = ((0, 1), offset + limit) if archived is None else ((int(archived),), limit)
+    rows: list[Row] = []
+    for kind in kinds:
+        skipped = 0 if archived is None else offset
+        rows += await database.read(session_queries.LIST_OWN, (scope.owner, scope.chat, kind, fresh, end, skipped))
+    views = [view_from_row(row) for row in rows]
+    if archived is None:
+        views.sort(key=lambda view: view.entry.session_id)
+        views.sort(key=lambda view: (view.pinned, view.entry.updated_at), reverse=True)
+        views = views[offset:end]
+    return views
+
+
+async def find_own(database: Database, scope: Scope, text: str) -> SessionView:
+    """The session of a scope that is meant by an id, by the beginning of one, or by a name or a part of one.
+
+    Raises `UnknownSession` where there is none, whether or not somebody else has one; `AmbiguousSession`;
+    `StorageError`.
+    """
+    wanted = clean_text(text).strip()
+    if is_session_id(wanted):
+        rows = await database.read(session_queries.GET_OWN, (scope.owner, scope.chat, wanted))
+        found = rows or await database.read(
+            session_queries.FIND_OWN, (scope.owner, scope.chat, wanted, wanted + _AFTER_ALL, NAMED_CHOICES + 1)
+        )
+        if found:
+            return _only([view_from_row(row) for row in found], wanted)
+    ids = await _named(database, scope, wanted)
+    if not ids:
+        raise UnknownSession(text)
+    named = []
+    for session_id in ids[: NAMED_CHOICES + 1]:
+        named += await database.read(session_queries.GET_OWN, (scope.owner, scope.chat, session_id))
+    if not named:
+        raise UnknownSession(text)
+    return _only([view_from_row(row) for row in named], wanted)
+
+
+async def search_own(database: Database, scope: Scope, expression: str, *, limit: int, offset: int = 0) -> list[OwnHit]:
+    """Messages in the sessions of a scope, the newest first; see `gateway.search.match_expression`.
+
+    Raises `StorageError`.
+    """
+    rows = await database.read_file(session_queries.SEARCH_OWN, (scope.owner, scope.chat, expression, limit, offset))
+    return [
+        OwnHit(row["session_id"], row["title"] or UNTITLED, row["role"], row["snippet"], from_micros(row["created_at"]))
+        for row in rows
+    ]
+
+
+async def _named(database: Database, scope: Scope, wanted: str) -> list[str]:
+    """Ids of the sessions that have this name, or, if none has, of those whose names have it in them."""
+    folded = " ".join(wanted.casefold().split())
+    if not folded:
+        return []
+    rows = await database.read(session_queries.OWN_TITLES, (scope.owner, scope.chat, TITLES_LOOKED_AT))
+    titles = [(row["id"], " ".join(row["title"].casefold().split())) for row in rows]
+    exact = [session_id for session_id, title in titles if title == folded]
+    return exact or [session_id for session_id, title in titles if folded in title]
+
+
+def _only(views: Sequence[SessionView], wanted: str) -> SessionView:
+    if len(views) > 1:
+        raise AmbiguousSession(wanted, [(view.entry.session_id, view.title) for view in views[:NAMED_CHOICES]])
+    return views[0]
+
+
+def view_from_row(row: Row) -> SessionView:
+    """What a row of a list holds."""
+    agent, pinned, archived, running = row[queries.ENTRY_WIDTH :]
+    return SessionView(entry_from_row(row), agent or DEFAULT_AGENT, bool(pinned), bool(archived), bool(running))

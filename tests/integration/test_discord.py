@@ -1,0 +1,197 @@
+"""The whole way of a message: from people in Discord through the daemon to the agent, and back over the wire."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from adapters.testing.discord import Channel, DiscordServer, Fault, File, Person
+from adapters.testing.telegram import TelegramServer
+from config import Home
+from tests.integration.discord_support import answers, gateway
+from tests.support.discord import MARK
+from tests.support.telegram import QuickTelegram
+
+SECONDS = 10.0
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[DiscordServer]:
+    async with DiscordServer(heartbeat_seconds=1.0) as running:
+        yield running
+    assert running.violations == []
+
+
+@pytest.fixture
+def ann(server: DiscordServer) -> Person:
+    return server.person("ann")
+
+
+async def connected(server: DiscordServer) -> None:
+    """Wait until the bot has a session."""
+    await server.until(lambda: [frame for frame in server.gateway.received if frame.op == 2], SECONDS)
+    await asyncio.sleep(0.2)
+
+
+async def answered(server: DiscordServer, channel: Channel, count: int) -> list[str]:
+    await server.until(lambda: len(answers(server, channel)) >= count, SECONDS)
+    return answers(server, channel)
+
+
+def session_keys(home: Home) -> set[str]:
+    with closing(sqlite3.connect(home.path / "gateway.db")) as database:
+        return {row[0] for row in database.execute("SELECT key FROM slots")}
+
+
+async def test_a_conversation(server: DiscordServer, ann: Person, home: Home) -> None:
+    dm = server.dm(ann)
+    async with gateway(server, home):
+        await connected(server)
+        ann.writes(dm, "good **morning**")
+        assert await answered(server, dm, 1) == ["good **morning**"]
+        ann.writes(dm, "/help")
+        assert "/new" in (await answered(server, dm, 2))[1]
+
+
+async def test_an_answer_grows_where_people_look(server: DiscordServer, ann: Person, home: Home) -> None:
+    dm = server.dm(ann)
+    text = "one two three four five six seven eight nine ten"
+    async with gateway(server, home, delay_ms=60):
+        await connected(server)
+        ann.writes(dm, text)
+        await server.until(lambda: answers(server, dm) == [text], SECONDS)
+    (message,) = server.shown(dm, by=server.bot)
+    assert len(message.texts) > 2
+    assert all(text.startswith(each.rstrip(" …")) for each in message.texts)
+
+
+async def test_people_and_places_do_not_mix(server: DiscordServer, ann: Person, home: Home) -> None:
+    bob, cyd = server.person("bob"), server.person("cyd")
+    guild = server.guild("Team", ann, bob, cyd)
+    general = server.channel(guild, "general")
+    threads = [ann.opens_thread(general, f"Thread {number}") for number in range(2)]
+    dm = server.dm(ann)
+    async with gateway(server, home):
+        await connected(server)
+        for number in range(3):
+            for person in (ann, bob, cyd):
+                person.writes(general, f"{server.bot.mention} {person.name} {number}")
+            for thread in threads:
+                for person in (ann, bob):
+                    person.writes(thread, f"{server.bot.mention} {thread.name} {person.name} {number}")
+            ann.writes(dm, f"alone {number}")
+        general_answers = await answered(server, general, 9)
+        in_threads = [await answered(server, thread, 6) for thread in threads]
+        alone = await answered(server, dm, 3)
+    assert sorted(general_answers) == sorted(
+        f"{person.name} {number}" for person in (ann, bob, cyd) for number in range(3)
+    )
+    for thread, texts in zip(threads, in_threads, strict=True):
+        assert len(texts) == 6
+        assert all(text.startswith(str(thread.name)) for text in texts)
+    assert alone == [f"alone {number}" for number in range(3)]
+    # A key for each person in the channel and in each thread, and one for the conversation.
+    assert len(session_keys(home)) == 3 + 2 * 2 + 1
+
+
+async def test_a_mention_is_answered_in_a_thread_of_its_own(server: DiscordServer, ann: Person, home: Home) -> None:
+    general = server.channel(server.guild("Team", ann), "general")
+    async with gateway(server, home, threads="auto"):
+        await connected(server)
+        asked = ann.writes(general, f"{server.bot.mention} what now?")
+        await server.until(lambda: asked.thread and answers(server, asked.thread), SECONDS)
+        assert asked.thread is not None
+        ann.writes(asked.thread, "and then?")
+        assert await answered(server, asked.thread, 2) == ["what now?", "and then?"]
+    assert answers(server, general) == []
+
+
+async def test_what_was_written_while_we_were_away_is_answered_once(
+    server: DiscordServer, ann: Person, home: Home
+) -> None:
+    general = server.channel(server.guild("Team", ann), "general")
+    quiet = server.channel(general.guild, "quiet")  # type: ignore[arg-type]
+    dm = server.dm(ann)
+    async with gateway(server, home):
+        await connected(server)
+        ann.writes(dm, "before")
+        await answered(server, dm, 1)
+    ann.writes(dm, "in between")
+    ann.writes(quiet, f"{server.bot.mention} in a channel where nobody spoke")
+    thread = ann.opens_thread(general, "New")
+    ann.writes(thread, f"{server.bot.mention} in a new thread")
+    for _ in range(2):
+        async with gateway(server, home):
+            await answered(server, dm, 2)
+            await answered(server, quiet, 1)
+            await answered(server, thread, 1)
+            await asyncio.sleep(0.3)
+    assert answers(server, dm) == ["before", "in between"]
+    assert answers(server, quiet) == ["in a channel where nobody spoke"]
+    assert answers(server, thread) == ["in a new thread"]
+
+
+async def test_an_answer_without_a_receipt_is_found_and_not_shown_twice(
+    server: DiscordServer, ann: Person, home: Home
+) -> None:
+    dm = server.dm(ann)
+    server.inject(Fault.drop(), "create_message", channel=dm)
+    async with gateway(server, home):
+        await connected(server)
+        ann.writes(dm, "hello")
+        await server.until(lambda: any(request.name == "get_messages" for request in server.requests), SECONDS)
+        server.forget_nonces()
+        ann.writes(dm, "again")
+        assert await answered(server, dm, 2) == ["hello", "again"]
+        await asyncio.sleep(0.2)
+    assert answers(server, dm) == ["hello", "again"]
+    assert not any(text.startswith(MARK) for text in answers(server, dm))
+
+
+async def test_a_command_from_the_menu(server: DiscordServer, ann: Person, home: Home) -> None:
+    general = server.channel(server.guild("Team", ann), "general")
+    async with gateway(server, home):
+        await connected(server)
+        await server.until(lambda: any(server.world.commands.values()), SECONDS)
+        used = ann.uses(general, "help")
+        assert "/new" in (await answered(server, general, 1))[0]
+        await server.until(lambda: used.answered, SECONDS)
+
+
+async def test_a_file_reaches_the_agent(server: DiscordServer, ann: Person, home: Home) -> None:
+    dm = server.dm(ann)
+    async with gateway(server, home):
+        await connected(server)
+        ann.sends(dm, File("notes.txt", b"remember the milk", "text/plain"), text="see this")
+        (answer,) = await answered(server, dm, 1)
+    assert "see this" in answer
+    kept = [path for path in (home.path / "media").rglob("*") if path.is_file()]
+    assert any(path.read_bytes() == b"remember the milk" for path in kept)
+
+
+@pytest.mark.parametrize("broken", ["discord", "telegram"])
+async def test_one_platform_that_fails_disturbs_no_other(
+    server: DiscordServer, ann: Person, home: Home, broken: str
+) -> None:
+    dm = server.dm(ann)
+    async with TelegramServer() as telegram:
+        bo = telegram.person("Bo")
+        chat = telegram.private(bo)
+        token = telegram.bot.token if broken == "discord" else "1:wrong"
+        platforms = {"telegram": {"token": token, "api_base_url": telegram.base_url, "allowed_users": ["*"]}}
+        discord: dict[str, Any] = {"token": "wrong"} if broken == "discord" else {}
+        adapters = {"telegram": QuickTelegram}
+        async with gateway(server, home, platforms=platforms, adapters=adapters, **discord) as daemon:
+            if broken == "discord":
+                bo.writes(chat, "hello")
+                await telegram.until(lambda: [each.text for each in telegram.shown(chat, by=telegram.bot)], SECONDS)
+            else:
+                await connected(server)
+                ann.writes(dm, "hello")
+                assert await answered(server, dm, 1) == ["hello"]
+            state = (await daemon.status())["adapters"][broken]
+            assert state["state"] == "failed"
+            assert f"platforms.{broken}.token" in state["reason"]

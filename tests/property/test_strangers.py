@@ -1,0 +1,181 @@
+"""No path leads from somebody who is not let in to an agent, a tool, a session or a file, whatever they send."""
+
+import asyncio
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from config import Platform
+from gateway.access import Gate, Role
+from gateway.access.door import Door
+from gateway.commands.table import Arguments, Command, CommandTable, Effect, say
+from gateway.inbound import InboundRecord
+from gateway.inbox import Inbox
+from gateway.pairing import STRANGER, Pairing
+from gateway.ports import Attachment, InboundMessage, InboundState, MediaKind, Quote
+from gateway.source import SessionSource
+from tests.support.fakes import ALICE, Core, FakeAdapter, FakeAgent, configure, core
+
+MARK: Final = "zanzibarianquagga"
+FRIEND: Final = ALICE
+GROUP: Final = "-100"
+
+CONFIG: Final = configure(allowed_users=["alice"], access={"group": "pair"}, owners=["telegram:olga"])
+
+TEXTS: Final = (
+    MARK,
+    f"/new {MARK}",
+    "/status",
+    "/stop",
+    "/secret",
+    "/pairing",
+    "/pairing approve telegram:mallory",
+    "/pairing role telegram:mallory admin",
+    "/ѕecret",
+    "／secret",
+    "//secret",
+    f"MEDIA:/etc/{MARK}",
+    f"[click](/secret) @everyone {MARK}",
+    "",
+)
+
+
+class Watched(FakeAdapter):
+    """Counts what is fetched."""
+
+    fetched = 0
+
+    async def fetch(self, attachment: Attachment, write: Callable[[bytes], Awaitable[None]]) -> None:
+        self.fetched += 1
+        await write(b"data")
+
+
+def stranger(chat: str, chat_type: str, alt: str | None) -> SessionSource:
+    return SessionSource(
+        Platform.TELEGRAM,
+        chat_id=chat,
+        chat_type=chat_type,
+        user_id="mallory",
+        user_name=f"alice {MARK[:4]}",
+        chat_name="owners",
+        user_id_alt=alt,
+        thread_id=None,
+    )
+
+
+_sources = st.one_of(
+    st.builds(stranger, st.sampled_from(["666", "1"]), st.just("dm"), st.sampled_from([None, "mallory2", "*"])),
+    st.builds(stranger, st.just(GROUP), st.sampled_from(["group", "channel", "thread"]), st.none()),
+)
+_messages = st.builds(
+    InboundMessage,
+    source=_sources,
+    message_id=st.sampled_from(["a", "b", "c", "friend 0", "friend 1"]),
+    text=st.sampled_from(TEXTS),
+    addressed=st.booleans(),
+    group_id=st.sampled_from([None, "album"]),
+    attachments=st.sampled_from([(), (Attachment(MediaKind.DOCUMENT, "f", f"../{MARK}.txt", "text/plain", 4),)]),
+    quote=st.sampled_from([None, Quote(MARK, "olga", ours=True)]),
+    roles=st.sampled_from([(), ("admin", "*")]),
+    team=st.sampled_from([None, "*"]),
+    from_bot=st.booleans(),
+)
+_acts = st.lists(st.tuples(st.sampled_from(["says", "edits", "friend"]), _messages), min_size=1, max_size=12)
+
+
+def table(ran: list[str]) -> CommandTable:
+    """Commands that tell who got through to them."""
+
+    def run(record: InboundRecord, _given: Arguments) -> Effect:
+        ran.append(str(record.source.user_id))
+        return say("done")
+
+    return CommandTable(
+        [
+            Command(name, name, run, immediate=immediate, role=role)
+            for name, immediate, role in (
+                ("status", True, Role.GUEST),
+                ("new", False, Role.GUEST),
+                ("secret", False, Role.OWNER),
+                ("pairing", True, Role.ADMIN),
+            )
+        ]
+    )
+
+
+async def carry_out(gateway: Core, inbox: Inbox, acts: list[tuple[str, InboundMessage]]) -> None:
+    for number, (act, message) in enumerate(acts):
+        if act == "says":
+            receipt = await inbox.accept(message, operator=False)
+            assert receipt.state is InboundState.IGNORED or receipt.duplicate
+        elif act == "edits":
+            await gateway.corrections.amend(message, operator=False)
+        else:
+            await inbox.accept(
+                InboundMessage(FRIEND, f"friend {number}", "/secret" if number % 2 else "hi"), operator=False
+            )
+    await gateway.settled()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(acts=_acts)
+def test_who_is_not_let_in_reaches_nothing(acts: list[tuple[str, InboundMessage]]) -> None:
+    ran: list[str] = []
+    agent, adapter = FakeAgent(), Watched()
+
+    async def run(folder: Path) -> None:
+        async with core(folder, agent, adapter, config=CONFIG, commands=table(ran)) as gateway:
+            inbox = _inbox_with_pairing(gateway)
+            await carry_out(gateway, inbox, acts)
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(run(Path(folder)))
+        with closing(sqlite3.connect(Path(folder) / "gateway.db")) as connection:
+            dumped = "\n".join(connection.iterdump())
+    assert {turn.source.user_id for turn in agent.turns} <= {"alice"}
+    assert set(ran) <= {"alice"}
+    assert adapter.fetched == 0
+    assert MARK not in dumped
+    _only_codes_went_out(adapter)
+
+
+def _inbox_with_pairing(gateway: Core) -> Inbox:
+    """The core's inbox with a door that gives codes."""
+    gate = Gate(CONFIG)
+    door = Door(CONFIG, gateway.clock, gate=gate, pairing=Pairing(CONFIG, b"secret"), counters=Counter())
+    gateway.inbox._door = door
+    return gateway.inbox
+
+
+def _only_codes_went_out(adapter: FakeAdapter) -> None:
+    """What a stranger can read anywhere that is theirs: that they are not known."""
+    theirs = [delivery for delivery in adapter.of("send") if delivery.target.chat_id in ("666", GROUP)]
+    assert all(delivery.text.startswith(STRANGER) for delivery in theirs)
+
+
+def test_the_friend_gets_through() -> None:
+    """The same walk lets those through who are let in: so the property can fail."""
+    ran: list[str] = []
+    agent = FakeAgent()
+
+    async def run(folder: Path) -> Any:
+        async with core(folder, agent, config=CONFIG, commands=table(ran)) as gateway:
+            friend = InboundMessage(FRIEND, "1", "hi")
+            await gateway.inbox.accept(friend, operator=False)
+            await gateway.inbox.accept(InboundMessage(FRIEND, "2", "/status"), operator=False)
+            await gateway.inbox.accept(InboundMessage(FRIEND, "3", "/secret"), operator=False)
+            await gateway.settled()
+            return await gateway.ends()
+
+    with tempfile.TemporaryDirectory() as folder:
+        ends = asyncio.run(run(Path(folder)))
+    assert ran == ["alice"]
+    assert len(agent.turns) == 1
+    assert ends == {"1": "answered", "2": "answered", "3": "refused"}

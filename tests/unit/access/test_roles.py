@@ -1,0 +1,212 @@
+"""Roles: which commands, agent and tools somebody gets, and what happens when that changes while something runs."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from config import GatewayConfig, LiveConfig, Platform
+from gateway.access import Role
+from gateway.commands.table import Arguments, Command, CommandTable, Effect, say
+from gateway.inbound import InboundRecord
+from gateway.ports import AgentEvent, AgentTurn, Call, Done, InboundMessage, Text, Tool, ToolCalls, ToolContext
+from gateway.source import SessionSource
+from tests.support.fakes import ALICE, BOB, Core, FakeAdapter, FakeAgent, Pause, configure, core, texts_of
+
+GUEST = SessionSource(Platform.TELEGRAM, chat_id="-1", chat_type="group", user_id="gus")
+USER = SessionSource(Platform.TELEGRAM, chat_id="-1", chat_type="group", user_id="alice")
+SECTION = {"token": "t", "allowed_users": ["alice"], "allowed_chats": ["-1"]}
+
+
+def configured(**sections: Any) -> GatewayConfig:
+    return configure(platforms={"telegram": SECTION}, owners=["telegram:olga"], **sections)
+
+
+async def says(gateway: Core, text: str, source: SessionSource = ALICE, message_id: str | None = None) -> None:
+    await gateway.inbox.accept(InboundMessage(source, message_id or text, text), operator=False)
+
+
+async def _run(_arguments: Mapping[str, Any], _context: ToolContext) -> str:
+    return "rung"
+
+
+BELL = Tool("bell", "Rings.", {"type": "object", "properties": {}}, _run)
+
+
+async def rings(turn: AgentTurn) -> AsyncIterator[AgentEvent]:
+    """Calls the tool, whether or not it was lent."""
+    yield ToolCalls("", (Call("1", "bell", "{}"),))
+    yield Text(await turn.run_tool(Call("1", "bell", "{}")))
+    yield Done()
+
+
+async def test_tools_are_lent_by_role(tmp_path: Path) -> None:
+    agent, adapter = FakeAgent(rings, rings), FakeAdapter()
+    config = configured(access={"roles": {"guest": {"tools": []}}})
+    async with core(tmp_path, agent, adapter, config=config, tools=[BELL]) as gateway:
+        await says(gateway, "guest", GUEST)
+        await gateway.settled()
+        await says(gateway, "user", USER)
+        await gateway.settled()
+    assert [[tool.name for tool in turn.tools] for turn in agent.turns] == [[], ["bell"]]
+    assert texts_of(adapter.of("send")) == ["Error: there is no tool named 'bell'.", "rung"]
+
+
+async def test_a_role_may_have_an_agent_of_its_own(tmp_path: Path) -> None:
+    config = configured(agents={"small": {"type": "echo"}}, access={"roles": {"guest": {"agent": "small"}}})
+    used: list[str] = []
+    async with core(tmp_path, config=config) as gateway:
+        use = gateway.roster.use
+        gateway.roster.use = lambda name: (used.append(name), use(name))[1]  # type: ignore[method-assign, func-returns-value]
+        await says(gateway, "guest", GUEST)
+        await says(gateway, "user", USER)
+        await gateway.settled()
+    assert sorted(used) == ["fake", "small"]
+
+
+def test_the_agent_of_a_role_has_to_be_defined() -> None:
+    with pytest.raises(ValidationError, match=r"access\.roles\.guest\.agent"):
+        configured(access={"roles": {"guest": {"agent": "nobody"}}})
+
+
+@pytest.mark.parametrize("owner", ["123", "*", "telegram:*", "telegram:", ":1", "telegramm:1"])
+def test_an_owner_is_named_with_the_platform(owner: str) -> None:
+    with pytest.raises(ValidationError):
+        GatewayConfig.model_validate({"owners": [owner]})
+
+
+@pytest.mark.parametrize("key", ["allowed_roles", "allowed_chats", "allowed_teams", "allowed_bots"])
+def test_a_wildcard_stands_for_people_alone(key: str) -> None:
+    with pytest.raises(ValidationError, match="open"):
+        GatewayConfig.model_validate({"platforms": {"telegram": {"token": "t", key: ["*"]}}})
+
+
+# --- commands --------------------------------------------------------------------------------------------
+
+
+def table(ran: list[str]) -> CommandTable:
+    def run(record: InboundRecord, _given: Arguments) -> Effect:
+        ran.append(f"{record.source.user_id} {record.text}")
+        return say("done")
+
+    return CommandTable([Command(role.word, role.word, run, role=role) for role in Role])
+
+
+@pytest.mark.parametrize(
+    ("source", "most"),
+    [(GUEST, Role.GUEST), (USER, Role.USER), (SessionSource(Platform.TELEGRAM, "9", user_id="olga"), Role.OWNER)],
+)
+async def test_commands_are_run_by_role(tmp_path: Path, source: SessionSource, most: Role) -> None:
+    ran: list[str] = []
+    adapter = FakeAdapter()
+    async with core(tmp_path, adapter=adapter, config=configured(), commands=table(ran)) as gateway:
+        for role in Role:
+            await says(gateway, f"/{role.word}", source)
+        await gateway.settled()
+        ends = await gateway.ends()
+    assert ran == [f"{source.user_id} /{role.word}" for role in Role if role <= most]
+    assert [ends[f"/{role.word}"] for role in Role] == ["answered" if role <= most else "refused" for role in Role]
+    refused = [text for text in texts_of(adapter.of("send")) if text.startswith("That is not for you")]
+    assert len(refused) == len([role for role in Role if role > most])
+
+
+async def test_an_edit_into_a_command_is_checked_when_it_runs(tmp_path: Path) -> None:
+    ran: list[str] = []
+    pause = Pause()
+    async with core(tmp_path, FakeAgent(pause), config=configured(), commands=table(ran)) as gateway:
+        await says(gateway, "first", USER)
+        await pause.reached.wait()
+        await says(gateway, "second", USER)
+        await gateway.corrections.amend(InboundMessage(USER, "second", "/owner"), operator=False)
+        pause.go.set()
+        await gateway.settled()
+        assert ran == []
+        assert (await gateway.ends())["second"] == "refused"
+
+
+def test_the_menu_that_everybody_sees_is_for_everybody() -> None:
+    commands = table([])
+    assert [name for name, _help in commands.menu] == ["guest"]
+    assert [name for name, _help in commands.menu_for(Role.ADMIN)] == ["guest", "user", "admin"]
+
+
+@pytest.mark.parametrize(
+    "text", ["/\u043ewner", "\uff0fowner", "/owner\u200b", "\u202e/owner", "/OWNER", "//owner", "/ owner", "owner"]
+)
+async def test_what_only_looks_like_a_command_goes_no_further(tmp_path: Path, text: str) -> None:
+    ran: list[str] = []
+    async with core(tmp_path, config=configured(), commands=table(ran)) as gateway:
+        await says(gateway, text, GUEST)
+        await gateway.settled()
+    assert ran == []
+
+
+# --- what changes while something runs -------------------------------------------------------------------
+
+
+async def test_a_person_taken_off_the_list_is_stopped_at_once(tmp_path: Path) -> None:
+    live = LiveConfig(configured())
+    pause, adapter = Pause("half an answer"), FakeAdapter()
+    agent = FakeAgent(pause)
+    async with core(tmp_path, agent, adapter, config=live) as gateway:
+        await says(gateway, "one")
+        await says(gateway, "two")
+        await pause.reached.wait()
+        live.replace(configure(platforms={"telegram": SECTION | {"allowed_users": []}}))
+        await pause.ended.wait()
+        await gateway.settled()
+        assert await gateway.ends() == {"one": "answered", "two": "refused"}
+        assert await gateway.reason("one") == "revoked"
+    assert len(agent.turns) == 1
+
+
+async def test_a_guest_does_not_join_a_user_s_turn(tmp_path: Path) -> None:
+    """In a session that a group shares: the tools of the turn are its beginner's."""
+    seen: list[str] = []
+
+    async def steered(turn: AgentTurn) -> AsyncIterator[AgentEvent]:
+        reached.set()
+        await go.wait()
+        seen.extend(str(message["content"]) for message in await turn.take_steering())
+        yield Text("ok")
+        yield Done()
+
+    reached, go = asyncio.Event(), asyncio.Event()
+    config = configured(busy="steer", sessions={"group_sessions_per_user": False})
+    async with core(tmp_path, FakeAgent(steered, steering=True), config=config) as gateway:
+        await says(gateway, "begin", USER)
+        await reached.wait()
+        await says(gateway, "from an owner", SessionSource(Platform.TELEGRAM, "-1", chat_type="group", user_id="olga"))
+        await says(gateway, "from a guest", GUEST)
+        go.set()
+        await gateway.settled()
+    assert seen == ["from an owner"]
+
+
+async def test_a_retry_keeps_who_sent_it(tmp_path: Path) -> None:
+    """A message that is stored with what lets its sender in is read back with it."""
+    message = InboundMessage(BOB, "1", "hi", roles=("staff",), team="T")
+    section = {"token": "t", "allowed_roles": ["staff"]}
+    pause = Pause()
+    async with core(tmp_path, FakeAgent(pause), config=configure(platforms={"telegram": section})) as gateway:
+        await gateway.inbox.accept(message, operator=False)
+        await pause.reached.wait()
+    agent = FakeAgent()
+    async with core(tmp_path, agent, config=configure(platforms={"telegram": section})) as gateway:
+        await gateway.settled()
+        assert await gateway.ends() == {"1": "answered"}
+    assert [turn.source.user_id for turn in agent.turns] == ["bob"]
+
+
+async def test_what_waits_is_refused_after_a_restart_that_lets_its_sender_in_no_more(tmp_path: Path) -> None:
+    async with core(tmp_path, FakeAgent(Pause()), config=configured()) as gateway:
+        await says(gateway, "runs")
+        await says(gateway, "waits")
+    agent, nobody = FakeAgent(), {"telegram": {"enabled": True, "token": "-"}}
+    async with core(tmp_path, agent, config=configure(platforms=nobody)) as gateway:
+        await gateway.settled()
+        assert await gateway.ends() == {"runs": "answered", "waits": "refused"}
+    assert not agent.turns

@@ -1,0 +1,188 @@
+"""What is written while we are away, or cannot be taken in, is fetched: once, and nothing from before our time."""
+
+import asyncio
+
+import pytest
+
+from adapters.discord import receive
+from adapters.testing.discord import DiscordServer, Fault, Permission
+from tests.support.platform_host import FakeHost
+from tests.unit.discord.support import adapter, running
+
+
+async def test_what_was_written_before_we_came_is_not_for_us(server: DiscordServer, host: FakeHost) -> None:
+    ann = server.person("ann")
+    general = server.channel(server.guild("Team", ann), "general")
+    ann.writes(general, f"{server.bot.mention} long ago")
+    async with running(adapter(server, host), host):
+        ann.writes(general, f"{server.bot.mention} now")
+        await host.until(lambda: host.accepted)
+    assert host.texts == ["now"]
+
+
+async def test_after_a_restart_every_known_place_is_looked_into(server: DiscordServer, host: FakeHost) -> None:
+    ann, bob = server.person("ann"), server.person("bob")
+    guild = server.guild("Team", ann, bob)
+    general, silent = server.channel(guild, "general"), server.channel(guild, "silent")
+    forum = server.forum(guild, "questions")
+    dm = server.dm(ann)
+    async with running(adapter(server, host), host):
+        ann.writes(dm, "one")
+        ann.writes(general, f"{server.bot.mention} two")
+        thread = ann.opens_thread(general, "Plans")
+        ann.writes(thread, f"{server.bot.mention} three")
+        await host.until(lambda: len(host.accepted) == 3)
+    ann.writes(dm, "four")
+    ann.writes(general, "not for us")
+    for number in range(150):
+        bob.writes(general, f"{server.bot.mention} many {number}")
+    ann.writes(silent, f"{server.bot.mention} five")
+    ann.writes(thread, f"{server.bot.mention} six")
+    ann.archives(thread)
+    ann.posts(forum, "New", f"{server.bot.mention} seven")
+    async with running(adapter(server, host), host):
+        await host.until(lambda: len(host.accepted) == 158, 10)
+        await asyncio.sleep(0.1)
+        assert host.positions[f"dm:{dm.id}"] == str(dm.messages[-1].id)
+        assert host.positions[f"channel:{general.id}"] == str(general.messages[-1].id)
+    texts = host.texts
+    assert {"four", "not for us", "five", "six", "seven"} < set(texts)
+    assert [text for text in texts if text.startswith("many")] == [f"many {number}" for number in range(150)]
+    assert [message.addressed for message in host.accepted if message.text == "not for us"] == [False]
+    before = len(server.requests)
+    async with running(adapter(server, host), host):
+        await asyncio.sleep(0.2)
+    looked = [request for request in list(server.requests)[before:] if request.name == "get_messages"]
+    assert len(looked) <= 2, "only conversations, and what Discord does not name, are looked into for nothing"
+    assert len(host.accepted) == 158
+
+
+async def test_a_position_stays_while_something_before_it_is_missing(server: DiscordServer, host: FakeHost) -> None:
+    ann = server.person("ann")
+    dm = server.dm(ann)
+    async with running(adapter(server, host), host):
+        one = ann.writes(dm, "one")
+        await host.until(lambda: host.positions.get(f"dm:{dm.id}") == str(one.id))
+    frozen = host.positions[f"dm:{dm.id}"]
+    ann.writes(dm, "two")
+    gate = server.gate("get_messages")
+    async with running(adapter(server, host), host):
+        await server.until(lambda: any(request.name == "get_messages" for request in server.requests))
+        ann.writes(dm, "three")
+        await host.until(lambda: "three" in host.texts)
+        assert host.positions[f"dm:{dm.id}"] == frozen
+        assert "two" not in host.texts
+    # The process ended before it was fetched: the next one fetches it, and what came live is not taken twice.
+    gate.open()
+    async with running(adapter(server, host), host):
+        await host.until(lambda: "two" in host.texts)
+        ann.writes(dm, "four")
+        await host.until(lambda: "four" in host.texts)
+        await host.until(lambda: host.positions[f"dm:{dm.id}"] != frozen)
+    assert sorted(host.texts) == ["four", "one", "three", "two"]
+
+
+async def test_a_conversation_that_began_while_we_were_away_is_read_once_we_hear_of_it(
+    server: DiscordServer, host: FakeHost
+) -> None:
+    ann = server.person("ann")
+    dm = server.dm(ann)
+    ann.writes(dm, "before your time")
+    async with running(adapter(server, host), host):
+        await asyncio.sleep(0.1)
+    ann.writes(dm, "anybody there?")
+    async with running(adapter(server, host), host):
+        await asyncio.sleep(0.2)
+        assert host.texts == [], "nobody tells a bot of a conversation"
+        ann.writes(dm, "hello")
+        await host.until(lambda: len(host.accepted) == 2)
+    assert sorted(host.texts) == ["anybody there?", "hello"]
+
+
+async def test_a_history_that_fails_is_fetched_later(server: DiscordServer, host: FakeHost) -> None:
+    ann = server.person("ann")
+    dm = server.dm(ann)
+    async with running(adapter(server, host), host):
+        ann.writes(dm, "one")
+        await host.until(lambda: host.accepted)
+    ann.writes(dm, "two")
+    server.inject(Fault.drop(), "get_messages", times=2)
+    async with running(adapter(server, host), host):
+        await host.until(lambda: "two" in host.texts)
+
+
+async def test_a_history_that_may_not_be_read_is_named(
+    server: DiscordServer, host: FakeHost, caplog: pytest.LogCaptureFixture
+) -> None:
+    ann = server.person("ann")
+    general = server.channel(server.guild("Team", ann), "general")
+    server.deny(general, Permission.READ_MESSAGE_HISTORY)
+    async with running(adapter(server, host), host):
+        ann.writes(general, "one")
+        await host.until(lambda: host.accepted)
+    ann.writes(general, "two")
+    async with running(adapter(server, host), host):
+        await asyncio.sleep(0.2)
+        ann.writes(general, f"{server.bot.mention} three")
+        await host.until(lambda: "three" in host.texts)
+    assert "Read Message History" in caplog.text
+    assert str(general.id) in caplog.text
+
+
+async def test_what_comes_faster_than_it_is_stored_is_fetched(
+    server: DiscordServer, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receive, "QUEUE_LIMIT", 5)
+    ann = server.person("ann")
+    dm = server.dm(ann)
+    async with running(adapter(server, host), host):
+        ann.writes(dm, "first")
+        await host.until(lambda: host.accepted)
+        host.broken["accept"] = 3
+        for number in range(40):
+            ann.writes(dm, f"{number}")
+        await host.until(lambda: len(host.accepted) == 41)
+        await host.until(lambda: host.positions[f"dm:{dm.id}"] == str(dm.messages[-1].id))
+    assert sorted(host.texts[1:], key=int) == [str(number) for number in range(40)]
+
+
+async def test_a_message_that_cannot_be_read_keeps_no_other_back(
+    server: DiscordServer, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = server.person("ann")
+    dm = server.dm(ann)
+    accept = host.accept
+
+    async def fussy(message: object) -> object:
+        if getattr(message, "text", "") == "bad":
+            raise ValueError("no such thing")
+        return await accept(message)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(host, "accept", fussy)
+    async with running(adapter(server, host), host):
+        ann.writes(dm, "one")
+        ann.writes(dm, "bad")
+        ann.writes(dm, "two")
+        await host.until(lambda: "two" in host.texts)
+        await asyncio.sleep(0.1)
+    assert host.texts == ["one", "two"]
+
+
+async def test_what_comes_live_waits_for_what_was_written_before(server: DiscordServer, host: FakeHost) -> None:
+    ann = server.person("ann")
+    dm = server.dm(ann)
+    async with running(adapter(server, host), host):
+        one = ann.writes(dm, "one")
+        await host.until(lambda: host.positions.get(f"dm:{dm.id}") == str(one.id))
+    ann.writes(dm, "two")
+    gate = server.gate("get_messages")
+    async with running(adapter(server, host), host):
+        await server.until(lambda: any(request.name == "get_messages" for request in server.requests))
+        three = ann.writes(dm, "three")
+        await asyncio.sleep(0.1)
+        assert host.texts == ["one"]
+        gate.open()
+        await host.until(lambda: len(host.accepted) == 3)
+        assert host.texts == ["one", "two", "three"]
+        ann.edits(three, "3")
+        await host.until(lambda: host.amended)

@@ -1,0 +1,134 @@
+"""For any Markdown: Slack shows every part as it is meant, nothing is lost, nobody is called."""
+
+import re
+from collections import Counter
+from urllib.parse import unquote
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.markup.messages import Messages
+from adapters.markup.rendered import Look, Rendered
+from adapters.markup.slack import SlackMarkup, SlackMessage
+from tests.property.profile import effort
+from tests.unit.markup.markdown_texts import markdown, sound
+from tests.unit.markup.slack_rules import read, visible
+
+MARKUP = SlackMarkup()
+BY_LENGTH = {length: SlackMarkup(max_length=length) for length in (150, 400, 4000)}
+lengths = st.sampled_from([150, 400, 4000])
+BLANK = re.compile("[\\s\u200b-\u200f\u2060\u2800\u3000\u3164\ufeff\u00a0\u202a-\u202e\u180e\U000e0000-\U000e007f]*")
+called = markdown | st.lists(
+    st.sampled_from(["<!channel>", "<!here|x>", "<@U012345>", "<#C012345|n>", "<!subteam^S1>", "&lt;!here&gt;"])
+    | st.sampled_from(["&", "|", "`", "```\n", "\n", "*", "[", "](https://example.com/a|b>c)", "\\", "a "])
+    | st.sampled_from(["<", ">", "<a@b.org>"]),
+    max_size=20,
+).map("".join)
+
+
+def messages_of(markup: SlackMarkup, text: str) -> Messages[SlackMessage]:
+    messages = markup.messages(text)
+    assert isinstance(messages, Messages)
+    return messages
+
+
+def bare(text: str) -> str:
+    """A text without white space and what has no width; addresses may be written in two ways."""
+    return "".join(unquote(visible(text).replace("mailto:", "")).split())
+
+
+@given(called, lengths)
+@effort(500, 1)
+def test_every_part_is_a_message_that_the_server_takes(text: str, length: int) -> None:
+    for message in messages_of(BY_LENGTH[length], text).messages:
+        assert 0 < len(message.content.encode("utf-16-le")) // 2 <= length
+        assert message.content == message.content.strip(" \n")
+        assert not BLANK.fullmatch(message.text)
+
+
+@given(called, lengths, st.booleans())
+@effort(500, 1)
+def test_slack_shows_what_is_meant(text: str, length: int, strict: bool) -> None:
+    for message in messages_of(BY_LENGTH[length], text).messages:
+        assert bare(read(message.content, strict=strict).text) == bare(message.text)
+
+
+@given(called, lengths)
+@effort(500, 1)
+def test_the_parts_joined_show_what_the_whole_shows(text: str, length: int) -> None:
+    whole = MARKUP.render(text).text
+    position = 0
+    for message in messages_of(BY_LENGTH[length], text).messages:
+        found = BLANK.match(whole, position)
+        assert found
+        start = whole.find(message.text, position, found.end() + len(message.text))
+        assert start >= 0, f"{message.text!r} is not what comes next"
+        position = start + len(message.text)
+    assert BLANK.fullmatch(whole[position:])
+
+
+@given(called, lengths, st.booleans())
+@effort(500, 1)
+def test_nobody_is_called(text: str, length: int, strict: bool) -> None:
+    for message in messages_of(BY_LENGTH[length], text).messages:
+        assert read(message.content, strict=strict).calls == []
+        assert not re.search("<[@#!]", message.content)
+        for piece in message.pieces(100):
+            assert not re.search("<[@#!]", piece)
+
+
+def looks_of(rendered: Rendered) -> Counter[str]:
+    """The looks that a whole text should have, but for those that have no mark, or whose lines are marked singly."""
+    looks: Counter[str] = Counter()
+    for span in rendered.spans:
+        covered = rendered.text[span.start : span.end]
+        if span.look is Look.PRE or (span.look is Look.LINK and not BLANK.fullmatch(covered)):
+            looks[span.look] += 1
+    return looks
+
+
+@given(called, st.booleans())
+@effort(500, 1)
+def test_code_and_links_stand_where_they_should(text: str, strict: bool) -> None:
+    (message, *others) = messages_of(MARKUP, text).messages or (None,)
+    if message is None or others:
+        return
+    shown = Counter(look.split()[0] for look, _ in read(message.content, strict=strict).looks)
+    assert Counter({look: shown[look] for look in ("pre", "link") if shown[look]}) == looks_of(MARKUP.render(text))
+
+
+@given(sound)
+@effort(500, 1)
+def test_no_word_vanishes(text: str) -> None:
+    lines = [line for line in text.split("\n") if "```" not in line and "~~~" not in line]
+    sent = "\n".join(message.content for message in messages_of(MARKUP, text).messages)
+    for word in re.findall(r"[qwxyz]{5,}", "\n".join(lines)):
+        assert word in sent
+
+
+@given(st.lists(called, max_size=3).map("\n\n".join), st.sampled_from([500, 800]))
+@effort(200, 1)
+def test_pieces_joined_are_the_message(text: str, length: int) -> None:
+    for message in messages_of(MARKUP, text).messages:
+        pieces = message.pieces(length)
+        assert all(len(piece) <= length for piece in pieces)
+        assert bare("".join(read(piece, strict=True).text for piece in pieces)) == bare(message.text)
+
+
+@given(markdown, st.lists(st.integers(1, 25), min_size=1), lengths)
+@effort(300, 1)
+def test_what_is_settled_stays_while_the_text_grows(text: str, steps: list[int], length: int) -> None:
+    markup = BY_LENGTH[length]
+    draft = markup.draft()
+    settled: Messages[SlackMessage] = Messages(())
+    position = 0
+    while position < len(text):
+        position += steps[position % len(steps)]
+        now = draft.update(text[:position])
+        assert isinstance(now, Messages)
+        assert now.messages[: settled.settled] == settled.messages[: settled.settled]
+        assert now.settled >= settled.settled
+        settled = now
+    final = draft.update(text, final=True)
+    assert isinstance(final, Messages)
+    assert final.messages == messages_of(markup, text).messages

@@ -1,0 +1,64 @@
+"""Whether a message whose send had no answer is there."""
+
+import pytest
+
+from adapters.base import Found, MediaKind, OutgoingFile, RetryLaterError, SearchOutcome
+from adapters.slack import SlackAdapter
+from adapters.testing.slack import Fault, Person, SlackServer
+from tests.unit.slack.support import delivery
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+async def test_it_is_found_among_others(
+    server: SlackServer, ann: Person, adapter: SlackAdapter, threaded: bool
+) -> None:
+    general = server.channel("general", ann)
+    root = ann.writes(general, "?") if threaded else None
+    before = await adapter.send(delivery(general, "same", adapter, thread=root, id=1))
+    wanted = delivery(general, "same", adapter, thread=root, id=2, before=(before,))
+    assert await adapter.find(wanted) is SearchOutcome.ABSENT
+    ts = await adapter.send(wanted)
+    await adapter.send(delivery(general, "same", adapter, thread=root, id=2, part=1, content=wanted.content))
+    for _ in range(3):
+        ann.writes(general, "and so on", thread=root)
+    assert await adapter.find(wanted) == Found(ts)
+
+
+async def test_the_number_of_another_database_is_not_ours(
+    server: SlackServer, ann: Person, adapter: SlackAdapter
+) -> None:
+    chat = server.direct(ann)
+    await adapter.send(delivery(chat, "old", adapter, id=1, turn_id="long ago"))
+    asked = ann.writes(chat, "?")
+    await adapter.send(delivery(chat, "other", adapter, id=1, turn_id="another"))
+    wanted = delivery(chat, "new", adapter, id=1, turn_id="now", answers=(asked.ts,))
+    assert await adapter.find(wanted) is SearchOutcome.ABSENT
+
+
+async def test_one_that_arrives_late_is_found(server: SlackServer, ann: Person, adapter: SlackAdapter) -> None:
+    chat = server.direct(ann)
+    wanted = delivery(chat, "hello", adapter)
+
+    async def arrives(_: object) -> None:
+        await adapter.send(wanted)
+
+    server.inject(Fault.call(arrives), "conversations.history")
+    assert isinstance(await adapter.find(wanted), Found)
+
+
+async def test_a_limited_search_waits(server: SlackServer, ann: Person, adapter: SlackAdapter) -> None:
+    chat = server.direct(ann)
+    for fault in (Fault.flood(3), Fault.drop(), Fault.error()):
+        rule = server.inject(fault, "conversations.history", times=None)
+        with pytest.raises(RetryLaterError):
+            await adapter.find(delivery(chat, "hello", adapter))
+        rule.cancel()
+        server.limits._closed.clear()
+
+
+async def test_what_cannot_be_told(server: SlackServer, ann: Person, adapter: SlackAdapter) -> None:
+    chat = server.direct(ann)
+    file = OutgoingFile(MediaKind.IMAGE, "/nowhere", "a.png", "image/png")
+    assert await adapter.find(delivery(chat, "", adapter, content=file)) is SearchOutcome.UNKNOWN
+    server.bot.scopes.remove("im:history")
+    assert await adapter.find(delivery(chat, "hello", adapter)) is SearchOutcome.UNKNOWN

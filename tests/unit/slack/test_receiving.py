@@ -1,0 +1,196 @@
+"""What Slack sends is acknowledged once it is stored, and told to the core once and in order."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from adapters.base import AccountError, AdapterState, RawUpdate
+from adapters.slack import SlackAdapter
+from adapters.testing.slack import Fault, Person, SlackServer
+from config.platforms import SlackConfig
+from tests.unit.slack.host import FakeHost
+from tests.unit.slack.support import built, running
+
+
+async def test_messages_come_in_order_with_their_position(
+    server: SlackServer, ann: Person, host: FakeHost, adapter: SlackAdapter
+) -> None:
+    chat = server.direct(ann)
+    for number in range(20):
+        ann.writes(chat, str(number))
+    await host.until(lambda: len(host.accepted) == 20)
+    assert host.texts == [str(number) for number in range(20)]
+    cursors = [each.cursor for each in host.accepted if each.cursor is not None]
+    assert [json.loads(cursor.value)["top"] for cursor in cursors] == [each.message_id for each in host.accepted]
+    assert {cursor.name for cursor in cursors} == {f"channel:{chat.id}"}
+    assert host.updates == {}
+    assert (host.accepted[0].source.user_name, host.accepted[0].team) == ("Ann", server.home.team.id)
+
+
+async def test_what_is_not_stored_is_not_acknowledged(
+    server: SlackServer, ann: Person, host: FakeHost, adapter: SlackAdapter
+) -> None:
+    chat = server.direct(ann)
+    server.events.rules = type(server.events.rules)(deadline=0.2, retry_delays=(0.0, 0.05, 0.1))
+    host.broken["keep"] = 2
+    ann.writes(chat, "hello")
+    await host.until(lambda: host.texts == ["hello"])
+    (envelope,) = server.events.all
+    await server.until(lambda: envelope.acknowledged)
+    assert [attempt.acknowledged_at is not None for attempt in envelope.attempts] == [False, False, True]
+
+
+async def test_an_acknowledgement_waits_for_the_store(
+    server: SlackServer, ann: Person, host: FakeHost, adapter: SlackAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat, stored, keep = server.direct(ann), asyncio.Event(), host.keep
+
+    async def slow(*given: Any) -> None:
+        await stored.wait()
+        await keep(*given)
+
+    monkeypatch.setattr(host, "keep", slow)
+    ann.writes(chat, "hello")
+    await asyncio.sleep(0.1)
+    (envelope,) = server.events.all
+    assert not envelope.acknowledged
+    stored.set()
+    await server.until(lambda: envelope.acknowledged)
+
+
+async def test_a_store_that_refuses_is_asked_again(
+    server: SlackServer, ann: Person, host: FakeHost, adapter: SlackAdapter
+) -> None:
+    host.broken["accept"] = 3
+    ann.writes(server.direct(ann), "hello")
+    await host.until(lambda: host.texts == ["hello"])
+    await host.until(lambda: host.state is AdapterState.CONNECTED)
+    assert any(each.state is AdapterState.DEGRADED for each in host.states)
+
+
+async def test_what_an_earlier_process_left_comes_first(server: SlackServer, ann: Person, host: FakeHost) -> None:
+    chat = server.direct(ann)
+    event = {"type": "message", "channel": chat.id, "channel_type": "im", "user": ann.id, "ts": "5.000001", "text": "x"}
+    for name, payload in (("Ev1", {"event": event}), ("Ev2", {"event": 5}), ("Ev3", {})):
+        text = json.dumps({"kind": "events_api", "payload": payload})
+        host.updates[name] = RawUpdate(name, text)
+    host.updates["Ev4"] = RawUpdate("Ev4", "{")
+    async with running(built(server, host), host):
+        assert host.texts == ["x"]
+        assert [(name, problem is None) for name, problem in host.settled] == [
+            ("Ev2", False),
+            ("Ev3", False),
+            ("Ev4", False),
+        ]
+
+
+async def test_our_own_edits_and_others_bots_cost_nothing(
+    server: SlackServer, ann: Person, host: FakeHost, adapter: SlackAdapter
+) -> None:
+    robot = server.home.robot("Robot")
+    general = server.channel("general", ann, robot)
+    robot.writes(general, "beep")
+    robot.writes(general, "beep", legacy=True)
+    root = ann.writes(general, "@hermes hello")
+    ann.reacts(root, "eyes")
+    await host.until(lambda: host.texts == ["hello"])
+    await server.until(lambda: not server.events.pending)
+    assert host.settled == []
+
+
+async def test_events_of_another_workspace_are_left_alone(
+    server: SlackServer, host: FakeHost, adapter: SlackAdapter
+) -> None:
+    away = server.add_workspace("Away")
+    bot = away.install(server.app)
+    zoe = away.person("Zoe")
+    chat = away.direct(bot, zoe)
+    zoe.writes(chat, "hello?")
+    await server.until(lambda: server.events.all and not server.events.pending)
+    assert (host.accepted, host.updates) == ([], {})
+
+
+async def test_an_edit_amends(server: SlackServer, ann: Person, host: FakeHost, adapter: SlackAdapter) -> None:
+    chat = server.direct(ann)
+    message = ann.writes(chat, "noon")
+    ann.edits(message, "dusk")
+    await host.until(lambda: host.amended)
+    (amended,) = host.amended
+    assert (amended.message_id, amended.text) == (message.ts, "dusk")
+
+
+async def test_names_that_cannot_be_had_hold_nobody_up(
+    server: SlackServer, ann: Person, host: FakeHost, adapter: SlackAdapter
+) -> None:
+    server.inject(Fault.error(200, "missing_scope"), "users.info", times=None)
+    chat = server.direct(ann)
+    for text in ("one", "two"):
+        ann.writes(chat, text)
+    await host.until(lambda: host.texts == ["one", "two"])
+    assert host.accepted[0].source.user_name is None
+    assert len(server.requests.of("users.info")) == 1
+
+
+# --- the account ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["bot_token", "app_token"])
+async def test_what_is_missing_is_named(server: SlackServer, host: FakeHost, key: str) -> None:
+    settings: dict[str, Any] = {key: None}
+    with pytest.raises(AccountError, match=f"platforms.slack.{key}"):
+        await built(server, host, **settings).run()
+
+
+async def test_a_plain_section_will_do(server: SlackServer, host: FakeHost) -> None:
+    section = {"bot_token": "xoxb-1", "app_token": "xapp-1", "api_base_url": server.api_url}
+    adapter = SlackAdapter(SlackConfig.model_validate(section), host)
+    with pytest.raises(AccountError, match="bot_token"):
+        await adapter.run()
+
+
+async def test_an_app_token_without_its_scope(server: SlackServer, host: FakeHost) -> None:
+    server.inject(Fault.error(200, "missing_scope"), "apps.connections.open")
+    with pytest.raises(AccountError, match="connections:write"):
+        await built(server, host).run()
+
+
+async def test_a_bot_token_that_is_revoked(server: SlackServer, host: FakeHost) -> None:
+    adapter = built(server, host)
+    task = asyncio.create_task(adapter.run())
+    await host.until(lambda: host.state is AdapterState.CONNECTED)
+    server.revoke(server.bot, "account_inactive")
+    with pytest.raises(AccountError, match=r"platforms.slack.bot_token \(account_inactive\)"):
+        async with asyncio.timeout(5):
+            await task
+
+
+async def test_a_server_that_comes_later(server: SlackServer, ann: Person, host: FakeHost) -> None:
+    for fault in (Fault.reset(), Fault.error(503), Fault.error(200, "internal_error"), Fault.flood(0)):
+        server.inject(fault, "auth.test")
+        server.inject(fault, "apps.connections.open")
+    async with running(built(server, host), host):
+        ann.writes(server.direct(ann), "hello")
+        await host.until(lambda: host.texts == ["hello"])
+    assert all(each.next_try is not None for each in host.states if each.reason and "cannot" in each.reason)
+
+
+async def test_what_would_let_others_speak_for_us_is_not_kept(
+    server: SlackServer, ann: Person, host: FakeHost, adapter: SlackAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payloads: list[str] = []
+    keep = host.keep
+
+    async def seen(updates: Any, cursor: Any = None) -> None:
+        payloads.extend(update.payload for update in updates)
+        await keep(updates, cursor)
+
+    monkeypatch.setattr(host, "keep", seen)
+    server.app.commands.add("/hermes")
+    ann.writes(server.direct(ann), "hello")
+    command = ann.commands(server.direct(ann), "/hermes", "help")
+    await host.until(lambda: len(host.accepted) == 2)
+    assert len(payloads) == 2
+    assert not any(server.app.verification in payload or command.url in payload for payload in payloads)
+    assert host.accounts == [f"{server.home.team.id}:{server.bot.id}"]
