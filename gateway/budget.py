@@ -151,7 +151,7 @@ class FloodBudget:
         if not message:
             call.rates = ()
         awaited = any(waiter.call.chat == call.chat for _priority, _number, waiter in account.waiting)
-        if awaited or self._wait(account, call, share=PREVIEW_SHARE) > 0:
+        if awaited or self.is_busy(key) or self._wait(account, call, share=PREVIEW_SHARE) > 0:
             yield False
             return
         self._begin(account, call)
@@ -165,6 +165,12 @@ class FloodBudget:
         account = self._accounts.get(key[:2])
         rated = adapter.capabilities.rate is not None or bool(adapter.rates(key[2]))
         return rated or (account is not None and self._held(account, key[2]) > 0)
+
+    def is_busy(self, key: ChatKey) -> bool:
+        """Whether a call is under way in this chat: its answer may be that the chat is to be left alone."""
+        account = self._accounts.get(key[:2])
+        window = None if account is None else account.chats.get(key[2])
+        return window is not None and bool(window.calls)
 
     def held(self, key: ChatKey) -> float:
         """Seconds that the platform still wants to be left alone in this chat; 0 if it does not."""

@@ -70,7 +70,7 @@ class Typing:
     async def _show(self, connection: Connection) -> None:
         target = self._target
         key = (str(target.platform), target.account, target.chat_id)
-        if self._budget.held(key) > 0:
+        if self._budget.held(key) > 0 or self._budget.is_busy(key):
             return
         try:
             await connection.adapter.typing(target)

@@ -189,3 +189,22 @@ async def test_a_chat_that_is_to_be_left_alone_is_over_a_restart(tmp_path: Path)
         unpark_all(gateway)
         await gateway.settled()
         assert adapter.texts() == ["elsewhere", "hello"]
+
+
+async def test_nothing_that_may_be_left_out_goes_beside_a_call_under_way(tmp_path: Path) -> None:
+    async with bench(tmp_path, Rate(10, 1.0)) as it:
+        async with it.budget.turn(it.adapter, A, Priority.FINAL):
+            assert it.budget.is_busy(A)
+            for message in (True, False):
+                with it.budget.spare(it.adapter, A, message=message) as free:
+                    assert not free
+            assert it.preview(B)
+        assert it.preview(A)
+
+
+async def test_a_long_call_keeps_no_place_from_others(tmp_path: Path) -> None:
+    async with bench(tmp_path, overall=Rate(1, 1.0)) as it, it.budget.turn(it.adapter, A, Priority.PART):
+        await it.ask("b", B)
+        assert it.order == []
+        await it.pass_time(1)
+        assert it.order == ["b"]
