@@ -29,6 +29,9 @@ PATIENCE_SECONDS: Final = 60.0
 LONG_PAUSE_SECONDS: Final = 25 * 3600.0
 """A pause that ends every session by the default policy."""
 
+MAX_LONG_PAUSES: Final = 6
+"""So many days pass at most: what has ended is removed from the inbox after a week, and is to be counted there."""
+
 PLANS: Final = ("short",) * 12 + ("long", "long", "flaky", "/new")
 """What people write, by its share."""
 
@@ -115,7 +118,8 @@ class Rig:
     async def pause_long(self) -> None:
         """More than a day passes while the gateway is down: every session is over."""
         await self.end(signal.SIGTERM)
-        self._offset += LONG_PAUSE_SECONDS
+        if self._offset < MAX_LONG_PAUSES * LONG_PAUSE_SECONDS:
+            self._offset += LONG_PAUSE_SECONDS
         await self.start()
 
     async def hang_up(self) -> None:
