@@ -42,13 +42,12 @@ SHORTEST_WAIT_SECONDS: Final = 0.001
 
 
 class Priority(IntEnum):
-    """What goes first when not everything may go. The last two never wait: there is room, or they are not sent."""
+    """What goes first when not everything may go. Previews and "is typing" are not in it: they never wait, there is
+    room for them or they are left out."""
 
     FINAL = 0
     APPROVAL = 1
     PART = 2
-    TYPING = 3
-    PREVIEW = 4
 
 
 @dataclass(slots=True, eq=False)

@@ -40,6 +40,7 @@ class FakeHost:
     moved: list[tuple[str, str, str | None]] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
     http: HttpHandler | None = None
+    identified: str | None = None
     commands: Sequence[tuple[str, str]] = (("new", "Begin anew"), ("help", "What can be written"))
     banner: Sequence[str] = ()
     clock: SystemClock = field(default_factory=SystemClock)
@@ -68,10 +69,16 @@ class FakeHost:
         return Accepted(len(self.accepted), InboundState.PENDING, duplicate)
 
     async def identify(self, account_id: str) -> None:
-        self.account_id = account_id
+        self._store("identify")
+        if self.identified not in (None, account_id):
+            self.updates.clear()
+            self.positions.clear()
+        self.identified = account_id
 
     async def is_group_known(self, chat_id: str, group_id: str) -> bool:
-        raise NotImplementedError
+        self._store("is_group_known")
+        known = [(each.source.chat_id, each.group_id) for each in self.accepted if each.addressed]
+        return (chat_id, group_id) in known
 
     async def cursor(self, name: str) -> str | None:
         self._store("cursor")

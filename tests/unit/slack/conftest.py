@@ -6,8 +6,8 @@ import pytest
 
 from adapters.slack import SlackAdapter
 from adapters.testing.slack import Person, SlackServer
+from tests.support.platform_host import FakeHost
 from tests.support.slack import RULES
-from tests.unit.slack.host import FakeHost
 from tests.unit.slack.support import built, running
 
 

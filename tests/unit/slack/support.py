@@ -11,8 +11,8 @@ from adapters.slack.constants import Timing
 from adapters.testing.slack import Channel, Message, SlackServer
 from config import Platform
 from config.platforms import SlackConfig
+from tests.support.platform_host import FakeHost
 from tests.support.slack import TIMING
-from tests.unit.slack.host import FakeHost
 
 
 def config(server: SlackServer, **settings: Any) -> SlackConfig:

@@ -10,7 +10,7 @@ from adapters.base import AccountError, AdapterState, RawUpdate
 from adapters.slack import SlackAdapter
 from adapters.testing.slack import Fault, Person, SlackServer
 from config.platforms import SlackConfig
-from tests.unit.slack.host import FakeHost
+from tests.support.platform_host import FakeHost
 from tests.unit.slack.support import built, running
 
 
@@ -193,4 +193,4 @@ async def test_what_would_let_others_speak_for_us_is_not_kept(
     await host.until(lambda: len(host.accepted) == 2)
     assert len(payloads) == 2
     assert not any(server.app.verification in payload or command.url in payload for payload in payloads)
-    assert host.accounts == [f"{server.home.team.id}:{server.bot.id}"]
+    assert host.identified == f"{server.home.team.id}:{server.bot.id}"

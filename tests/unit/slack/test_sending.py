@@ -18,8 +18,8 @@ from adapters.slack import SlackAdapter
 from adapters.slack.send import keyboard
 from adapters.testing.slack import Fault, Person, SlackServer
 from config import Platform
+from tests.support.platform_host import FakeHost
 from tests.support.slack import MARK
-from tests.unit.slack.host import FakeHost
 from tests.unit.slack.support import built, delivery
 
 

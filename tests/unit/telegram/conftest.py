@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from adapters.testing.telegram import TelegramServer
-from tests.unit.telegram.support import FakeHost
+from tests.support.platform_host import FakeHost
 
 
 @pytest.fixture

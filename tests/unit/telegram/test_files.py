@@ -14,7 +14,8 @@ from adapters.telegram.compose import REPEATED, TextFile
 from adapters.telegram.constants import MAX_DOWNLOAD_BYTES, MAX_PHOTO_BYTES, MAX_UPLOAD_BYTES, PIECE_BYTES
 from adapters.telegram.multipart import Multipart
 from adapters.testing.telegram import Chat, Fault, Media, Person, TelegramServer
-from tests.unit.telegram.support import FakeHost, built, delivery, running
+from tests.support.platform_host import FakeHost
+from tests.unit.telegram.support import built, delivery, running
 
 
 class Pieces:

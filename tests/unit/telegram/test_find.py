@@ -10,7 +10,8 @@ from adapters.base import Button, Delivery, Found, NotConnectedError, RetryLater
 from adapters.telegram import TelegramAdapter
 from adapters.telegram.constants import FIND_LOOKS, FIND_LOOKS_IN_GROUPS, FIND_REFUSALS, FIND_WINDOW
 from adapters.testing.telegram import Chat, Fault, FloodLimits, Person, TelegramServer
-from tests.unit.telegram.support import FakeHost, built, delivery, running
+from tests.support.platform_host import FakeHost
+from tests.unit.telegram.support import built, delivery, running
 
 LOOK = "editMessageReplyMarkup"
 

@@ -14,7 +14,8 @@ from adapters.telegram.client import CallError, Client
 from adapters.telegram.constants import REFUSAL_CHECKS
 from adapters.testing.telegram import Fault, Media, TelegramServer
 from adapters.testing.telegram.updates import Webhook
-from tests.unit.telegram.support import QUICK, FakeHost, built, delivery, running
+from tests.support.platform_host import FakeHost
+from tests.unit.telegram.support import QUICK, built, delivery, running
 
 
 def offsets(server: TelegramServer) -> list[int | None]:

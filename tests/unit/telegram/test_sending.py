@@ -22,7 +22,8 @@ from adapters.telegram.compose import REPEATED
 from adapters.telegram.constants import DRAFT_REFUSALS
 from adapters.testing.telegram import Chat, Fault, TelegramServer
 from config import Platform
-from tests.unit.telegram.support import FakeHost, built, delivery, running, target
+from tests.support.platform_host import FakeHost
+from tests.unit.telegram.support import built, delivery, running, target
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from adapters.base import AccountError, AdapterState, HttpRequest, RawUpdate
 from adapters.telegram.constants import MAX_UPDATE_BYTES, Timing
 from adapters.telegram.webhook import SECRET_HEADER
 from adapters.testing.telegram import Fault, TelegramServer
-from tests.unit.telegram.support import FakeHost, built, running
+from tests.support.platform_host import FakeHost
+from tests.unit.telegram.support import built, running
 
 SECRET = "a-secret_of-32-characters-or-more"
 CHECKED_OFTEN = Timing(
