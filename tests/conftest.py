@@ -9,13 +9,20 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from config import Home
 from gateway.agents import local_available
+from tests.property.profile import LONG
 from tests.support.daemon_launcher import DaemonLauncher
 from tests.support.settings import Settings, is_users
 
 SETTINGS = Settings.read()
+# A short run draws the same cases each time, so that it fails only for what was changed; a long one looks for new ones.
+hypothesis_settings.register_profile("short", derandomize=True)
+if not LONG:
+    hypothesis_settings.load_profile("short")
+
 LONGEST_HOME = 60
 """Bytes of a home's path that leave room for the name of a socket below the system's limit of 107."""
 

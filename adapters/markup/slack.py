@@ -269,11 +269,11 @@ def _joined(pieces: Iterable[tuple[str, Look | None]]) -> str:
 
 def _around(line: str, mark: str) -> str:
     """A line between two marks, which touch no space inside."""
-    inner = line.strip(" ")
+    inner = line.strip()
     if _BLANK.fullmatch(inner):
         return line
-    before = line[: len(line) - len(line.lstrip(" "))]
-    after = line[len(line.rstrip(" ")) :]
+    before = line[: len(line) - len(line.lstrip())]
+    after = line[len(line.rstrip()) :]
     return f"{before}{mark}{inner}{mark}{after}"
 
 
