@@ -156,6 +156,7 @@ class Attempt:
             self._workshop.probe(f"turn.{step.kind}")
         elif isinstance(event, Done):
             self.complete = True
+            self._stream.complete()
         elif len(progress.step_text) > MAX_ANSWER_CHARS:
             raise AgentError(f"the answer grew beyond {MAX_ANSWER_CHARS:,} characters")
         elif progress.step_text:

@@ -16,7 +16,6 @@ from gateway.delivery import (
     NewDelivery,
     ShownPart,
     add_delivery,
-    buttons_of,
     delivery_from_row,
     dump_parts,
     file_of,
@@ -150,7 +149,7 @@ class Courier:
             return False
         if row["id"] in self._unrecorded:
             return await self._record(row["id"], self._unrecorded[row["id"]], key)
-        job = await self._job(row, adapter, started=started is not None)
+        job = await self._job(row, adapter, started=started)
         shown = await self._try(job)
         if shown is None:
             return True
@@ -174,7 +173,7 @@ class Courier:
     async def _job(self, row: sqlite3.Row, adapter: Adapter, *, started: bool) -> Errand:
         """What to do about this delivery. Raises `Postponed`."""
         self._check_due(row)
-        delivery = replace(delivery_from_row(row), buttons=buttons_of(row))
+        delivery = delivery_from_row(row)
         done, showing = parts_of(row["parts"]), self._screen.of(delivery.id, adapter)
         file = file_of(row)
         if file is not None and adapter.capabilities.media:

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Final
 
 from config import Platform
 from gateway.ports import Button, Delivery, DeliveryKind, MediaKind, OutgoingFile, Target
@@ -12,6 +13,9 @@ from gateway.storage import outbox_queries
 from gateway.storage.codec import clean_text, dump, to_micros
 from gateway.storage.moves import current_chat
 from gateway.storage.shadow import check_known
+
+NO_PARTS: Final = "[]"
+"""The parts of a delivery of which the platform has none, as the database has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +48,15 @@ class ShownPart:
 
 def dump_parts(parts: Sequence[ShownPart]) -> str:
     """Parts as the database has them."""
+    if not parts:
+        return NO_PARTS
     return dump([[part.message_id, int(part.repeated)] for part in parts])
 
 
 def parts_of(text: str) -> tuple[ShownPart, ...]:
     """Parts from what the database has."""
+    if text == NO_PARTS:
+        return ()
     return tuple(ShownPart(message_id, bool(repeated)) for message_id, repeated in json.loads(text))
 
 
@@ -80,26 +88,25 @@ def add_delivery(connection: sqlite3.Connection, delivery: NewDelivery, now: dat
 
 def start_next(
     connection: sqlite3.Connection, chat: tuple[str, str, str], now: datetime, *, usable: bool
-) -> tuple[sqlite3.Row | None, Delivery | None]:
+) -> tuple[sqlite3.Row | None, bool]:
     """What is to be sent next in a chat (platform, account, chat), as a job of the writer; None if nothing waits.
 
     Where the platform is usable and nothing has to be decided before, the same commit notes that the call is about to
-    be made: then there is the delivery too.
+    be made; whether it does.
     """
     row: sqlite3.Row | None = connection.execute(outbox_queries.NEXT_DELIVERY, chat).fetchone()
     if row is None or not usable:
-        return row, None
-    if row["state"] != "pending" or row["parts"] != "[]" or row["not_before"] is not None:
-        return row, None
+        return row, False
+    if row["state"] != "pending" or row["parts"] != NO_PARTS or row["not_before"] is not None:
+        return row, False
     connection.execute(outbox_queries.START_DELIVERY, (0, to_micros(now), row["id"]))
-    return row, delivery_from_row(row)
+    return row, True
 
 
-def start_sending(connection: sqlite3.Connection, delivery_id: int, now: datetime, *, repeated: bool) -> Delivery:
-    """Note, as a job of the writer, that the call to the platform is about to be made; the delivery as it is now."""
+def start_sending(connection: sqlite3.Connection, delivery_id: int, now: datetime, *, repeated: bool) -> None:
+    """Note, as a job of the writer, that the call to the platform is about to be made."""
     begun = connection.execute(outbox_queries.START_DELIVERY, (int(repeated), to_micros(now), delivery_id)).rowcount
     check_known(connection, begun, "the delivery")
-    return delivery_from_row(connection.execute(outbox_queries.GET_DELIVERY, (delivery_id,)).fetchone())
 
 
 def _target(row: sqlite3.Row) -> Target:
@@ -116,6 +123,7 @@ def delivery_from_row(row: sqlite3.Row) -> Delivery:
         final=bool(row["final"]),
         message_id=row["message_id"],
         answers=tuple(json.loads(row["answers"])),
+        buttons=buttons_of(row),
         repeated=bool(row["repeated"]),
         session_id=row["session_id"],
         turn_id=row["turn_id"],
@@ -132,5 +140,7 @@ def file_of(row: sqlite3.Row) -> OutgoingFile | None:
 
 def buttons_of(row: sqlite3.Row) -> tuple[tuple[Button, ...], ...]:
     """What stands below a delivery to be pressed."""
-    rows = json.loads(row["buttons"]) if row["buttons"] else ()
+    if row["buttons"] is None:
+        return ()
+    rows = json.loads(row["buttons"])
     return tuple(tuple(Button(**button) for button in line) for line in rows)

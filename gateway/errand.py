@@ -85,22 +85,24 @@ class Errand:
     def of(self, part: int) -> Delivery:
         """The delivery for the adapter, of one part that the platform has."""
         shown = self.done[part]
-        return replace(self._with(part), message_id=shown.message_id, repeated=shown.repeated)
+        return self._with(part, shown.message_id, repeated=shown.repeated)
 
     def unsent(self, *, repeated: bool) -> Delivery:
         """The delivery for the adapter, of the part that is sent next."""
-        return replace(self._with(self.next_part), message_id=None, repeated=repeated)
+        return self._with(self.next_part, None, repeated=repeated)
 
     def note(self, part: int, content: object) -> None:
         """A message shows this now."""
         self.showing.note(part, content)
         self.showing.complete = self.delivery.final and part == len(self.parts) - 1
 
-    def _with(self, part: int) -> Delivery:
+    def _with(self, part: int, message_id: str | None, *, repeated: bool) -> Delivery:
         last = part == len(self.parts) - 1 and self.delivery.final
         content = self.parts[part] if part < len(self.parts) else None
         buttons = self.delivery.buttons if last else ()
-        return replace(self.delivery, content=content, part=part, buttons=buttons)
+        return replace(
+            self.delivery, content=content, part=part, buttons=buttons, message_id=message_id, repeated=repeated
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,8 @@ class InvalidMessageError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Admission:
-    """What is decided about a message before it is stored. `key` keeps a notice from being given twice."""
+    """What is decided about a message before it is stored. `key` keeps a notice from being given twice; `urgent`: it
+    does not wait in its session's queue."""
 
     state: InboundState
     text: str | None
@@ -51,6 +52,7 @@ class _Admission:
     pairs: bool = False
     role: Role | None = None
     noted: AuditEntry | None = None
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +107,17 @@ class Inbox:
         Raises `InvalidMessageError`, `StorageBusyError` and `StorageError`; the future raises `StorageError`.
         """
         check_ids(message)
-        if self._is_full() and not self._is_urgent(message.text):
+        urgent = self._is_urgent(message.text)
+        if self._is_full() and not urgent:
             raise StorageBusyError("too many messages wait for an answer: hand this one over again later")
         received_at = self._clock.now()
         identity = self._store.identity(message.source)
-        message = self._door.disguise(replace(message, text=self._redact(message.text)))
+        if (text := self._redact(message.text)) is not message.text:
+            message = replace(message, text=text)
+        message = self._door.disguise(message)
         extra = Extra.of(message, operator=operator)
         sender = Sender.of_message(message, operator=operator)
-        admission = self._admit(message, sender)
+        admission = self._admit(message, sender, urgent=urgent)
         stored = self._database.write(
             lambda connection: self._store_message(connection, message, sender, identity, extra, admission, received_at)
         )
@@ -145,8 +150,8 @@ class Inbox:
                 return
             after = rows[-1]["id"]
 
-    def _admit(self, message: InboundMessage, sender: Sender) -> _Admission:
-        ruling = self._door.rule(sender, urgent=self._is_urgent(message.text), sent_at=message.sent_at)
+    def _admit(self, message: InboundMessage, sender: Sender, *, urgent: bool) -> _Admission:
+        ruling = self._door.rule(sender, urgent=urgent, sent_at=message.sent_at)
         role, noted = ruling.role, ruling.noted
         if not ruling.kept:
             pairs = ruling.verdict is Verdict.PAIR
@@ -167,7 +172,7 @@ class Inbox:
             return _Admission(
                 InboundState.REFUSED, text, "empty", "Your message was empty: there is nothing to answer."
             )
-        return _Admission(InboundState.PENDING, text, role=role)
+        return _Admission(InboundState.PENDING, text, role=role, urgent=urgent)
 
     def _store_message(
         self,
@@ -188,7 +193,7 @@ class Inbox:
         if kept and (present := present_identity(connection, identity)) is not identity:
             identity, source = present, replace(source, chat_id=present.chat)
         slot_id = slot_number(connection, identity) if kept else None
-        if admission.state is InboundState.PENDING and not self._is_urgent(message.text):
+        if admission.state is InboundState.PENDING and not admission.urgent:
             admission = self._bound_queue(connection, slot_id, admission)
             admission = self._bound_tokens(connection, sender, admission, received_at)
         ended_at = None if admission.state is InboundState.PENDING else to_micros(received_at)

@@ -98,6 +98,9 @@ class Limits:
         self._config = LiveConfig.of(config)
         self._clock = clock
         self._buckets = Buckets()
+        self._forgot_on: str | None = None
+        """The day on which the tokens of earlier ones were forgotten last. Where that commit fails, the next day's does
+        as much."""
 
     def take(self, source: SessionSource, *, urgent: bool = False, late: bool = False) -> Limited | None:
         """Count a message; the limit that keeps it out, if one does.
@@ -144,9 +147,12 @@ class Limits:
         tokens = usage.input_tokens + usage.output_tokens + usage.cache_read_tokens + usage.cache_write_tokens
         if not tokens:
             return
+        today = self._day(now)
         for key in _holders(source):
-            connection.execute(access_queries.ADD_TOKENS, (self._day(now), *key, tokens))
-        connection.execute(access_queries.FORGET_TOKENS, (self._day(now - timedelta(days=2)),))
+            connection.execute(access_queries.ADD_TOKENS, (today, *key, tokens))
+        if self._forgot_on != today:
+            connection.execute(access_queries.FORGET_TOKENS, (self._day(now - timedelta(days=2)),))
+            self._forgot_on = today
 
     def _day(self, now: datetime) -> str:
         return now.astimezone(self._config.current.zone).date().isoformat()

@@ -76,6 +76,11 @@ class ReplyStream:
             start = functools.partial(self._start, self._interval)
             self._opening = asyncio.get_running_loop().call_later(FIRST_TEXT_SECONDS, start)
 
+    def complete(self) -> None:
+        """The text is whole. A preview that has not begun is not worth beginning. Returns at once."""
+        if self._opening is not None and self._task is None:
+            self._opening.cancel()
+
     async def close(self) -> None:
         """Show nothing more; returns once no edit is under way, or has been for too long."""
         self._closing.set()

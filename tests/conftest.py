@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from config import Home
@@ -19,9 +20,10 @@ from tests.support.settings import Settings, is_users
 
 SETTINGS = Settings.read()
 # A short run draws the same cases each time, so that it fails only for what was changed; a long one looks for new ones.
-hypothesis_settings.register_profile("short", derandomize=True)
-if not LONG:
-    hypothesis_settings.load_profile("short")
+# How long a case takes says more of the machine than of what is tested.
+SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large)
+hypothesis_settings.register_profile("short", derandomize=not LONG, deadline=None, suppress_health_check=SLOW)
+hypothesis_settings.load_profile("short")
 
 LONGEST_HOME = 60
 """Bytes of a home's path that leave room for the name of a socket below the system's limit of 107."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from config import ANYONE, GatewayConfig, LiveConfig
 from config.access import Policy
@@ -12,6 +13,9 @@ from gateway.inbound import InboundRecord
 from gateway.ports import InboundMessage
 from gateway.source import SessionSource
 from gateway.storage.errors import StorageError
+
+MAX_DECIDED: Final = 1_000
+"""Decisions that are remembered, the latest: a message needs the same one several times on its way."""
 
 _PAIRED: dict[Role, Membership] = {
     Role.ADMIN: Membership.PAIRED_ADMIN,
@@ -56,6 +60,8 @@ class Gate:
         self._config = LiveConfig.of(config)
         self._people = People() if people is None else people
         self._listeners: list[Callable[[], object]] = []
+        self._decided: dict[tuple[Sender, Role | None], Decision] = {}
+        self._decided_by: tuple[GatewayConfig, int] = (self._config.current, self._people.version)
         self._config.listen(self.changed)
 
     def listen(self, listener: Callable[[], object]) -> None:
@@ -69,7 +75,17 @@ class Gate:
 
     def decide(self, sender: Sender, needs: Role | None = None) -> Decision:
         """Whether a message of this sender goes on, as a command for the role that it needs or for the agent."""
-        return decide(facts_of(sender, self._config.current, self._people.role(sender.source), needs))
+        config, version = self._config.current, self._people.version
+        if self._decided_by[0] is not config or self._decided_by[1] != version:
+            self._decided.clear()
+            self._decided_by = (config, version)
+        decision = self._decided.get((sender, needs))
+        if decision is None:
+            decision = decide(facts_of(sender, config, self._people.role(sender.source), needs))
+            self._decided[sender, needs] = decision
+            if len(self._decided) > MAX_DECIDED:
+                del self._decided[next(iter(self._decided))]
+        return decision
 
     def check(self, sender: Sender, decision: Decision) -> None:
         """Raises `StorageError` where somebody may have been let in after all, since that could not be looked up."""

@@ -44,12 +44,14 @@ def ids_of(source: SessionSource) -> tuple[str, ...]:
 class People:
     """Who was let in, and as what. Changed on the event loop, right after the commit that says the same.
 
-    `complete` is False while there may be others: the database could not be read.
+    `complete` is False while there may be others: the database could not be read. `version` is another one after each
+    change.
     """
 
     def __init__(self, known: Mapping[Member, Role] | None = None) -> None:
         self._roles: dict[Member, Role] = dict(known or {})
         self.complete = True
+        self.version = 0
 
     @classmethod
     async def loaded(cls, database: Database) -> "People":
@@ -70,6 +72,7 @@ class People:
                 break
             after = (rows[-1]["platform"], rows[-1]["person"])
         self._roles, self.complete = found, database.state.complete
+        self.version += 1
 
     def role(self, source: SessionSource) -> Role | None:
         """As what somebody was let in; None for one who was not."""
@@ -79,10 +82,12 @@ class People:
     def put(self, member: Member, role: Role) -> None:
         """Let someone in, or change their role."""
         self._roles[member] = role
+        self.version += 1
 
     def drop(self, member: Member) -> None:
         """Let someone in no more."""
         self._roles.pop(member, None)
+        self.version += 1
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self._roles)

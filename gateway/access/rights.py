@@ -39,7 +39,9 @@ class Rights:
 
     def _of(self, record: InboundRecord) -> RoleConfig:
         """Whoever is let in no more gets what a guest gets, for as long as it takes to stop what runs."""
-        roles, role = self._config.current.access.roles, self._gate.role(record) or Role.GUEST
+        if not (roles := self._config.current.access.roles):
+            return NOTHING_SAID
+        role = self._gate.role(record) or Role.GUEST
         for name, section in roles.items():
             if name == role.word:
                 return section

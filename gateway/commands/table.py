@@ -192,9 +192,9 @@ class CommandTable:
         the prefix is for the agent: a path, a word that is like no command's name, what is escaped, and what only says
         how it is to be taken (`busy_of`).
         """
-        word, *rest = text.split(maxsplit=1) or [""]
-        if not word.startswith(PREFIX) or _MODE.match(text):
+        if not text.lstrip().startswith(PREFIX) or _MODE.match(text):
             return None
+        word, *rest = text.split(maxsplit=1)
         name = word.removeprefix(PREFIX).casefold()
         command = self._by_name.get(name) or self._nearest(name)
         return None if command is None else (command, rest[0].strip() if rest else "")
