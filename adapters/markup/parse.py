@@ -1,6 +1,7 @@
 """From a Markdown text to its tree. Nothing is lost on the way, and no text is an error."""
 
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -61,18 +62,15 @@ class MarkdownParser:
     `adapters.markup.rules`.
 
     HTML is text. So are definitions of references and headings underlined with dashes: each would change what
-    was said, and perhaps shown, before it.
+    was said, and perhaps shown, before it. Any thread may use it.
     """
-
-    def __init__(self) -> None:
-        self._md = _markdown_it()
 
     def parse(self, text: str, *, complete: bool = True) -> Document:
         """The tree of a text; that of an incomplete one has the emphasis at its end closed already, so that a
         reader sees it while it is being written."""
         source = normalised(text)
         env: dict[str, Any] = {}
-        tokens = self._md.parse(source, env)
+        tokens = _of_thread().parse(source, env)
         if not complete:
             self._close_last(tokens)
         return Document(_Reader(tokens, source.split("\n"), lambda cell: self._inline(cell, {})).blocks())
@@ -94,16 +92,16 @@ class MarkdownParser:
         if ticks:
             content = content.rstrip("`") + ticks
         else:
-            tokens = parse_inline(self._md, content, {})
+            tokens = parse_inline(_of_thread(), content, {})
             if tokens and tokens[-1].type == "text" and tokens[-1].content.endswith(_MARKERS):
                 content = content.rstrip("".join(_MARKERS)).rstrip()
             content = _HALF_LINK.sub(lambda found: found.group(1), content)
         env: dict[str, Any] = {"unclosed": []}
-        parse_inline(self._md, content, env)
+        parse_inline(_of_thread(), content, env)
         return content + "".join(reversed(env["unclosed"]))
 
     def _inline(self, content: str, env: dict[str, Any]) -> list[Token]:
-        return [_as_text(token) for token in parse_inline(self._md, content, env)]
+        return [_as_text(token) for token in parse_inline(_of_thread(), content, env)]
 
 
 def _as_text(token: Token) -> Token:
@@ -123,6 +121,17 @@ def _open_ticks(content: str) -> str:
             return opener if runs[index].end() < len(content) else ""
         index = partner + 1
     return ""
+
+
+_MADE: Final = threading.local()
+"""The `MarkdownIt` of each thread: making one takes longer than parsing a message, and it serves one at a time."""
+
+
+def _of_thread() -> MarkdownIt:
+    made: MarkdownIt | None = getattr(_MADE, "md", None)
+    if made is None:
+        made = _MADE.md = _markdown_it()
+    return made
 
 
 def _markdown_it() -> MarkdownIt:
