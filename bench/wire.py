@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from adapters.testing.telegram import Fault, TelegramServer
 from bench.stall import percentile
@@ -40,13 +40,21 @@ ANSWER: Final = "".join(PIECES)
 PIECE_SECONDS: Final = 0.02
 """Between two pieces of the answer: it is long enough that the first is shown by itself."""
 
+PAUSE_SECONDS: Final = 0.1
+"""Between two messages: more of them in a second leave the account no room for previews, which are dropped first."""
+
 SPOKEN_SECONDS: Final = PIECE_SECONDS * (len(PIECES) - 1)
 PATIENCE_SECONDS: Final = 30.0
 
 
+Kind: TypeAlias = Literal["timed", "busy", "hanging"]
+"""What the platform does: time what people wait for; have people write all the while; the same, and never answer a
+request that sends."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How many messages are timed, each in a chat of its own; `hung` of the terminal's with and without."""
+    """How many messages are timed, each in a chat of its own; `hung` of the terminal's, each way."""
 
     messages: int = 200
     warm_up: int = 20
@@ -107,16 +115,15 @@ class Desk(Adapter):
 # --- the platform's process ----------------------------------------------------------------------------
 
 
-async def serve(plan: Plan, *, hang: bool) -> None:
-    """Be the platform: print where it is, wait for a line, and print what was measured. `hang`: requests that send are
-    taken and never answered."""
+async def serve(plan: Plan, kind: Kind) -> None:
+    """Be the platform: print where it is, wait for a line, and print what was measured."""
     async with TelegramServer() as server:
-        if hang:
+        if kind == "hanging":
             server.inject(Fault.silence(), "sendMessage", times=None)
         print(json.dumps({"url": server.base_url, "token": server.bot.token}), flush=True)
         await asyncio.to_thread(sys.stdin.readline)
-        if hang:
-            await _write_and_leave(server, plan)
+        if kind != "timed":
+            await _write_on(server, plan)
         else:
             print(json.dumps([await _ask(server) for _ in range(plan.warm_up + plan.messages)]), flush=True)
         await asyncio.to_thread(sys.stdin.readline)
@@ -133,11 +140,13 @@ async def _ask(server: TelegramServer) -> tuple[float, float]:
     await server.until(
         lambda: [message.text for message in server.shown(chat, by=server.bot)] == [ANSWER], PATIENCE_SECONDS
     )
-    return first, perf_counter() - begun
+    whole = perf_counter() - begun
+    await asyncio.sleep(PAUSE_SECONDS)
+    return first, whole
 
 
-async def _write_and_leave(server: TelegramServer, plan: Plan) -> None:
-    """People write all the while, and none of them gets an answer."""
+async def _write_on(server: TelegramServer, plan: Plan) -> None:
+    """People write all the while."""
     print("[]", flush=True)
     for _ in range(plan.hung):
         person = server.person("Ann")
@@ -146,12 +155,10 @@ async def _write_and_leave(server: TelegramServer, plan: Plan) -> None:
 
 
 @asynccontextmanager
-async def platform(
-    plan: Plan, *, hang: bool = False
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, str]]]:
+async def platform(plan: Plan, kind: Kind) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, str]]]:
     """The platform's process, and where it is."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.wire", json.dumps({"plan": asdict(plan), "hang": hang})),
+        *(sys.executable, "-m", "bench.wire", json.dumps({"plan": asdict(plan), "kind": kind})),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=2**24,
@@ -216,7 +223,7 @@ async def _say(process: asyncio.subprocess.Process) -> list[list[float]]:
 
 async def over_the_wire(plan: Plan, folder: Path) -> list[dict[str, Any]]:
     """From a message to its first text, and to its end, at the platform."""
-    async with platform(plan) as (process, there), gateway(folder, Speaker(), there):
+    async with platform(plan, "timed") as (process, there), gateway(folder, Speaker(), there):
         measured = (await _say(process))[plan.warm_up :]
     return [
         _figure("Telegram: a message to the first visible text", [first for first, _ in measured]),
@@ -226,19 +233,25 @@ async def over_the_wire(plan: Plan, folder: Path) -> list[dict[str, Any]]:
 
 
 async def beside_one_that_hangs(plan: Plan, folder: Path) -> list[dict[str, Any]]:
-    """The terminal's answers alone, and while a platform takes messages and answers nothing."""
+    """The terminal's answers alone, beside a busy platform, and beside one where as many people write and that answers
+    nothing."""
     async with gateway(folder / "alone", Speaker(quick=True), None) as desk:
-        alone = [await desk.ask() for _ in range(plan.warm_up + plan.hung)][plan.warm_up :]
-    async with (
-        platform(plan, hang=True) as (process, there),
-        gateway(folder / "beside", Speaker(quick=True), there) as desk,
-    ):
-        await _say(process)
-        beside = [await desk.ask() for _ in range(plan.warm_up + plan.hung)][plan.warm_up :]
+        alone = await _ask_on(desk, plan)
     return [
         _figure("in memory, alone: a message to its answer", alone),
-        _figure("the same, beside a Telegram that hangs", beside),
+        _figure("the same, beside a busy Telegram", await _beside(plan, folder / "busy", "busy")),
+        _figure("the same, beside one that hangs", await _beside(plan, folder / "hanging", "hanging")),
     ]
+
+
+async def _beside(plan: Plan, folder: Path, kind: Kind) -> Sequence[float]:
+    async with platform(plan, kind) as (process, there), gateway(folder, Speaker(quick=True), there) as desk:
+        await _say(process)
+        return await _ask_on(desk, plan)
+
+
+async def _ask_on(desk: Desk, plan: Plan) -> Sequence[float]:
+    return [await desk.ask() for _ in range(plan.warm_up + plan.hung)][plan.warm_up :]
 
 
 def _figure(what: str, seconds: Sequence[float]) -> dict[str, Any]:
@@ -257,4 +270,4 @@ def run(plan: Plan, progress: Callable[[str], None], folder: Path) -> list[dict[
 
 if __name__ == "__main__":
     given = json.loads(sys.argv[1])
-    asyncio.run(serve(Plan(**given["plan"]), hang=given["hang"]))
+    asyncio.run(serve(Plan(**given["plan"]), given["kind"]))
