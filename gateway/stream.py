@@ -264,6 +264,7 @@ class ReplyStream:
             message_id=message_id,
             session_id=self._delivery.session_id,
             turn_id=self._delivery.turn_id,
+            answers=self._delivery.answers,
             content=content,
             part=part,
         )

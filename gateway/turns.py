@@ -299,7 +299,8 @@ class TurnRunner:
 
     def _stream(self, turn: Turn) -> ReplyStream:
         session_id = turn.entry.session_id
-        delivery = NewDelivery(turn.target, "reply", "", final=False, session_id=session_id, turn_id=turn.id)
+        answers = tuple(message_id for record in turn.inbound for message_id in record.answerable)
+        delivery = NewDelivery(turn.target, "reply", "", answers, final=False, session_id=session_id, turn_id=turn.id)
         platform, account = turn.target.platform, turn.target.account
         files = self._files_of(turn)
         return ReplyStream(

@@ -176,7 +176,9 @@ async def _typing(channel: discord.PartialMessageable) -> None:
 def part_key(delivery: Delivery) -> str:
     """What tells a part from all others, in this gateway and in one that was set up anew."""
     target = delivery.target
-    where = (target.chat_id, target.thread_id, delivery.session_id, delivery.turn_id, *delivery.answers)
+    # Which messages a growing answer names changes once it is complete; its turn does not.
+    said_in = (delivery.turn_id,) if delivery.turn_id else delivery.answers
+    where = (target.chat_id, target.thread_id, delivery.session_id, *said_in)
     return " ".join(map(str, (delivery.id, delivery.part, *where)))
 
 

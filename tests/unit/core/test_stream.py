@@ -74,7 +74,8 @@ async def test_the_first_message_has_text_and_the_last_edit_has_all(tmp_path: Pa
         script.end()
         await gateway.settled()
         assert adapter.texts() == ["  One two three"]
-        assert len(adapter.of("send")) == 1
+        (first,) = adapter.of("send")
+        assert (first.final, first.answers) == (False, ("hello",))
         final = adapter.of("edit")[-1]
         assert (final.final, final.answers, final.message_id) == (True, ("hello",), "m1")
         assert [delivery.final for delivery in adapter.of("edit")[:-1]] == [False] * (len(adapter.of("edit")) - 1)
