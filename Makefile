@@ -37,8 +37,8 @@ MODEL_SETTLED = [ -e $(LOCAL) ] || { tail -n 5 $(LOCAL_LOG) >&2; \
 
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help run test test-system test-long crash soak bench bench-peer lint format lock exports docs wheel build \
-    local clean FORCE
+.PHONY: help run test test-system test-long crash soak bench bench-peer lint audit format lock exports docs wheel \
+    build local clean FORCE
 
 help:  ## list the targets
 	@echo 'Hermes Gateway. `make run` opens a chat; the rest is for working on it:'
@@ -79,6 +79,28 @@ lint: $(TEST) $(INSTALLED)lint  ## check style and types
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+
+# A package that could not be looked up counts as a failure of the audit, not as a package without faults.
+AUDIT = $(PY) -m pip_audit --disable-pip --require-hashes --strict --progress-spinner off $(ARGS) -r
+AUDIT_LOG := $(VENV)/audit.log
+
+audit: $(INSTALLED)lint  ## look for known vulnerabilities of the dependencies (ARGS="-s osv": in another list)
+	@status=0; \
+	for group in base local; do \
+	    file=requirements/$$group.txt; \
+	    if found=$$($(AUDIT) $$file 2> $(AUDIT_LOG) < /dev/null); then \
+	        echo "$$file: no known vulnerabilities"; \
+	    elif [ -n "$$found" ]; then \
+	        printf '%s: these have known vulnerabilities; a newer lock may help: make lock ARGS=--upgrade\n%s\n' \
+	            "$$file" "$$found" >&2; \
+	        status=1; \
+	    else \
+	        tail -n 1 $(AUDIT_LOG) >&2; \
+	        echo "$$file: not audited. Is pypi.org to be reached, and not just a mirror without its list of" \
+	            "vulnerabilities? ($(AUDIT_LOG) says more.) The same command tries again." >&2; \
+	        status=2; break; \
+	    fi; \
+	done; exit $$status
 
 format: $(INSTALLED)lint  ## put the code into the house's format
 	@$(PY) -m ruff check --fix-only .

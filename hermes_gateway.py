@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from gateway.cli import backups, configuration, pairing, reports, sessions
+from gateway.cli import backups, configuration, imports, keys, mcp, pairing, reports, sessions
 from gateway.cli.errors import FAILED, PROGRAM, USAGE, CommandError, Invocation, explain, unforeseen
 from gateway.cli.options import ConfigFile, debug_of, examples, find_home, load, prepared_home
 from gateway.cli.output import say
@@ -457,9 +457,12 @@ app.command(epilog=reports.UNANSWERED_EXAMPLES)(reports.unanswered)
 app.command(epilog=reports.DOCTOR_EXAMPLES)(reports.doctor)
 app.command(epilog=backups.BACKUP_EXAMPLES)(backups.backup)
 app.command(epilog=backups.RESTORE_EXAMPLES)(backups.restore)
+app.command("import", epilog=imports.IMPORT_EXAMPLES)(imports.import_)
+app.command(epilog=mcp.MCP_EXAMPLES)(mcp.mcp)
 app.command(epilog=pairing.AUDIT_EXAMPLES)(pairing.audit)
 app.add_typer(sessions.app)
 app.add_typer(pairing.app)
+app.add_typer(keys.app)
 app.add_typer(configuration.app)
 
 

@@ -31,6 +31,8 @@ class Connection:
         self._failures = 0
         self.up = False
         """Whether the last that was heard of the server was good."""
+        self.note: str | None = None
+        """What the operator is told though all is well."""
 
     def connecting(self, reason: str | None = None) -> None:
         """There is no connection, and one is tried now."""
@@ -41,12 +43,12 @@ class Connection:
         """All is well; deliveries that wait go on."""
         self._failures = 0
         self.up = True
-        self._host.set_state(AdapterState.CONNECTED)
+        self._host.set_state(AdapterState.CONNECTED, self.note)
 
     def wake(self) -> None:
         """The server was reached after a call could not leave: deliveries that wait go on, if nothing else is wrong."""
         if self.up:
-            self._host.set_state(AdapterState.CONNECTED)
+            self._host.set_state(AdapterState.CONNECTED, self.note)
 
     async def rest(self, state: AdapterState, reason: str, *, at_least: float | None = None) -> None:
         """Say what is wrong, and wait until the next try."""

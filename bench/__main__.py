@@ -9,13 +9,13 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
-from bench import limits, path, store, wire
+from bench import acks, conversations, limits, path, store, wire
 from bench.machine import describe
 
 Figures: TypeAlias = Sequence[Mapping[str, Any]]
-P = TypeVar("P", store.Plan, path.Plan, limits.Plan, wire.Plan)
+P = TypeVar("P", store.Plan, path.Plan, limits.Plan, wire.Plan, acks.Plan)
 
-SUITES: Final = ("store", "path", "limits", "wire")
+SUITES: Final = ("store", "path", "limits", "wire", "acks", "conversations")
 OPTIONS: Final = ("sessions", "in_flight", "rounds", "turns")
 
 STORE_HEADER: Final = (
@@ -40,6 +40,8 @@ PATH_HEADER: Final = (
 )
 LIMITS_HEADER: Final = ("what", "measured", "limit", "kept")
 WIRE_HEADER: Final = ("what", "messages", "p50", "p99")
+ACKS_HEADER: Final = ("what", "events", "p50", "p99", "longest", f"after {acks.DEADLINE_SECONDS:g} s")
+CONVERSATIONS_HEADER: Final = ("what", "whose", "p50", "p99", "limit", "kept")
 EPILOG: Final = """examples:
   python -m bench                       everything; a quarter of an hour
   python -m bench --quick               a look; a few seconds
@@ -57,6 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "path": lambda: path.run(_planned(options, path.Plan(), path.QUICK), _progress, folder),
         "limits": lambda: limits.run(limits.QUICK if options.quick else limits.Plan(), _progress, folder),
         "wire": lambda: wire.run(_planned(options, wire.Plan(), wire.QUICK), _progress, folder),
+        "conversations": lambda: conversations.run(
+            conversations.QUICK if options.quick else conversations.Plan(), _progress, folder
+        ),
+        "acks": lambda: acks.run(_planned(options, acks.Plan(), acks.QUICK), _progress, folder),
     }
     figures = {suite: runs[suite]() for suite in options.suite or SUITES}
     machine = describe(folder)
@@ -115,6 +121,8 @@ def _report(machine: Mapping[str, str], figures: Mapping[str, Figures]) -> list[
         "path": (PATH_HEADER, _path_cells),
         "limits": (LIMITS_HEADER, _limit_cells),
         "wire": (WIRE_HEADER, _wire_cells),
+        "acks": (ACKS_HEADER, _acks_cells),
+        "conversations": (CONVERSATIONS_HEADER, _conversations_cells),
     }
     lines = [f"{name}: {value}" for name, value in machine.items()]
     for suite, rows in figures.items():
@@ -157,6 +165,16 @@ def _path_cells(figure: Mapping[str, Any]) -> Sequence[object]:
 
 def _wire_cells(figure: Mapping[str, Any]) -> Sequence[object]:
     return figure["what"], figure["messages"], f"{figure['p50_ms']} ms", f"{figure['p99_ms']} ms"
+
+
+def _acks_cells(figure: Mapping[str, Any]) -> Sequence[object]:
+    times = (f"{figure[name]} ms" for name in ("p50_ms", "p99_ms", "longest_ms"))
+    return figure["what"], f"{figure['events']:,}", *times, figure["late"]
+
+
+def _conversations_cells(figure: Mapping[str, Any]) -> Sequence[object]:
+    times = (f"{figure[name]} ms" for name in ("p50_ms", "p99_ms", "limit_ms"))
+    return figure["what"], figure["who"], *times, "yes" if figure["kept"] else "no"
 
 
 def _limit_cells(figure: Mapping[str, Any]) -> Sequence[object]:

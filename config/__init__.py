@@ -1,6 +1,6 @@
 """What an operator can set: typed models, where values come from, and the commented default file."""
 
-from config.access import ANYONE, AccessConfig, LimitsConfig, RoleConfig
+from config.access import ANYONE, AccessConfig, LimitsConfig, RoleConfig, RuleConfig
 from config.agents import AgentConfig, EchoAgentConfig, LocalAgentConfig, ModelAgentConfig, PluginAgentConfig
 from config.errors import ConfigError, Problem
 from config.home import Home
@@ -57,6 +57,7 @@ __all__ = [
     "PluginPlatformConfig",
     "Problem",
     "RoleConfig",
+    "RuleConfig",
     "SessionResetPolicy",
     "SessionsConfig",
     "Settings",

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from config.fields import Id, Int, Section, suggestion
-from config.platform import known_platforms
+from config.platform import Platform, known_platforms
 
 Policy = Literal["open", "allowlist", "pair", "closed"]
 RoleName = Literal["admin", "user", "guest"]
@@ -49,6 +49,19 @@ class RoleConfig(Section):
     tools: tuple[str, ...] | None = Field(
         default=None, description="Names of the tools that their agent may use; not set: all, an empty list: none."
     )
+    commands: tuple[str, ...] | None = Field(
+        default=None,
+        description="Names of the commands that they may use, of those for their role; not set: all, an empty list:"
+        " none.",
+    )
+
+
+class RuleConfig(RoleConfig):
+    """What people get in some places. All that is set has to fit: a rule without any is for everybody but owners."""
+
+    roles: tuple[RoleName, ...] = Field(default=(), description="Roles that it is for; none stands for all of these.")
+    platforms: tuple[Platform, ...] = Field(default=(), description="Platforms that it is for; none stands for all.")
+    chats: tuple[NamedId, ...] = Field(default=(), description="Ids of the chats that it is for; none stands for all.")
 
 
 class AccessConfig(Section):
@@ -71,6 +84,11 @@ class AccessConfig(Section):
         default_factory=dict,
         description="What admins, users and guests get. Users are in a list of people or roles, or paired; guests are"
         " let in by a chat, a team, or a policy: open.",
+    )
+    rules: Mapping[str, RuleConfig] = Field(
+        default_factory=dict,
+        description="What people get by platform and chat, each rule under a name of yours. For the agent, the tools"
+        " and the commands each, the first rule counts that fits and says something of them, then roles.",
     )
     max_pending: Int = Field(
         default=10, ge=1, le=1_000, description="Strangers of one platform whose codes may wait for approval at once."

@@ -52,6 +52,11 @@ class Home:
         return self.path / "media"
 
     @property
+    def memory_dir(self) -> Path:
+        """Notes from earlier conversations; made when the first is written."""
+        return self.path / "memory"
+
+    @property
     def socket(self) -> Path:
         """The daemon's socket."""
         return self.path / "gateway.sock"

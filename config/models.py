@@ -10,14 +10,17 @@ from pydantic import AfterValidator, Field, SecretStr, SerializeAsAny, field_val
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
-from config.access import AccessConfig, LimitsConfig, PersonId
+from config.access import AccessConfig, LimitsConfig, PersonId, RoleConfig
 from config.agents import IMPLICIT_AGENTS, AgentConfig, agent_model, agent_section_model
 from config.fields import STRICT, Float, HttpUrl, Id, Int, PathText, Section, choose_sections, suggestion
+from config.memory import MemoryConfig
 from config.platform import Platform, nearest
 from config.platforms import PlatformConfig, platform_model, section_model
+from config.tools import ToolsConfig
 
 ResetMode = Literal["none", "idle", "daily", "both"]
 SessionType = Literal["dm", "group", "channel", "thread"]
+HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")]
 
 UNDEFINED_AGENT: Final = "undefined_agent"
 """Type of the fault that `agent` names no agent; it is reported for the configuration as a whole."""
@@ -77,6 +80,11 @@ class SessionsConfig(Section):
     thread_sessions_per_user: bool = Field(
         default=True, description="People in one thread have sessions of their own; false: all share one."
     )
+    titles: Literal["first_message", "agent"] = Field(
+        default="first_message",
+        description="What names a session until a person does: its first message, or its agent, who is asked for a name"
+        " after the first answer.",
+    )
     expiry_check_seconds: Float = Field(
         default=60.0, gt=0, description="Seconds between two searches for sessions whose time is over."
     )
@@ -120,6 +128,17 @@ class HttpConfig(Section):
         description="Key that requests must carry, but for health and webhooks; not set: they are refused.",
     )
     api_key_file: PathText | None = Field(default=None, description="File that holds the key.")
+    allowed_hosts: tuple[HostName, ...] = Field(
+        default=(),
+        description="Names, without a port, by which programs may address the listener besides localhost and its IP"
+        " addresses.",
+    )
+    answer_seconds: Float = Field(
+        default=600.0, gt=0, description="Seconds that a request waits for its answer, which is made all the same."
+    )
+    max_waiting: Int = Field(
+        default=1_000, ge=1, description="Requests that may wait for an answer at once; more are told to try later."
+    )
 
 
 class InboxConfig(Section):
@@ -306,6 +325,12 @@ class GatewayConfig(Section):
     media: MediaConfig = Field(
         default_factory=MediaConfig, description="Files that people send, and those that an agent may send."
     )
+    memory: MemoryConfig = Field(
+        default_factory=MemoryConfig, description="What is remembered from one conversation to the next."
+    )
+    tools: ToolsConfig = Field(
+        default_factory=ToolsConfig, description="What agents may do with the sessions of whom they work for."
+    )
     logging: LoggingConfig = Field(default_factory=LoggingConfig, description="What is logged, and how.")
     drain_seconds: Float = Field(
         default=30.0,
@@ -336,12 +361,14 @@ class GatewayConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _agents_of_roles_are_defined(self) -> Self:
+    def _agents_that_are_named_are_defined(self) -> Self:
         known = (*self.agents, *IMPLICIT_AGENTS)
-        for role, section in self.access.roles.items():
+        sections: list[tuple[str, RoleConfig]] = [(f"roles.{role}", each) for role, each in self.access.roles.items()]
+        sections += [(f"rules.{name}", each) for name, each in self.access.rules.items()]
+        for where, section in sections:
             if section.agent is not None and section.agent not in known:
-                hint = {"role": role, "hint": suggestion(section.agent, known)}
-                raise PydanticCustomError("undefined_agent_of_role", "access.roles.{role}.agent: {hint}", hint)
+                hint = {"where": where, "hint": suggestion(section.agent, known)}
+                raise PydanticCustomError("undefined_agent_of_role", "access.{where}.agent: {hint}", hint)
         return self
 
     @property
@@ -354,6 +381,10 @@ class GatewayConfig(Section):
         """The platforms that are switched on, the terminal first."""
         others = (name for name in self.platforms if name != Platform.LOCAL and self._is_enabled(name))
         return (Platform.LOCAL, *others)
+
+    def is_on(self, name: Platform) -> bool:
+        """Return whether messages of a platform are taken; those of programs come over the HTTP listener."""
+        return self._is_enabled(name) or (name == Platform.API_SERVER and self.http.enabled)
 
     def platform(self, name: Platform | str) -> PlatformConfig:
         """Return the section of a platform, or its defaults; `enabled` is decided in it.

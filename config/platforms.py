@@ -176,6 +176,10 @@ class DiscordConfig(PlatformConfig):
     allow_mentions: bool = Field(
         default=False, description="Let an answer notify the people whom it names as <@ID>; never everyone, nor roles."
     )
+    reactions: bool = Field(
+        default=False,
+        description="Mark a message with 👀 from when it is taken in until its answer begins.",
+    )
     command_guilds: tuple[Id, ...] = Field(
         default=(),
         description="Ids of servers that get commands of their own; others then get none in their menu.",
@@ -201,6 +205,9 @@ class SlackConfig(PlatformConfig):
 
     bot_token: SecretStr | None = Field(default=None, description="The bot's token (xoxb-…).")
     bot_token_file: PathText | None = Field(default=None, description="File that holds the bot's token.")
+    workspaces: tuple[SecretStr, ...] = Field(
+        default=(), description="The app's bot tokens (xoxb-…) in further workspaces."
+    )
     app_token: SecretStr | None = Field(
         default=None, description="The app-level token (xapp-…) with connections:write; for mode socket."
     )
@@ -233,6 +240,15 @@ class SlackConfig(PlatformConfig):
     link_previews: bool = Field(default=False, description="Show previews of the links in an answer.")
     max_messages: int = Field(
         default=4, ge=1, le=20, description="Messages that an answer may take; one that is longer comes as a file too."
+    )
+    streaming: bool = Field(
+        default=True,
+        description="In threads of direct messages, let answers grow by Slack's own streaming; everywhere else, and"
+        " where a workspace does not have it, they grow by edits.",
+    )
+    reactions: bool = Field(
+        default=False,
+        description="Mark a message with 👀 from when it is taken in until its answer comes; needs reactions:write.",
     )
     suggested_prompts: tuple[str, ...] = Field(
         default=("What can you do?", "Help me write a message", "Explain something to me"),

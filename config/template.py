@@ -35,6 +35,7 @@ _EXAMPLES: Final[Mapping[str, str]] = {
     "allowed_users": '["123456789"]',
     "access.admins": '["telegram:987654321"]',
     "access.roles": "{guest: {tools: []}}",
+    "access.rules": '{kitchen: {chats: ["-1001234567890"], agent: small}}',
     "sessions.reset_by_type": "{group: {mode: idle, idle_minutes: 120}}",
     "sessions.reset_by_platform": "{discord: {mode: none}}",
     "http.api_key": "${HERMES_GATEWAY_API_KEY}",

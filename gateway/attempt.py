@@ -7,12 +7,13 @@ import logging
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
 from config import LiveConfig
 from gateway.access.rights import Rights
+from gateway.brought import newest_exchange
 from gateway.constants import MAX_ANSWER_CHARS, MEDIA_SIGN_SECONDS
 from gateway.homes import Homes
 from gateway.inbound import InboundRecord
@@ -23,6 +24,7 @@ from gateway.ports import (
     AgentError,
     AgentEvent,
     AgentTurn,
+    Brought,
     Call,
     Clock,
     Done,
@@ -31,6 +33,7 @@ from gateway.ports import (
     Tool,
     ToolContext,
 )
+from gateway.remembering.hooks import NO_MEMORY, TurnMemory
 from gateway.session.context import build_session_context
 from gateway.session.prompt import build_session_context_prompt
 from gateway.session.store import SessionStore
@@ -72,6 +75,7 @@ class Workshop:
     rights: Rights | None = None
     redact: Callable[[str], str] = str
     homes: Homes | None = None
+    memory: TurnMemory = NO_MEMORY
 
 
 class Attempt:
@@ -206,19 +210,26 @@ class Attempt:
         )
         prompt = build_session_context_prompt(context, redact_pii=config.redact_pii, secret=shop.pii_secret)
         inputs, resumed = turn.inputs, list(turn.progress.messages)
+        recalled = await shop.memory.recall(turn, inputs)
         presented = await self._present([*history, *inputs, *resumed])
         begin, end = len(history), len(history) + len(inputs)
+        brought = turn.first.extra.brought or Brought()
+        if brought.messages:
+            begin = newest_exchange(presented[:end])
+        theirs = {tool.name for tool in brought.tools}
         return AgentTurn(
             turn_id=turn.id,
             session_id=turn.entry.session_id,
             source=source,
-            system_prompt=prompt,
+            system_prompt="\n\n".join(part for part in (prompt, recalled, brought.instructions) if part),
             history=presented[:begin],
             inputs=presented[begin:end],
             resumed=presented[end:],
-            tools=tuple(tool for tool in shop.tools.values() if self._may_use(tool.name)),
+            client_tools=brought.tools,
+            tools=tuple(tool for tool in shop.tools.values() if tool.name not in theirs and self._may_use(tool.name)),
             run_tool=self._run_tool,
             take_steering=self._take_steering,
+            recalled=recalled,
         )
 
     async def _enclose(self, records: Sequence[InboundRecord]) -> None:
@@ -240,7 +251,7 @@ class Attempt:
 
     @asynccontextmanager
     async def _busy(self) -> AsyncIterator[None]:
-        """While the gateway fetches files, which has limits of its own, the agent is not the one who is silent."""
+        """While the gateway fetches files, or a tool waits, the agent is not silent. Both have limits of their own."""
 
         async def go_on() -> None:
             while True:
@@ -301,7 +312,8 @@ class Attempt:
         first, session_id = self._turn.first, self._turn.entry.session_id
         context = ToolContext(call.id, self._turn.id, session_id, first.source, first.account)
         try:
-            result = await tool.run(arguments, context)
+            async with self._busy() if tool.waits else nullcontext():
+                result = await tool.run(arguments, context)
         except Exception as error:
             log.exception("the tool %s failed", call.name)
             self._workshop.counters["turns.tool_errors"] += 1

@@ -11,8 +11,10 @@ WRITER_QUEUE_LIMIT: Final = 10_000
 WRITER_BATCH_LIMIT: Final = 512
 """Jobs that share one commit: enough to spread the cost of a sync, small enough to keep a commit short."""
 
-SQLITE_BUSY_SECONDS: Final = 5.0
-"""How long SQLite waits for another process's lock before a statement fails."""
+SQLITE_BUSY_SECONDS: Final = 2.0
+"""How long SQLite waits for another process's lock before a statement fails; then the spool takes what is to be stored,
+within the three seconds in which Slack wants to hear that we have an event
+(https://docs.slack.dev/apis/events-api#responding)."""
 
 AGENT_CANCEL_GRACE_SECONDS: Final = 5.0
 """How long a cancelled agent may take to end before its lane goes on without it."""
@@ -118,6 +120,9 @@ ADAPTER_STOP_SECONDS: Final = 10.0
 CONFIG_WATCH_SECONDS: Final = 1.0
 """How often the files of the configuration are looked at; a change counts once two looks in a row agree."""
 
+RELAY_POLL_SECONDS: Final = 0.1
+"""How often an agent that waits for another session looks whether it has answered."""
+
 CONFIG_RETRY_SECONDS: Final = 1.0
 """How long a file that cannot be read as configuration is left alone before it is read again and reported."""
 
@@ -184,3 +189,22 @@ MAX_FILES_PER_REPLY: Final = 10
 
 MAX_FILE_NAME: Final = 80
 """Characters of a file's name that are shown."""
+
+MEMORY_CHECK_SECONDS: Final = 2.0
+"""How often is looked for conversations that have come to a rest and wait to be remembered."""
+
+MEMORY_COMMITS_AT_ONCE: Final = 4
+"""Conversations that are handed to what remembers at once: models that it asks are the people's too."""
+
+MEMORY_CANCEL_GRACE_SECONDS: Final = 1.0
+"""How long a call of what remembers may take to end once it is cancelled; then it is let go of."""
+
+MEMORY_ABANDONED_LIMIT: Final = 16
+"""Calls of what remembers that were let go of and run all the same; beyond that it is called no more."""
+
+MEMORY_FAILURES_IN_A_ROW: Final = 3
+MEMORY_REST_SECONDS: Final = 60.0
+"""After so many failures in a row nothing is recalled for so long, so that not every turn waits for them."""
+
+MEMORY_SYNC_QUEUE: Final = 1_000
+"""Turns that wait to be told to what remembers; beyond that they are left out and counted: an extraction has them."""

@@ -5,8 +5,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from typing import Any
 
 from config import GatewayConfig, Home, LiveConfig, Platform
@@ -14,12 +13,17 @@ from gateway.access import Gate, People
 from gateway.access.door import Door
 from gateway.access.rights import Rights
 from gateway.admissions import Admissions
+from gateway.api.interface import HttpInterface, Probes
+from gateway.aside import Aside
 from gateway.clock import SystemClock
 from gateway.commands.access import AccessCommands
 from gateway.commands.builtin import builtin_commands
+from gateway.commands.compact import Summaries
+from gateway.commands.look import TerminalLook
+from gateway.commands.memory import MemoryCommands
 from gateway.commands.services import CommandServices
 from gateway.connections import AdapterFactory, AdapterPool
-from gateway.constants import SEARCH_INDEX_SECONDS, TAKE_UP_AGAIN_SECONDS
+from gateway.constants import TAKE_UP_AGAIN_SECONDS
 from gateway.control import ControlServer, answer
 from gateway.corrections import ChatMove, Corrections
 from gateway.counts import counts
@@ -27,22 +31,28 @@ from gateway.erasure import Eraser
 from gateway.homes import Homes
 from gateway.host import HostServices
 from gateway.ids import Ids
+from gateway.importing import intake
 from gateway.inbox import Inbox
 from gateway.lanes import Lanes
 from gateway.lifecycle import ExpiryWatcher
 from gateway.limits import Limits
 from gateway.lock import hold
 from gateway.logs import Redactor, redacted, secrets_of
+from gateway.mcp.door import ToolDoor
 from gateway.media.content import Attachments
 from gateway.media.files import session_folders
 from gateway.media.outgoing import OutgoingFiles
 from gateway.media.store import MediaStore
 from gateway.media.transcriber import Transcriber
 from gateway.mirror import JsonlMirror
+from gateway.naming import Namer
 from gateway.outbox import Outbox
 from gateway.pairing import Pairing
+from gateway.parts import Parts
 from gateway.ports import Agent, AgentError, Clock, FrameConnection, StorageBusyError, Tool
+from gateway.readiness import readiness
 from gateway.reload import ConfigSource, Reloader
+from gateway.remembering.memory import Memory
 from gateway.retention import Retention
 from gateway.roster import AgentRoster
 from gateway.search import SearchIndexer
@@ -53,32 +63,13 @@ from gateway.storage.errors import StorageError
 from gateway.storage.probe import Probe, no_probe
 from gateway.storage.restore import apply_staged
 from gateway.tools.files import send_file_tool
+from gateway.tools.toolkit import SessionTools
+from gateway.transcript import together
 from gateway.turns import TurnRunner
 from gateway.updates import Updates
 from gateway.version import program_version
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """Everything that runs, once it has been built."""
-
-    database: Database
-    store: SessionStore
-    outbox: Outbox
-    lanes: Lanes
-    roster: AgentRoster
-    adapters: AdapterPool
-    control: ControlServer
-    watcher: ExpiryWatcher
-    indexer: SearchIndexer
-    mirror: JsonlMirror
-    reloader: Reloader
-    retention: Retention
-    eraser: Eraser
-    updates: Updates
-    admissions: Admissions
 
 
 class Daemon:
@@ -127,7 +118,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self._stop_at_once = asyncio.Event()
         self._reload_asked = asyncio.Event()
-        self._parts: _Parts | None = None
+        self._parts: Parts | None = None
         self._ready = False
         self._address: str | None = None
 
@@ -166,7 +157,7 @@ class Daemon:
     # --- building --------------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _open(self) -> AsyncIterator[_Parts]:
+    async def _open(self) -> AsyncIterator[Parts]:
         config, clock, counters = self._config, self._clock, self._counters
         storage = config.current.storage
         async with Database.open(
@@ -179,12 +170,14 @@ class Daemon:
             secret = await install_secret(database)
             people = await People.loaded(database)
             gate, pairing, limits = Gate(config, people), Pairing(config, secret), Limits(config, clock)
+            http = await HttpInterface.open(database, config, clock, people, gate, self._roster)
             homes = await Homes.open(database, config)
             store = SessionStore(
                 database, config, clock=clock, ids=self._ids, has_active_processes=self._has_active_processes
             )
             control = ControlServer(counters)
             control.serve("control", self._serve_control)
+            control.serve(intake.SERVICE, intake.Intake(database, config, clock).serve)
 
             def wake(platform: Platform, account: str) -> None:
                 outbox.wake(platform, account)
@@ -204,16 +197,29 @@ class Daemon:
                 updates=lambda: updates,
                 banner=lambda: self.banner,
                 commands=lambda: commands.menu,
+                names=lambda: commands.names,
+                look=lambda: look,
                 serve=control.serve,
                 on_connected=wake,
                 settled=settled,
             )
-            adapters = AdapterPool(config, self._platforms(config.current), services, counters, self._adapters)
+            given = {**http.adapters, **(self._adapters or {})}
+            adapters = AdapterPool(config, self._platforms(config.current), services, counters, given)
             outbox = Outbox(database, config, clock, adapters.find, counters, probe=self._probe)
             media = self._home.media_dir
             files = OutgoingFiles(media, config, clock, counters)
             fetched = MediaStore(media, config, clock, adapters.find, counters)
             attachments = Attachments(fetched, Transcriber(config), config)
+            rights = Rights(config, gate)
+            sessions = SessionTools(
+                database, config, clock, self._ids, counters, agents=self._roster, gate=gate, rights=rights,
+                limits=limits, homes=homes, tell=outbox.offer, redact=self._redact.values, probe=self._probe,
+            )  # fmt: skip
+            memory = Memory(
+                database, config, self._home, clock, counters, self._roster,
+                probe=self._probe, redact=self._redact.values,
+            )  # fmt: skip
+            namer = Namer(database, Aside(self._roster, clock, self._ids), config, clock, counters, self._roster)
             runner = TurnRunner(
                 database,
                 store,
@@ -224,15 +230,18 @@ class Daemon:
                 clock,
                 self._ids,
                 counters,
-                tools=(send_file_tool(files, database, clock, outbox.offer), *self._tools),
+                tools=(send_file_tool(files, database, clock, outbox.offer), *sessions.tools, *self._tools),
+                awaited=sessions.awaited,
                 pii_secret=secret,
                 probe=self._probe,
                 attachments=attachments,
                 files=files,
                 homes=homes,
-                rights=Rights(config, gate),
+                memory=memory,
+                rights=rights,
                 limits=limits,
                 redact=self._redact.values,
+                on_end=together(namer.note, http.ledger.note_end),
             )
             lanes = Lanes(
                 database,
@@ -264,13 +273,20 @@ class Daemon:
                 redact=self._redact.values,
             )  # fmt: skip
             admissions = Admissions(database, pairing, people, clock, on_change=gate.changed, on_delivery=outbox.offer)
-            eraser = Eraser(database, self._home, clock)
+            eraser = Eraser(database, self._home, clock, memory)
             at_hand = CommandServices(
                 clock, self._ids, config, database, store, lanes, self._roster, adapters.find, files,
                 eraser.erase, gate.role, homes,
             )  # fmt: skip
-            commands = builtin_commands(at_hand, AccessCommands(admissions, pairing, gate, clock).commands())
+            people_commands, summaries = AccessCommands(admissions, pairing, gate, clock), Summaries(at_hand)
+            more = (*MemoryCommands(memory).commands(), *people_commands.commands())
+            commands = builtin_commands(at_hand, more, summaries)
+            look = TerminalLook(at_hand, commands, summaries)
             lanes.use(commands)
+            sessions.connect(lanes, eraser.erase)
+            door = ToolDoor(sessions, database, clock, secret, counters)
+            control.serve("mcp", door.serve)
+            self._roster.lend(door.server)
             watcher = ExpiryWatcher(store, lanes, lambda: config.current.sessions.expiry_check_seconds, counters)
             indexer = SearchIndexer(database)
             mirror = JsonlMirror(
@@ -294,7 +310,7 @@ class Daemon:
                 on_change=self._on_config,
             )
             folders = (self._home.sessions_dir, *session_folders(media))
-            yield _Parts(
+            yield Parts(
                 database,
                 store,
                 outbox,
@@ -310,16 +326,24 @@ class Daemon:
                 eraser,
                 updates,
                 admissions,
+                memory,
+                namer,
+                door,
+                http,
             )
 
     def _platforms(self, config: GatewayConfig) -> list[Platform]:
-        return [Platform.LOCAL] if self._local_only else list(config.enabled_platforms)
+        if self._local_only:
+            return [Platform.LOCAL]
+        programs = (Platform.API_SERVER,) if config.is_on(Platform.API_SERVER) else ()
+        return list(dict.fromkeys((*config.enabled_platforms, *programs)))
 
     # --- running ---------------------------------------------------------------------------------------------
 
-    async def _run(self, parts: _Parts, on_ready: Callable[[], None] | None) -> None:
+    async def _run(self, parts: Parts, on_ready: Callable[[], None] | None) -> None:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(parts.roster.close)
+            stack.push_async_callback(parts.memory.close)
             await self._start_agent(parts.roster)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             parts.adapters.load()
@@ -329,15 +353,18 @@ class Daemon:
             await outbox_ready.wait()
             background.append(tasks.create_task(parts.lanes.run(lanes_ready), name="lanes"))
             await lanes_ready.wait()
-            indexing = tasks.create_task(self._keep_index(parts.indexer), name="search index")
+            indexing = tasks.create_task(parts.indexer.run(self._counters), name="search index")
             mirroring = tasks.create_task(parts.mirror.run(), name="mirror")
             background += [
                 tasks.create_task(parts.watcher.run(), name="expiry watcher"),
                 tasks.create_task(parts.retention.run(), name="retention"),
+                tasks.create_task(parts.namer.run(), name="naming"),
+                tasks.create_task(parts.http.prune(parts.eraser, self._counters), name="old requests"),
+                tasks.create_task(parts.memory.run(), name="memory"),
                 tasks.create_task(self._take_up_after_outages(parts, recovered), name="recovery"),
             ]
             # A platform may call as soon as its adapter runs: the listener comes first.
-            async with self._http(parts.adapters) as self._address, parts.control.listen(self._home.socket):
+            async with self._http(parts) as self._address, parts.control.listen(self._home.socket):
                 background.append(tasks.create_task(parts.adapters.run(), name="adapters"))
                 self._ready = True
                 log.info("ready")
@@ -362,13 +389,14 @@ class Daemon:
             log.warning("the agent %s cannot be started: %s", roster.default, error)
             self._counters["agents.start_errors"] += 1
 
-    async def _drain(self, parts: _Parts) -> None:
+    async def _drain(self, parts: Parts) -> None:
         """Let running turns and their replies finish, as long as that may take; a second stop cuts it short."""
         log.info("stopping")
 
         async def finish() -> None:
             await parts.lanes.drain()
             await parts.outbox.drain()
+            await parts.memory.drain()
             with suppress(StorageError, StorageBusyError):
                 await parts.indexer.catch_up()
             with suppress(StorageError, StorageBusyError, OSError):
@@ -385,7 +413,7 @@ class Daemon:
                 with suppress(asyncio.CancelledError):
                     await task
 
-    async def _take_up_after_outages(self, parts: _Parts, recovered: asyncio.Event) -> None:
+    async def _take_up_after_outages(self, parts: Parts, recovered: asyncio.Event) -> None:
         """What lay in the database while it could not be read is taken up once it can be."""
         while True:
             await recovered.wait()
@@ -400,33 +428,12 @@ class Daemon:
                 await asyncio.sleep(TAKE_UP_AGAIN_SECONDS)
                 recovered.set()
 
-    async def _keep_index(self, indexer: SearchIndexer) -> None:
-        while True:
-            try:
-                await indexer.catch_up()
-            except StorageError:
-                log.exception("the search index could not catch up; it is tried again")
-                self._counters["search.errors"] += 1
-            await asyncio.sleep(SEARCH_INDEX_SECONDS)
-
-    @asynccontextmanager
-    async def _http(self, adapters: AdapterPool) -> AsyncIterator[str | None]:
+    def _http(self, parts: Parts) -> AbstractAsyncContextManager[str | None]:
         """Serve HTTP, where it is wanted; gives the address that it listens on."""
-        http = self._config.current.http
-        if self._local_only or not http.enabled:
-            yield None
-            return
-        from gateway.api.app import create_app, serve
-        from gateway.api.platforms import PlatformRequests
-
-        def key() -> str | None:
-            secret = self._config.current.http.api_key
-            return secret.get_secret_value() if secret else None
-
-        app = create_app(health=self._health, ready=self._readiness, api_key=key, redact=self._redact)
-        PlatformRequests(adapters.http_handler).add_to(app)
-        async with serve(app, http.host, http.port) as (host, port):
-            yield f"{host}:{port}"
+        if self._local_only:
+            return nullcontext()
+        probes = Probes(self._health, self._readiness)
+        return parts.http.listen(probes, parts.adapters.http_handler, self._redact, parts.door)
 
     # --- how it stands ---------------------------------------------------------------------------------------
 
@@ -438,22 +445,7 @@ class Daemon:
         parts = self._parts
         if not self._ready or parts is None:
             return False, {"reasons": ["the gateway is starting or stopping"]}
-        reasons = [
-            f"{name} is {state['state']}" + (f": {state['reason']}" if state["reason"] else "")
-            for name, state in parts.adapters.states.items()
-            if state["state"] not in ("connected", "degraded")
-        ]
-        storage = parts.database.state
-        if not parts.database.writer.is_alive:
-            reasons.append("the database's writer has ended: restart the gateway")
-        if storage.mode == "none":
-            reasons.append(f"nothing can be stored: {storage.reason}")
-        degraded = []
-        if storage.mode == "spool":
-            degraded.append(f"the database is out of use since {storage.since}, the spool is used: {storage.reason}")
-        if (trouble := parts.mirror.trouble) is not None:
-            degraded.append(f"the mirror of the transcripts falls behind: {trouble}")
-        return not reasons, {"reasons": reasons, "degraded": degraded}
+        return readiness(parts.adapters.states, parts.database, parts.mirror.trouble)
 
     async def status(self) -> dict[str, Any]:
         """How the gateway stands, as plain data."""
@@ -480,6 +472,7 @@ class Daemon:
             "updates": await parts.updates.counts(),
             "storage": redacted({**database.state.to_dict(), "queued": database.writer.queued}, redact),
             "mirror": await parts.mirror.status(),
+            "memory": redacted(await parts.memory.status(), redact),
             "counters": dict(sorted(self._counters.items())),
         }
 
@@ -494,6 +487,8 @@ class Daemon:
             await answer(connection, await parts.eraser.serve(hello))
         elif str(operation).startswith("pairing.") and parts is not None:
             await answer(connection, await parts.admissions.serve(hello))
+        elif str(operation).startswith("keys.") and parts is not None:
+            await answer(connection, await parts.http.keys.serve(hello))
         else:
-            known = "pairing.list and its like, reload, sessions.delete, status"
+            known = "keys.list, pairing.list and its like, reload, sessions.delete, status"
             await answer(connection, {"ok": False, "error": f"unknown operation; known: {known}"})

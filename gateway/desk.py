@@ -9,7 +9,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from config import LiveConfig
-from gateway.access import Decision, Gate, Role, Sender
+from gateway.access import Decision, Gate, Role, Sender, Verdict
+from gateway.access.rights import Rights
 from gateway.commands.table import Command, CommandRefusedError, CommandTable, Effect, Reply, Resend, busy_of, say
 from gateway.delivery import NewDelivery, add_delivery
 from gateway.inbound import InboundRecord
@@ -17,7 +18,7 @@ from gateway.media.words import describe_file
 from gateway.outbox import Outbox
 from gateway.ports import Clock, DeliveryKind, InboundState, StorageBusyError
 from gateway.session.errors import SessionError
-from gateway.session.slots import slot_row
+from gateway.session.slots import parts, slot_row
 from gateway.storage import inbound_queries, queries
 from gateway.storage.codec import to_micros
 from gateway.storage.database import Database
@@ -47,6 +48,7 @@ class Desk:
         self._counters = counters
         self._probe = probe
         self.gate = gate or Gate(config)
+        self._rights = Rights(config, self.gate)
         self._commands = CommandTable(())
 
     def use(self, commands: CommandTable) -> None:
@@ -77,9 +79,24 @@ class Desk:
         if not decision.allowed:
             await self._refuse(record, decision)
             return None
+        if found is not None and not self._rights.may_run(record, found[0].name):
+            reason = "no command for your role in this place"
+            await self._refuse(record, Decision(Verdict.REFUSE, reason, decision.role))
+            return None
+        if not await self._finds_its_session(record):
+            await self._end(record, InboundState.REFUSED, "the session is not live there any more", say(""), "error")
+            return None
         if found is None:
             return record
         return await self._run(record, *found)
+
+    async def _finds_its_session(self, record: InboundRecord) -> bool:
+        """Whether the session that an agent wrote to is live where its message waits. People write to a slot."""
+        relay = record.extra.relay
+        if relay is None:
+            return True
+        rows = await self._database.read(queries.LIVE_SESSION_BRIEF, parts(record.identity))
+        return bool(rows) and rows[0]["id"] == relay.to_session
 
     def decide(self, record: InboundRecord, needs: Role | None = None) -> Decision:
         """Whether a message may go on, as things stand now: its sender may have been let in no more since it came."""
@@ -178,7 +195,9 @@ class Desk:
     def _put_out(
         self, connection: sqlite3.Connection, record: InboundRecord, reply: Reply, kind: DeliveryKind, now: datetime
     ) -> None:
-        """Put the reply in the outbox; of one with a file, that comes first."""
+        """Put the reply in the outbox; of one with a file, that comes first. An agent that wrote is told by itself."""
+        if record.extra.relay is not None:
+            return
         session_id = slot_row(connection, record.identity)["session_id"]
         if reply.file is not None:
             described = describe_file(reply.file)

@@ -11,7 +11,8 @@ from config import Home
 from gateway.ids import is_session_id
 from gateway.leftovers import Leftovers, clean, remove_session_files, waiting_spools
 from gateway.media.files import session_folders
-from gateway.ports import Clock, StorageBusyError
+from gateway.ports import Clock, RememberError, StorageBusyError
+from gateway.remembering.memory import Memory
 from gateway.session import removal
 from gateway.session.errors import UnknownSession
 from gateway.session.removal import Doomed, RemovalRefusedError, on_file
@@ -64,12 +65,16 @@ class Erased:
 
 
 class Eraser:
-    """Deletes sessions of one home, one at a time. Whoever uses it holds the home's lock."""
+    """Deletes sessions of one home, one at a time. Whoever uses it holds the home's lock.
 
-    def __init__(self, database: Database, home: Home, clock: Clock) -> None:
+    What waits of a session to be remembered is, before it goes; after a purge nothing of it is remembered.
+    """
+
+    def __init__(self, database: Database, home: Home, clock: Clock, memory: Memory | None = None) -> None:
         self._database = database
         self._home = home
         self._clock = clock
+        self._memory = memory
         self._erasing = asyncio.Lock()
 
     async def serve(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,6 +129,7 @@ class Eraser:
         except UnknownSession:
             if not purge or len(session_id) < WHOLE_ID:
                 raise
+        await self._settle_memory(session_id, purge=purge)
         # Files first: what they are recognised by is in the database. After an error the same call finds it again.
         left = await self._clean_files(session_id, doomed) if purge else Leftovers()
         await self._remove_media(session_id, doomed)
@@ -134,6 +140,21 @@ class Eraser:
         log.info("session %s was deleted", session_id)
         lists = (tuple(left.rewritten), tuple(left.removed), tuple(left.unread))
         return Erased(session_id, doomed is not None, messages, purge, *lists)
+
+    async def _settle_memory(self, session_id: str, *, purge: bool) -> None:
+        """Have the session remembered, or, for a purge, forgotten."""
+        if self._memory is None:
+            return
+        if not purge:
+            await self._memory.before_delete(session_id)
+            return
+        try:
+            await self._memory.forget(session_id)
+        except RememberError as error:
+            raise EraseError(
+                f"the memory could not forget session {session_id} ({error}), so it is still in the store; see to that"
+                " and try it again"
+            ) from error
 
     async def _remove(self, doomed: Doomed) -> int:
         """Remove everything of a session from the database, in small parts; how many messages it had."""

@@ -18,9 +18,14 @@ from gateway.ports import (
     FrameHandler,
     HttpHandler,
     InboundMessage,
+    Look,
     NotStoredError,
+    Overview,
     RawUpdate,
+    SessionLine,
+    Suggestion,
 )
+from gateway.source import SessionSource
 from gateway.storage.errors import StorageError
 from gateway.updates import Updates
 
@@ -31,6 +36,22 @@ ACCOUNT: Final = "default"
 
 async def _nothing_under_way(_platform: Platform, _account: str) -> None:
     return
+
+
+class NothingToSee:
+    """Where there is nothing to look at."""
+
+    async def complete(self, source: SessionSource, text: str) -> Sequence[Suggestion]:  # noqa: ARG002 - the port's
+        """Nothing."""
+        return ()
+
+    async def sessions(self, source: SessionSource, text: str) -> Sequence[SessionLine]:  # noqa: ARG002 - the port's
+        """Nothing."""
+        return ()
+
+    async def overview(self, source: SessionSource) -> Overview:  # noqa: ARG002 - the port's
+        """Nobody, doing nothing."""
+        return Overview("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +66,8 @@ class HostServices:
     commands: Callable[[], Sequence[tuple[str, str]]]
     serve: Callable[[str, FrameHandler], None]
     on_connected: Callable[[Platform, str], None]
+    look: Callable[[], Look] = NothingToSee
+    names: Callable[[], frozenset[str]] = frozenset
     settled: Callable[[Platform, str], Awaitable[None]] = _nothing_under_way
 
 
@@ -89,10 +112,24 @@ class Host:
         """Name and help of each command."""
         return self._services.commands()
 
+    @property
+    def command_names(self) -> frozenset[str]:
+        """Every name and alias of a command."""
+        return self._services.names()
+
+    @property
+    def look(self) -> Look:
+        """What somebody at a terminal can look at."""
+        return self._services.look()
+
     async def accept(self, message: InboundMessage) -> Accepted:
         """Make a message durable. Raises `NotStoredError`."""
         with self._storing("a message"):
             return await self._services.inbox().accept(message, operator=self._station.is_operator)
+
+    def admits(self, message: InboundMessage) -> bool:
+        """Whether who wrote a message is let in at present."""
+        return self._services.inbox().admits(message, operator=self._station.is_operator)
 
     async def identify(self, account_id: str) -> None:
         """Say which account of the platform this connection is. Raises `NotStoredError`."""

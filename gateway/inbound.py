@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from gateway.ports import Attachment, InboundMessage, MediaKind, Quote, Target
+from gateway.brought import brought_from
+from gateway.ports import Attachment, Brought, InboundMessage, MediaKind, Quote, Target
 from gateway.session.key import SlotIdentity
 from gateway.session.text import Content
 from gateway.source import SessionSource
@@ -23,12 +24,24 @@ AUTHOR_CHARS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
+class Relay:
+    """What a message carries that an agent wrote to a session from another one.
+
+    `depth` counts how often it was passed on since somebody wrote, and `root` names the turn where that began.
+    """
+
+    to_session: str
+    depth: int
+    root: str
+
+
+@dataclass(frozen=True, slots=True)
 class Extra:
     """What belongs to a message besides its text. `edits` are the texts that its sender has given earlier messages,
     which the agent is told of with this one.
 
     Of a message that repeats a turn, `retry_of` is that turn, and `content` what the agent gets, files and all, as it
-    stood in the transcript.
+    stood in the transcript. `relay` is set where an agent wrote it.
 
     The rest is what its sender is let in by, see `gateway.access`: it is decided again when the message's turn comes.
     """
@@ -38,6 +51,8 @@ class Extra:
     edits: tuple[str, ...] = ()
     content: Content | None = None
     retry_of: str | None = None
+    relay: Relay | None = None
+    brought: Brought | None = None
     roles: tuple[str, ...] = ()
     team: str | None = None
     from_bot: bool = False
@@ -52,6 +67,7 @@ class Extra:
             roles=message.roles,
             team=message.team,
             from_bot=message.from_bot,
+            brought=message.brought,
             operator=operator and not message.source.is_local,
         )
 
@@ -72,6 +88,10 @@ class Extra:
             found["content"] = self.content
         if self.retry_of is not None:
             found["retry_of"] = self.retry_of
+        if self.relay is not None:
+            found["relay"] = asdict(self.relay)
+        if self.brought is not None:
+            found["brought"] = asdict(self.brought)
         if self.roles:
             found["roles"] = list(self.roles)
         if self.team is not None:
@@ -99,6 +119,8 @@ class Extra:
             operator=found.get("operator") is True,
             content=found.get("content"),
             retry_of=found.get("retry_of"),
+            relay=Relay(**found["relay"]) if "relay" in found else None,
+            brought=brought_from(found["brought"]) if "brought" in found else None,
         )
 
 
@@ -127,6 +149,11 @@ class InboundRecord:
     def target(self) -> Target:
         """Where the answer goes."""
         return target_of(self.source, self.account)
+
+    @property
+    def silent(self) -> bool:
+        """Whether no chat shows what is said in its session: whoever wrote it is told."""
+        return self.identity.is_private
 
     @property
     def attachments(self) -> tuple[Attachment, ...]:

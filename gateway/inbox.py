@@ -125,6 +125,10 @@ class Inbox:
         stored.add_done_callback(lambda done: self._announce(done, result, message, extra, received_at))
         return result
 
+    def admits(self, message: InboundMessage, *, operator: bool) -> bool:
+        """Whether who wrote a message is let in at present, and it is meant for us."""
+        return self._door.gate.decide(Sender.of_message(message, operator=operator)).allowed
+
     async def knows_group(self, platform: str, account: str, chat: str, group_id: str) -> bool:
         """Whether a message of this group was taken in lately, and not ignored. Raises `StorageError`,
         `StorageBusyError`."""

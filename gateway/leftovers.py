@@ -39,6 +39,9 @@ SIDE_FILES: Final = ("-wal", "-shm", "-journal")
 DAMAGED: Final = ".damaged-"
 """Stands in the name of a database that was set aside because it is damaged."""
 
+LINES: Final = (".jsonl", ".md")
+"""How the names of files end in which each line that is from a session names it: transcripts, and notes."""
+
 HISTORY: Final = "chat_history"
 """What was typed into the terminal; an entry is a comment line with its time, and its lines, each after a "+"."""
 
@@ -149,7 +152,7 @@ class _Cleaner:
                 self._clean_backup(path)
         elif head.startswith(PACKED) and not is_media:
             self.done.unread.append(self._name(path))
-        elif path.suffix == ".jsonl" and _holds(path, self._quoted):
+        elif path.suffix in LINES and _holds(path, self._quoted):
             _without_lines(path, self._quoted)
             self.done.rewritten.append(self._name(path))
 

@@ -74,7 +74,7 @@ class Retention:
     """Removes sessions that are older than `storage.retention_days`, old turns of those that are live, and, whatever
     that says, the records of messages, turns and deliveries that have come and gone.
 
-    Pinned sessions stay. `folders` hold files of sessions, by their ids; the files below `media` go after
+    Pinned and starred sessions stay. `folders` hold files of sessions, by their ids; the files below `media` go after
     `media.retention_days`. Each part is a job of the writer that takes a few milliseconds; between two of them it rests
     for `pause` seconds.
     """
@@ -122,6 +122,7 @@ class Retention:
             limit = self._before(timedelta(days=days))
             await self._expire(limit)
             await self._shorten(limit)
+            self._count("retention.cuts", await self._write(on_file(_remove_summarised, limit)))
         await self._clear()
         if self._media is not None:
             await self._prune(self._media)
@@ -235,6 +236,10 @@ def _remove_updates(connection: sqlite3.Connection, before: int) -> int:
 
 def _remove_cuts(connection: sqlite3.Connection, before: int) -> int:
     return connection.execute(upkeep.REMOVE_OLD_CUTS, (before,)).rowcount
+
+
+def _remove_summarised(connection: sqlite3.Connection, before: int) -> int:
+    return connection.execute(upkeep.REMOVE_OLD_SUMMARISED, (before,)).rowcount
 
 
 def _clear_page(connection: sqlite3.Connection, walk: _Walk, after: int, bound: int) -> int:

@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from config import AgentConfig, GatewayConfig, Home, LiveConfig
 from gateway.agents import create_agent, local_available
-from gateway.ports import Agent, AgentError, Clock
+from gateway.ports import Agent, AgentError, Clock, McpServer
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,11 @@ class AgentRoster:
         self._starting: dict[str, asyncio.Lock] = {}
         self._retired: set[_Running] = set()
         self._closing: set[asyncio.Task[None]] = set()
+        self._mcp: Callable[[str], McpServer | None] = lambda _turn_id: None
+
+    def lend(self, mcp: Callable[[str], McpServer | None]) -> None:
+        """Let agents have the session tools for their turns."""
+        self._mcp = mcp
 
     @property
     def default(self) -> str:
@@ -239,7 +244,7 @@ class AgentRoster:
         if agent is None:
             if section is None:
                 raise AgentError(f"there is no agent {name!r} in the configuration; add it to agents")
-            agent = create_agent(name, section, self._home, self._clock)
+            agent = create_agent(name, section, self._home, self._clock, mcp=self._mcp)
         try:
             await agent.start()
         except BaseException:

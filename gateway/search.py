@@ -1,16 +1,21 @@
 """Search over everything that was said: the index, which follows behind, and the queries of people."""
 
 import asyncio
+import logging
 import sqlite3
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from gateway.constants import SEARCH_INDEX_SECONDS
 from gateway.session.removal import on_file
 from gateway.storage import queries
 from gateway.storage.codec import clean_text, from_micros
 from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
+
+log = logging.getLogger(__name__)
 
 INDEX_BATCH: Final = 500
 """Messages that one job of the writer indexes: a few milliseconds, so that a turn never waits long behind it."""
@@ -63,6 +68,16 @@ class SearchIndexer:
             if self._database.state.mode == "sqlite":  # else it has just gone out of use, which is told already
                 raise
         return batches
+
+    async def run(self, counters: Counter[str]) -> None:
+        """Keep up with what is said, until cancelled."""
+        while True:
+            try:
+                await self.catch_up()
+            except StorageError:
+                log.exception("the search index could not catch up; it is tried again")
+                counters["search.errors"] += 1
+            await asyncio.sleep(SEARCH_INDEX_SECONDS)
 
     async def behind(self) -> int:
         """How many messages a search does not see yet."""

@@ -1,10 +1,10 @@
 """The record of a turn: its beginning and its end, each one commit."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from gateway.delivery import NewDelivery, add_delivery
 from gateway.inbound import Extra, InboundRecord
@@ -82,6 +82,20 @@ class TurnEnd:
     def target(self) -> Target:
         """Where the answer goes."""
         return self.inbound[0].target
+
+
+OnEnd: TypeAlias = Callable[[sqlite3.Connection, TurnEnd, datetime], object]
+"""Told of the end of a turn, as part of the commit that makes it durable."""
+
+
+def together(*told: OnEnd) -> OnEnd:
+    """All of these, one after the other."""
+
+    def tell(connection: sqlite3.Connection, turn: TurnEnd, now: datetime) -> None:
+        for each in told:
+            each(connection, turn, now)
+
+    return tell
 
 
 def begin(
@@ -219,6 +233,8 @@ def _end_inbound(connection: sqlite3.Connection, turn: TurnEnd, at: int) -> None
 
 
 def _put_out(connection: sqlite3.Connection, turn: TurnEnd, now: datetime) -> None:
+    if turn.inbound[0].silent:
+        return
     answers = tuple(message_id for record in turn.inbound for message_id in record.answerable)
     growing = connection.execute(outbox_queries.STREAM_OF_TURN, (turn.turn_id,)).fetchone()
     if growing is not None:

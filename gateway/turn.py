@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from config import Platform
+from gateway.brought import open_calls
 from gateway.commands.table import for_agent
 from gateway.inbound import AUTHOR_CHARS, QUOTED_CHARS, InboundRecord
 from gateway.journal import Progress
@@ -20,6 +21,7 @@ from gateway.session.entry import SessionEntry
 from gateway.session.key import SlotIdentity
 from gateway.session.text import Content
 from gateway.session.traits import Traits
+from gateway.tools.files import SEND_FILE
 from gateway.transcript import TurnEnd
 
 
@@ -101,7 +103,7 @@ class Turn:
     def inputs(self) -> list[Message]:
         """The messages that the turn began with; what it absorbed later stands where it was absorbed."""
         own = (record for record in self.inbound if record.id not in self.progress.absorbed)
-        return [user_message(record, self.enclosed.get(record.id)) for record in own]
+        return [message for record in own for message in user_messages(record, self.enclosed.get(record.id))]
 
     def stop(self, reason: str) -> None:
         """Ask the turn to end with what it has."""
@@ -119,11 +121,30 @@ class Failure:
     retry_after: float | None = None
 
 
+def user_messages(record: InboundRecord, enclosed: Enclosed | None = None) -> Sequence[Message]:
+    """What a message that came in adds to a transcript: itself, or what its sender brought in its place."""
+    brought = record.extra.brought
+    if brought is not None and brought.messages:
+        return brought.messages
+    return (user_message(record, enclosed),)
+
+
 def user_message(record: InboundRecord, enclosed: Enclosed | None = None) -> Message:
     """A message that came in, as a row of a transcript, with its files as far as they have been fetched."""
     if (content := record.extra.content) is not None:
         return {"role": "user", "content": _with_edits(record, content)}
     return {"role": "user", "content": with_files(_said(record), enclosed or unread(record))}
+
+
+def has_acted(turn: Turn) -> bool:
+    """Whether the agent has sent a file, or asks for a program's tool: that may be all of its answer."""
+    messages = turn.progress.messages
+    return any(message.get("tool_name") == SEND_FILE for message in messages) or bool(open_calls(messages))
+
+
+def wanted_agent(record: InboundRecord) -> str | None:
+    """The agent that a program has asked for by name."""
+    return None if record.extra.brought is None else record.extra.brought.agent
 
 
 def _said(record: InboundRecord) -> str:

@@ -8,7 +8,7 @@ import logging
 import sqlite3
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final
@@ -30,6 +30,7 @@ from gateway.outbox import Outbox
 from gateway.places import Places
 from gateway.ports import Clock, DeliveryKind, InboundState, OutgoingFile, StorageBusyError, Tool
 from gateway.presence import Typing
+from gateway.remembering.hooks import NO_MEMORY, TurnMemory
 from gateway.session.store import SessionStore
 from gateway.storage import outbox_queries, queries
 from gateway.storage.codec import clean_text, optional_instant, to_micros
@@ -37,9 +38,8 @@ from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
 from gateway.storage.probe import Probe, no_probe
 from gateway.stream import ReplyStream
-from gateway.tools.files import SEND_FILE
-from gateway.transcript import REVOKED, STOPPED, TurnEnd, TurnOpenError, begin, drop, end, end_bare
-from gateway.turn import Connections, Failure, Roster, Turn
+from gateway.transcript import REVOKED, STOPPED, OnEnd, TurnEnd, TurnOpenError, begin, drop, end, end_bare
+from gateway.turn import Connections, Failure, Roster, Turn, has_acted, wanted_agent
 
 __all__ = ["NO_TEXT", "OUTCOME_UNKNOWN", "Connections", "Roster", "Turn", "TurnRunner", "turn_id_of_task"]
 
@@ -79,27 +79,18 @@ class TurnRunner:
         limits: Limits | None = None,
         redact: Callable[[str], str] = str,
         homes: Homes | None = None,
+        memory: TurnMemory = NO_MEMORY,
+        awaited: Container[int] = (),
+        on_end: OnEnd = lambda _connection, _end, _now: None,
     ) -> None:
         by_name = {tool.name: tool for tool in tools}
         self._config = live = LiveConfig.of(config)
         self._rights = rights or Rights(live)
         self._limits = limits or Limits(live, clock)
         self._workshop = Workshop(
-            database,
-            store,
-            roster,
-            connections,
-            live,
-            clock,
-            counters,
-            by_name,
-            pii_secret,
-            probe,
-            attachments,
-            self._rights,
-            redact,
-            homes,
-        )
+            database, store, roster, connections, live, clock, counters, by_name, pii_secret, probe,
+            attachments, self._rights, redact, homes, memory,
+        )  # fmt: skip
         self._redact = redact
         self._database = database
         self._store = store
@@ -110,7 +101,7 @@ class TurnRunner:
         self._ids = ids
         self._counters = counters
         self._probe = probe
-        self._files = files
+        self._files, self._awaited, self._on_end = files, awaited, on_end
         self._places: dict[str, Places] = {}
         """By agent, so that the turns of one that hangs take no other's places; as many as agents were ever named."""
         self._shares: dict[str, Places] = {}
@@ -144,7 +135,7 @@ class TurnRunner:
         if began.notified:
             self._outbox.offer(began.inbound[0].target)
         first = began.inbound[0]
-        agent = self._rights.agent(first) or began.agent
+        agent = self._rights.agent(first) or wanted_agent(first) or began.agent
         turn = Turn(turn_id, first.identity, began.entry, agent, list(began.inbound), history=began.history)
         if began.stop_reason is not None:
             turn.stop(began.stop_reason)
@@ -167,7 +158,7 @@ class TurnRunner:
             id=turn_id,
             identity=inbound[0].identity,
             entry=await self._store.get_session(row["session_id"]),
-            agent=self._rights.agent(inbound[0]) or row["agent"],
+            agent=self._rights.agent(inbound[0]) or wanted_agent(inbound[0]) or row["agent"],
             inbound=inbound,
             attempts=row["attempts"],
             not_before=optional_instant(row["not_before"]),
@@ -238,7 +229,10 @@ class TurnRunner:
     @asynccontextmanager
     async def _place(self, turn: Turn) -> AsyncIterator[None]:
         """A place among those of the turn's person, and one among those of its agent; or none if the turn is stopped
-        while it waits for one."""
+        while it waits for one. What another turn waits for needs none: that one has its own, and does nothing."""
+        if turn.first.id in self._awaited:
+            yield
+            return
         places = self._places.setdefault(turn.agent, Places(lambda: self._config.current.turns.max_concurrent))
         async with self._share(turn), self._held(turn, places):
             yield
@@ -307,7 +301,7 @@ class TurnRunner:
             self._database,
             self._outbox,
             self._clock,
-            lambda: self._connections.find(platform, account),
+            lambda: None if turn.first.silent else self._connections.find(platform, account),
             delivery,
             lambda: self._visible(turn) if files is None else files.visible(self._visible(turn)),
         )
@@ -435,7 +429,7 @@ class TurnRunner:
                 turn.progress.recall(row["text"], known)
         text, files = await self._split(turn, complete=complete)
         reply = text or None
-        if complete and reply is None and not files and not _has_sent_files(turn):
+        if complete and reply is None and not files and not has_acted(turn):
             words = NO_TEXT
         elif state is InboundState.ANSWERED and not complete:
             words = _stopped_words(reason, reply)
@@ -466,17 +460,15 @@ class TurnRunner:
         def job(connection: sqlite3.Connection) -> None:
             if end(connection, turn_end, now):
                 self._limits.note_usage(connection, turn.first.source, turn_end.usage, now)
+                self._on_end(connection, turn_end, now)
+                self._workshop.memory.note(connection, turn, turn_end)
 
         await self._database.write(job)
         self._probe("turn.ended")
+        self._workshop.memory.turn_ended(turn, turn_end)
         stopped = turn_end.state is InboundState.ANSWERED and turn_end.reason is not None
         self._counters["turns.stopped" if stopped else f"turns.{turn_end.state.value}"] += 1
         self._outbox.offer(turn.target)
-
-
-def _has_sent_files(turn: Turn) -> bool:
-    """Whether the agent has sent a file: that may be all of its answer."""
-    return any(message.get("tool_name") == SEND_FILE for message in turn.progress.messages)
 
 
 def _stopped_words(reason: str | None, reply: str | None) -> str:

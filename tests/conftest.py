@@ -16,6 +16,7 @@ from config import Home
 from gateway.agents import local_available
 from tests.property.profile import LONG
 from tests.support.daemon_launcher import DaemonLauncher
+from tests.support.leaks import ALLOWED, Leaks, LeakWatch
 from tests.support.settings import Settings, is_users
 
 SETTINGS = Settings.read()
@@ -38,6 +39,8 @@ PACKAGES_OF = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"{ALLOWED}(reason): a secret is shown, which is what is tested")
+    config.pluginmanager.register(LeakWatch(), "leaks")
     config.addinivalue_line("markers", "crash: kills the real daemon and looks for anything lost or repeated")
 
 
@@ -95,13 +98,14 @@ def system_tool(system_missing: Callable[[str], NoReturn]) -> Callable[[str], Pa
 
 
 @pytest.fixture
-def home() -> Iterator[Home]:
+def home(leaks: Leaks) -> Iterator[Home]:
     """An empty home with a short path: the address of a Unix socket is limited to 107 bytes."""
     parent = tempfile.gettempdir()
     if len(os.fsencode(parent)) > LONGEST_HOME:
         parent = "/tmp"
     path = Path(tempfile.mkdtemp(prefix="hg-", dir=parent))
     yield Home(path).ensure()
+    leaks.search(path)
     shutil.rmtree(path, ignore_errors=True)
 
 

@@ -36,8 +36,11 @@ from adapters.discord.constants import TIMING, Timing
 from adapters.discord.endpoint import ENDPOINT
 from adapters.discord.failures import CALL_ERRORS, in_short, login_refused, retry_after
 from adapters.discord.interactions import Interactions
-from adapters.discord.menu import sync_commands
+from adapters.discord.marks import Marks
+from adapters.discord.menu import Menu
 from adapters.discord.normalise import Channel, Normaliser, Rules
+from adapters.discord.pace import Pace
+from adapters.discord.permissions import ALWAYS, missing_on_server
 from adapters.discord.receive import Positions, Receiver
 from adapters.discord.send import Sender
 from adapters.discord.threads import ThreadOpener
@@ -47,8 +50,13 @@ from config.platforms import DiscordConfig
 
 log = logging.getLogger(__name__)
 
-ALL_CHATS: Final = Rate(50, 1.0)
-"""Requests of a bot (https://docs.discord.com/developers/topics/rate-limits#global-rate-limit)."""
+ALL_CHATS: Final = Rate(40, 1.0)
+"""Messages and edits of a bot. Discord takes 50 requests in a second of all kinds
+(https://docs.discord.com/developers/topics/rate-limits#global-rate-limit): the rest is for what is typed, read and
+marked meanwhile."""
+
+PACE: Final = Rate(10, 0.25)
+"""Requests of all kinds. Wherever a second begins, no more than the 50 of that limit begin in it."""
 
 ONE_CHAT: Final = Rate(5, 5.0)
 """Observed: Discord tells the limits of a channel only with its answers, and the library keeps to those."""
@@ -78,7 +86,7 @@ CAPABILITIES: Final = Capabilities(
 
 
 class DiscordAdapter(Adapter):
-    """One bot. `timing`, `sleep` and `jitter` (numbers from 0 to 1) can be replaced for tests."""
+    """One bot. `timing`, `sleep`, `jitter` (numbers from 0 to 1) and `pace` (None: none) can be replaced for tests."""
 
     capabilities = CAPABILITIES
 
@@ -90,6 +98,7 @@ class DiscordAdapter(Adapter):
         timing: Timing = TIMING,
         sleep: Sleep = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
+        pace: Rate | None = PACE,
     ) -> None:
         if not isinstance(config, DiscordConfig):
             config = DiscordConfig.model_validate(config.model_dump(exclude_unset=True))
@@ -102,6 +111,7 @@ class DiscordAdapter(Adapter):
         self._host = host
         self._timing = timing
         self._sleep = sleep
+        self._pace = None if pace is None else Pace(pace, host.clock.monotonic, sleep)
         self._mentions: Mentions = "users" if config.allow_mentions else "neutralise"
         if config.allow_mentions:
             self.capabilities = replace(type(self).capabilities, note=NOTE_WITH_MENTIONS)
@@ -120,9 +130,12 @@ class DiscordAdapter(Adapter):
             client = await self._logged_in(session.handlers)
             try:
                 self._client = client
+                await self._connection.stored(lambda: self._host.identify(str(client.user.id if client.user else "")))
                 log.info("connected to Discord as %s", client.user)
                 monotonic = self._host.clock.monotonic
-                self._sender = Sender(client, self._timing, monotonic, session.lost, mentions=self._mentions)
+                self._sender = Sender(
+                    client, self._timing, monotonic, session.lost, session.seen, mentions=self._mentions
+                )
                 await session.run(client)
             finally:
                 self._client = self._sender = None
@@ -131,7 +144,8 @@ class DiscordAdapter(Adapter):
     async def _logged_in(self, handlers: Handlers) -> DiscordClient:
         """A client whose token Discord knows, as soon as it can be asked. Raises `AccountError`."""
         while True:
-            client = DiscordClient(self._timing, self._connection, handlers)
+            trace = None if self._pace is None else self._pace.trace()
+            client = DiscordClient(self._timing, self._connection, handlers, trace)
             try:
                 async with asyncio.timeout(self._timing.answer):
                     await client.login(self._token)
@@ -203,11 +217,13 @@ class _Session:
         self._connection = connection
         self._sleep = sleep
         self._background = Background()
+        self._told: set[int] = set()
         self._positions = Positions()
         self._client: DiscordClient | None = None
         self._checking = False
         self._receiver: Receiver | None = None
         self._backfill: Backfill | None = None
+        self._marks: Marks | None = None
         self._interactions = Interactions(host, self._background, timing)
         self.handlers: Handlers = {
             "connect": self._began,
@@ -246,9 +262,10 @@ class _Session:
         normaliser = Normaliser(
             lambda: client.user.id if client.user is not None else 0,
             Rules(config.require_mention, frozenset(config.free_channels)),
-            lambda: [name for name, _ in self._host.commands],
+            lambda: sorted(self._host.command_names),
         )
         threads = ThreadOpener(client, self._timing) if config.threads == "auto" else None
+        self._marks = Marks(client, self._background, self._timing, self._sleep) if config.reactions else None
         receiver = Receiver(
             client,
             self._host,
@@ -257,6 +274,7 @@ class _Session:
             self._positions,
             threads,
             self._missed,
+            self._taken,
             patience=self._timing.patience,
         )
 
@@ -268,9 +286,8 @@ class _Session:
             client, self._host, self._connection, self._positions, self._timing, self._sleep, take, receiver.look_again
         )
         await self._backfill.prepare()
-        self._background.start(
-            sync_commands(client, self._host.commands, config.command_guilds), "Discord's menu of commands"
-        )
+        menu = Menu(client, self._host, self._timing, self._sleep, config.command_guilds)
+        self._background.start(menu.sync(), "Discord's menu of commands")
         try:
             await _first_to_end(client.listen(), receiver.run(), self._backfill.run())
         finally:
@@ -286,6 +303,9 @@ class _Session:
     def _guilds_known(self) -> None:
         assert self._backfill is not None
         self._backfill.guilds_known()
+        assert self._client is not None
+        for guild in self._client.guilds:
+            self._name_missing(guild)
 
     def _message(self, message: discord.Message) -> None:
         assert self._receiver is not None
@@ -295,6 +315,15 @@ class _Session:
         assert self._receiver is not None
         self._receiver.changed(event)
 
+    def seen(self, delivery: Delivery) -> None:
+        """Some of an answer can be seen."""
+        if self._marks is not None:
+            self._marks.answered(delivery)
+
+    def _taken(self, message: discord.Message) -> None:
+        if self._marks is not None:
+            self._marks.waiting(message)
+
     def _missed(self, channel: Channel) -> None:
         assert self._backfill is not None
         self._backfill.missed(channel)
@@ -302,6 +331,23 @@ class _Session:
     def _appeared(self, guild: discord.Guild) -> None:
         assert self._backfill is not None
         self._backfill.appeared(guild)
+        self._name_missing(guild)
+
+    def _name_missing(self, guild: discord.Guild) -> None:
+        """Tell the operator, once for each server, which permissions the bot was not given there."""
+        if guild.id in self._told:
+            return
+        self._told.add(guild.id)
+        wanted = [*ALWAYS]
+        wanted += ["create_public_threads"] if self._config.threads == "auto" else []
+        wanted += ["add_reactions"] if self._config.reactions else []
+        if missing := missing_on_server(guild, wanted):
+            log.warning(
+                "on the server %s the bot lacks %s: give it to its role, in Server Settings, Roles, or in the channels"
+                " that it is to serve",
+                guild.name,
+                ", ".join(missing),
+            )
 
 
 async def _first_to_end(*work: Coroutine[Any, Any, None]) -> None:

@@ -16,8 +16,9 @@ import discord
 from adapters.base import AdapterHost, Cursor
 from adapters.connection import Connection, Sleep
 from adapters.discord.constants import BACKFILL_LIMIT, BACKFILL_PARALLEL, BACKFILL_UNLISTED, Timing
-from adapters.discord.failures import CALL_ERRORS, NAMES, in_short, is_passing, missing_permissions, retry_after
+from adapters.discord.failures import CALL_ERRORS, in_short, is_passing, retry_after
 from adapters.discord.normalise import CHANNEL, DM, Channel, cursor_name, is_dm
+from adapters.discord.permissions import NAMES, missing_permissions
 from adapters.discord.receive import Positions
 
 log = logging.getLogger(__name__)

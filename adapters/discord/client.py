@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import aiohttp
 import discord
 from discord.gateway import DiscordWebSocket, ReconnectWebSocket
 
@@ -25,22 +26,34 @@ CACHED_MESSAGES: Final = 1_000
 LONGEST_LIMIT: Final = 30.0
 """Seconds that the library waits for a rate limit; it takes no less. What lasts longer is left to the core."""
 
+HEARTBEAT: Final = 41.25
+"""Seconds between two heartbeats where the gateway names none; it did always."""
+
+SILENT_HEARTBEATS: Final = 1.5
+"""A gateway from which nothing comes for so many of its own heartbeats is gone: it has to answer each of them
+(https://docs.discord.com/developers/events/gateway#heartbeat-interval)."""
+
+LIBRARY_PATIENCE: Final = 600.0
+"""Seconds after which the library itself gives up a gateway; our own watch does much sooner."""
+
 Handlers = Mapping[str, Callable[..., None]]
 """What is called with an event, in the order in which events come; names as in the library, without `on_`."""
 
 
 class DiscordClient(discord.Client):
-    """One bot. Events reach `handlers` before the next one is read."""
+    """One bot. Events reach `handlers` before the next one is read; `pace` slows its requests."""
 
-    def __init__(self, timing: Timing, connection: Connection, handlers: Handlers) -> None:
+    def __init__(
+        self, timing: Timing, connection: Connection, handlers: Handlers, pace: aiohttp.TraceConfig | None = None
+    ) -> None:
         super().__init__(
             intents=INTENTS,
             allowed_mentions=discord.AllowedMentions.none(),
             max_messages=CACHED_MESSAGES,
+            http_trace=pace or aiohttp.TraceConfig(),
             max_ratelimit_timeout=LONGEST_LIMIT,
             guild_ready_timeout=timing.guilds,
-            # Only our own watch decides that a gateway is gone.
-            heartbeat_timeout=10 * timing.silence,
+            heartbeat_timeout=LIBRARY_PATIENCE,
             chunk_guilds_at_startup=False,
             enable_debug_events=False,
         )
@@ -89,12 +102,13 @@ class DiscordClient(discord.Client):
         """Connect, and read until the connection ends, which is always by an error."""
         async with asyncio.timeout(self._timing.handshake + self._timing.identify):
             self.ws = await DiscordWebSocket.from_client(self, **where)
+        silence = SILENT_HEARTBEATS * _heartbeat(self.ws)
         while True:
             try:
-                async with asyncio.timeout(self._timing.silence):
+                async with asyncio.timeout(silence):
                     await self.ws.poll_event()
             except TimeoutError:
-                raise TimeoutError(f"nothing came for {self._timing.silence:g} s, not even a heartbeat") from None
+                raise TimeoutError(f"nothing came for {silence:g} s, not even a heartbeat") from None
 
     async def _lost(self, reason: str) -> None:
         """Rest before the next try; the first one after a good connection is made at once."""
@@ -142,6 +156,13 @@ class DiscordClient(discord.Client):
         with contextlib.suppress(*CALL_ERRORS):
             async with asyncio.timeout(self._timing.close):
                 await self.close()
+
+
+def _heartbeat(socket: DiscordWebSocket) -> float:
+    """Seconds between two heartbeats, as the gateway said in its greeting."""
+    beating = socket._keep_alive  # noqa: SLF001 - the library tells it nowhere else
+    interval = beating.interval if beating is not None else None
+    return interval or HEARTBEAT
 
 
 def quiet_library() -> None:

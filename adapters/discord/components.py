@@ -1,4 +1,4 @@
-"""Buttons below a message; a menu where there are too many of them."""
+"""Buttons below a message; menus where there are too many of them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,13 +23,13 @@ def view_of(delivery: Delivery) -> discord.ui.View | None:
     if len(rows) <= ROWS and all(len(row) <= ROWS for row in rows):
         _add_buttons(view, rows)
     else:
-        view.add_item(_menu([button for row in rows for button in row][:MENU_OPTIONS]))
+        _add_menus(view, [button for row in rows for button in row][: ROWS * MENU_OPTIONS])
     view.stop()
     return view
 
 
 def _fits(button: Button) -> bool:
-    return bool(button.label) and 1 <= len(custom_id(MENU_OPTIONS, button.command)) <= MAX_CUSTOM_ID
+    return bool(button.label) and 1 <= len(custom_id(ROWS * MENU_OPTIONS, button.command)) <= MAX_CUSTOM_ID
 
 
 def _add_buttons(view: discord.ui.View, rows: Sequence[Sequence[Button]]) -> None:
@@ -44,9 +44,13 @@ def _add_buttons(view: discord.ui.View, rows: Sequence[Sequence[Button]]) -> Non
             number += 1
 
 
-def _menu(buttons: Sequence[Button]) -> "discord.ui.Select[Any]":
-    options = [
-        discord.SelectOption(label=button.label[:MAX_OPTION_LABEL], value=custom_id(number, button.command))
-        for number, button in enumerate(buttons)
-    ]
-    return discord.ui.Select[Any](custom_id="menu", options=options)
+def _add_menus(view: discord.ui.View, buttons: Sequence[Button]) -> None:
+    """A menu for each page of what there is to choose from; it says which page it is."""
+    for row, first in enumerate(range(0, len(buttons), MENU_OPTIONS)):
+        page = buttons[first : first + MENU_OPTIONS]
+        options = [
+            discord.SelectOption(label=button.label[:MAX_OPTION_LABEL], value=custom_id(first + number, button.command))
+            for number, button in enumerate(page)
+        ]
+        shown = f"{first + 1} to {first + len(page)} of {len(buttons)}" if len(buttons) > MENU_OPTIONS else None
+        view.add_item(discord.ui.Select[Any](custom_id=f"menu{row or ''}", placeholder=shown, options=options, row=row))

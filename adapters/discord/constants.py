@@ -73,12 +73,10 @@ class Timing:
     """Seconds that things may take.
 
     `answer` and `upload` are for one call with all its repetitions, `handshake` for a connection to the gateway until
-    it has said hello. A gateway that is silent for `silence` is gone: it has to answer a heartbeat every 41.25 s, and
-    60 s are a heartbeat and a half (https://docs.discord.com/developers/events/gateway#heartbeat-interval). `guilds`
-    is how long after the last guild was told all are taken to be known. `identify` has to lie between two new
-    sessions. Waits between tries grow from
-    `first_wait` to `longest_wait`. `acknowledge` is how long storing what somebody pressed may take before they are
-    shown that it is on its way (`thread`: opening one; people's messages wait for it); Discord waits three seconds
+    it has said hello. `guilds` is how long after the last guild was told all are taken to be known. `identify` has to
+    lie between two new sessions. Waits between tries grow from `first_wait` to `longest_wait`. `acknowledge` is how
+    long storing what somebody pressed may take before they are shown that it is on its way (`thread`: opening one;
+    people's messages wait for it); Discord waits three seconds
     (https://docs.discord.com/developers/interactions/receiving-and-responding#responding-to-an-interaction).
     `patience` is how long a message waits for what was written before it and is still being fetched; `close` is for a
     goodbye.
@@ -87,7 +85,6 @@ class Timing:
     answer: float = 40.0
     upload: float = 180.0
     handshake: float = 30.0
-    silence: float = 60.0
     guilds: float = 2.0
     identify: float = 5.0
     first_wait: float = 1.0

@@ -16,13 +16,25 @@ _USER: Final = re.compile(r"<@!?([0-9]+)>")
 _ROLE: Final = re.compile(r"<@&([0-9]+)>")
 _CHANNEL: Final = re.compile(r"<#([0-9]+)>")
 
-WRITTEN: Final = frozenset({discord.MessageType.default, discord.MessageType.reply})
-"""Messages that somebody wrote; the others tell what happened in the channel."""
+WRITTEN: Final = frozenset(
+    {
+        discord.MessageType.default,
+        discord.MessageType.reply,
+        discord.MessageType.chat_input_command,
+        discord.MessageType.context_menu_command,
+    }
+)
+"""Messages that somebody wrote, bots in answer to a command too; the others tell what happened in the channel."""
 
 
-def is_written(message: discord.Message) -> bool:
-    """Whether a person wrote the message: no bot, no webhook, nothing that Discord itself tells."""
-    return message.type in WRITTEN and not message.author.bot and message.webhook_id is None
+def is_written(message: discord.Message, me: int) -> bool:
+    """Whether anybody but us wrote the message: nothing that Discord itself tells."""
+    return message.type in WRITTEN and message.author.id != me
+
+
+def is_bots(message: discord.Message) -> bool:
+    """Whether a program wrote the message: a bot, or whoever holds the address of a webhook."""
+    return message.author.bot or message.webhook_id is not None
 
 
 def attachment_id(channel_id: int, message_id: int, attachment: int) -> str:

@@ -150,25 +150,3 @@ def _in_words(error: discord.HTTPException, missing: tuple[str, ...]) -> str:
         return f"the bot lacks {wanted} there: give it to its role, in the server or the channel ({said})"
     words = _WORDS.get(TOO_LARGE if error.status == BODY_TOO_LARGE else error.code)
     return said if words is None else f"{words} ({said})"
-
-
-# --- permissions ---------------------------------------------------------------------------------------
-
-NAMES: Final = {
-    "view_channel": "View Channel",
-    "send_messages": "Send Messages",
-    "send_messages_in_threads": "Send Messages in Threads",
-    "attach_files": "Attach Files",
-    "read_message_history": "Read Message History",
-    "create_public_threads": "Create Public Threads",
-}
-"""Permissions as Discord's settings call them."""
-
-
-def missing_permissions(client: discord.Client, channel_id: int, *wanted: str) -> list[str]:
-    """The names of those of these permissions that the bot lacks in a channel, as far as is known."""
-    channel = client.get_channel(channel_id)
-    if not isinstance(channel, discord.abc.GuildChannel | discord.Thread):
-        return []
-    held = channel.permissions_for(channel.guild.me)
-    return [NAMES[name] for name in wanted if not getattr(held, name)]

@@ -21,7 +21,8 @@ from adapters.base import (
 )
 from adapters.discord.compose import TextFile, marked
 from adapters.discord.constants import FIND_LIMIT, NONCE_SECONDS, Timing
-from adapters.discord.failures import CALL_ERRORS, delivery_error, missing_permissions
+from adapters.discord.failures import CALL_ERRORS, delivery_error
+from adapters.discord.permissions import missing_permissions
 from adapters.discord.send import Sender, channel_id
 from adapters.markup.discord import DiscordMessage
 

@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 import discord
 
 from adapters.background import Background
-from adapters.base import AdapterHost, InboundMessage, NotStoredError
+from adapters.base import AdapterHost, InboundMessage, InboundState, NotStoredError
 from adapters.discord.constants import Timing
 from adapters.discord.failures import CALL_ERRORS, in_short
 from adapters.discord.normalise import Channel, is_dm, place, roles_of, team_of
@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 TAKEN: Final = "{} is on its way."
 GONE: Final = "This does nothing any more."
+KEPT_OUT: Final = "That was not taken in: you are not among those whom this bot answers here."
 FAILED: Final = "That could not be taken in. Try it again."
 
 SEPARATOR: Final = ":"
@@ -73,13 +74,13 @@ class Interactions:
     async def _store(self, message: InboundMessage) -> str | None:
         """None, or what to tell the person."""
         try:
-            await self._host.accept(message)
+            accepted = await self._host.accept(message)
         except NotStoredError as error:
             return str(error)
         except Exception:
             log.exception("what somebody pressed in Discord could not be taken in")
             return FAILED
-        return None
+        return KEPT_OUT if accepted.state is InboundState.IGNORED else None
 
     @staticmethod
     async def _say(interaction: discord.Interaction[Any], words: str) -> None:

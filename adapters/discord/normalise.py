@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 import discord
 
 from adapters.base import Cursor, InboundMessage, SessionSource
-from adapters.discord.content import attachments_in, is_written, mentions_us, quote_of, text_of
+from adapters.discord.content import attachments_in, is_bots, is_written, mentions_us, quote_of, text_of
 from config import Platform
 
 CHANNEL: Final = "channel:"
@@ -87,7 +87,7 @@ def _id(channel: Channel) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A message of a person, and whether it calls us by name where others write too."""
+    """A message of another, and whether it calls us by name where others write too."""
 
     message: InboundMessage
     called: bool
@@ -102,10 +102,13 @@ class Normaliser:
         self._commands = commands
 
     def read(self, message: discord.Message, channel: Channel, *, advances: bool = True) -> Reading | None:
-        """A message as the core has it; None for what no person wrote. `advances`: the position goes with it."""
-        if not is_written(message):
-            return None
+        """A message as the core has it; None for what nobody wrote, or we did.
+
+        `advances`: the position goes with it.
+        """
         me = self._me()
+        if not is_written(message, me):
+            return None
         text = text_of(message, me)
         called = not is_dm(channel) and mentions_us(message, me)
         quote = quote_of(message, me)
@@ -126,7 +129,7 @@ class Normaliser:
                 quote=quote,
                 roles=roles_of(message.author),
                 team=team_of(channel),
-                from_bot=message.author.bot,
+                from_bot=is_bots(message),
             ),
             called,
         )

@@ -9,7 +9,7 @@ from typing import Final
 
 import discord
 
-from adapters.base import AdapterHost, AdapterState, Cursor
+from adapters.base import AdapterHost, AdapterState, Cursor, InboundState
 from adapters.connection import Connection
 from adapters.discord.constants import QUEUE_LIMIT
 from adapters.discord.failures import CALL_ERRORS, in_short, is_passing
@@ -51,7 +51,8 @@ class _Event:
 
 
 class Receiver:
-    """Stores messages. `missed` is told of a place in which one could not be taken in, or may be missing.
+    """Stores messages. `missed` is told of a place in which one could not be taken in, or may be missing, `taken` of
+    each message that will be answered.
 
     What comes live where something is still missing waits for it, so that it is answered in order, but not for ever.
     """
@@ -65,6 +66,7 @@ class Receiver:
         positions: Positions,
         threads: ThreadOpener | None,
         missed: Callable[[Channel], None],
+        taken: Callable[[discord.Message], None],
         *,
         patience: float,
     ) -> None:
@@ -75,6 +77,7 @@ class Receiver:
         self._positions = positions
         self._threads = threads
         self._missed = missed
+        self._taken = taken
         self._patience = patience
         self._queue: asyncio.Queue[_Event | None] = asyncio.Queue(QUEUE_LIMIT)
         self._held: dict[int, list[_Event]] = {}
@@ -181,13 +184,15 @@ class Receiver:
         inbound = (await self._in_thread(message, where, reading)).message
         if live and not self._advances(message, where):
             inbound = replace(inbound, cursor=None)
-        await self._connection.stored(lambda: self._host.accept(inbound))
+        accepted = await self._connection.stored(lambda: self._host.accept(inbound))
+        if accepted.state is InboundState.PENDING and not accepted.duplicate:
+            self._taken(message)
 
     def _advances(self, message: discord.Message, where: Channel) -> bool:
         return self._positions.may_advance(where.id) and message.id > self._positions.reached.get(where.id, 0)
 
     async def _in_thread(self, message: discord.Message, where: Channel, reading: Reading) -> Reading:
-        if self._threads is None or not reading.called:
+        if self._threads is None or not reading.called or not self._host.admits(reading.message):
             return reading
         thread = await self._threads.thread_for(message, where)
         if thread is None:

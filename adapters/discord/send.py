@@ -21,9 +21,9 @@ from adapters.discord.failures import (
     NOT_SENT,
     UNKNOWN_MESSAGE,
     delivery_error,
-    missing_permissions,
 )
 from adapters.discord.files import opened
+from adapters.discord.permissions import missing_permissions
 from adapters.markup.discord import MAX_LENGTH, DiscordMessage, Mentions
 from adapters.markup.messages import Messages
 from adapters.memory import Memory
@@ -39,7 +39,7 @@ class Sender:
     """Makes the calls that people see something of. Every method raises `DeliveryError`.
 
     `mentions`: whether a text may call single people; everyone and roles it never does. `lost` is told of a call that
-    could not leave.
+    could not leave, `seen` of a delivery of which the first part can be seen.
     """
 
     def __init__(
@@ -48,10 +48,12 @@ class Sender:
         timing: Timing,
         monotonic: Callable[[], float],
         lost: Callable[[], None],
+        seen: Callable[[Delivery], None],
         *,
         mentions: Mentions,
     ) -> None:
         self._lost = lost
+        self._seen = seen
         self._client = client
         self._timing = timing
         self._monotonic = monotonic
@@ -65,6 +67,8 @@ class Sender:
         self._begun[part_key(delivery)] = self._monotonic()
         upload = not isinstance(delivery.content, DiscordMessage)
         message = await self._told(self._send(delivery), delivery.target, upload=upload)
+        if not delivery.part:
+            self._seen(delivery)
         return str(message.id)
 
     async def edit(self, delivery: Delivery) -> None:

@@ -11,10 +11,10 @@ from adapters.discord.content import without_call
 from adapters.discord.failures import (
     CALL_ERRORS,
     MISSING_PERMISSIONS,
-    NAMES,
     THREAD_EXISTS,
     in_short,
 )
+from adapters.discord.permissions import NAMES
 from adapters.memory import Memory
 
 log = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ from adapters.local.protocol import (
     ACKNOWLEDGE_SECONDS,
     SERVICE,
     Ack,
+    Ask,
     Bye,
     Frame,
     Held,
@@ -23,6 +24,7 @@ from adapters.local.protocol import (
     Peers,
     Problem,
     ProtocolError,
+    Told,
     Welcome,
     message_id_of,
     read_client_frame,
@@ -54,6 +56,9 @@ MAX_CLIENTS: Final = 32
 
 MAX_UNSTORED_MESSAGES: Final = 256
 """Messages of one client that may wait to be stored; further ones are answered with *busy*."""
+
+MAX_QUESTIONS: Final = 16
+"""Questions of one client that may wait for an answer; further ones get none."""
 
 MAX_REMEMBERED: Final = 4096
 """Deliveries for which it is known which clients may have seen them; `find` needs the newest few."""
@@ -277,10 +282,12 @@ class LocalAdapter(Adapter):
     async def _attend(self, connection: FrameConnection, attachment: Attachment) -> None:
         self._attach(attachment)
         messages: asyncio.Queue[Message] = asyncio.Queue(MAX_UNSTORED_MESSAGES)
+        questions: asyncio.Queue[Ask] = asyncio.Queue(MAX_QUESTIONS)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = (
-                    group.create_task(self._read(connection, attachment, messages)),
+                    group.create_task(self._read(connection, attachment, messages, questions)),
+                    group.create_task(self._tell(attachment, questions)),
                     group.create_task(self._store(attachment, messages)),
                     group.create_task(attachment.write()),
                 )
@@ -323,7 +330,11 @@ class LocalAdapter(Adapter):
             attachment.queue(peers)
 
     async def _read(
-        self, connection: FrameConnection, attachment: Attachment, messages: asyncio.Queue[Message]
+        self,
+        connection: FrameConnection,
+        attachment: Attachment,
+        messages: asyncio.Queue[Message],
+        questions: asyncio.Queue[Ask],
     ) -> None:
         """Read what the client says until it leaves or its stream cannot be read any more."""
         while not attachment.gone.is_set():
@@ -331,7 +342,7 @@ class LocalAdapter(Adapter):
                 frame = await connection.receive()
                 if frame is None:
                     break
-                self._take(attachment, frame, messages)
+                self._take(attachment, frame, messages, questions)
             except FrameError as error:
                 if error.fatal:
                     await _tell(connection, Problem(text=str(error)))
@@ -340,7 +351,13 @@ class LocalAdapter(Adapter):
             await asyncio.sleep(0)  # a client that sends without end must not keep the loop to itself
         attachment.drop()
 
-    def _take(self, attachment: Attachment, frame: Mapping[str, Any], messages: asyncio.Queue[Message]) -> None:
+    def _take(
+        self,
+        attachment: Attachment,
+        frame: Mapping[str, Any],
+        messages: asyncio.Queue[Message],
+        questions: asyncio.Queue[Ask],
+    ) -> None:
         try:
             said = read_client_frame(frame)
         except ProtocolError as error:
@@ -352,6 +369,9 @@ class LocalAdapter(Adapter):
         match said:
             case Message():
                 self._queue_message(attachment, said, messages)
+            case Ask():
+                with suppress(asyncio.QueueFull):
+                    questions.put_nowait(said)
             case Ack():
                 self._note_shown(attachment, said)
             case Held():
@@ -378,6 +398,28 @@ class LocalAdapter(Adapter):
         if awaited is not None and (ack.final or not awaited.delivery.final):
             awaited.shown = True
         self._wake_awaited()
+
+    # --- questions -------------------------------------------------------------------------------------
+
+    async def _tell(self, attachment: Attachment, questions: asyncio.Queue[Ask]) -> None:
+        """Answer what is asked beside the chat. A question that cannot be answered gets an empty answer."""
+        while True:
+            asked = await questions.get()
+            try:
+                attachment.queue(await self._told(asked))
+            except NotStoredError:
+                attachment.queue(Told(id=asked.id))
+            except Exception:  # noqa: BLE001 - one question must not end the terminal's chat
+                _log.exception("a question of a terminal could not be answered")
+                attachment.queue(Told(id=asked.id))
+
+    async def _told(self, asked: Ask) -> Told:
+        look, source = self._host.look, SessionSource.local_cli()
+        if asked.about == "words":
+            return Told(id=asked.id, words=tuple(await look.complete(source, asked.text)))
+        if asked.about == "sessions":
+            return Told(id=asked.id, sessions=tuple(await look.sessions(source, asked.text)))
+        return Told(id=asked.id, state=await look.overview(source))
 
     # --- storing ---------------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ turn; a delivery is shown once, however often it comes.
 """
 
 import asyncio
-import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from adapters.local.known import Known, change, digest
 from adapters.local.protocol import (
     HELD_SECONDS,
     REMEMBERED_DELIVERIES,
@@ -30,10 +30,12 @@ from adapters.local.protocol import (
     Problem,
     ProtocolError,
     Show,
+    Told,
     Welcome,
     read_gateway_frame,
     text_problem,
 )
+from adapters.local.questions import Questions
 from adapters.local.screen import (
     GatewayUnavailableError,
     Line,
@@ -87,22 +89,6 @@ class _NotReadyError(Exception):
 
 
 @dataclass(slots=True)
-class _Known:
-    """A delivery that has been shown: its text while it grows, then only a digest of it.
-
-    `received` is what the gateway has sent of the text. It is shorter than what is on the screen while a turn that
-    was interrupted runs again, and pieces are added to it.
-    """
-
-    kind: DeliveryKind
-    text: str
-    received: str
-    session_id: str | None
-    turn_id: str | None
-    digest: bytes | None = None
-
-
-@dataclass(slots=True)
 class _Link:
     """One connection and what has been sent on it."""
 
@@ -136,13 +122,15 @@ class ChatClient:
         self._name = new_id()
         self._lines: OrderedDict[str, Line] = OrderedDict()
         self._own: OrderedDict[str, None] = OrderedDict()
-        self._known: OrderedDict[int, _Known] = OrderedDict()
+        self._known: OrderedDict[int, Known] = OrderedDict()
         self._peers: tuple[str, ...] = ()
         self._link: _Link | None = None
         self._welcomed = False
         self._said_lost = False
         self._said_busy = False
         self._leaving = asyncio.Event()
+        self.questions = Questions(self._send)
+        """What is asked beside the chat."""
 
     @property
     def unanswered(self) -> int:
@@ -332,6 +320,12 @@ class ChatClient:
                 pause = RETRY_SECONDS
         await link.connection.send(Bye().wire())
 
+    async def _send(self, frame: Frame) -> None:
+        """Send a frame that answers to nothing. Raises ConnectionError."""
+        if self._link is None:
+            raise ConnectionResetError("there is no connection to the gateway")
+        await self._link.connection.send(frame.wire())
+
     # --- receiving -------------------------------------------------------------------------------------
 
     async def _read(self, link: _Link) -> None:
@@ -349,6 +343,8 @@ class ChatClient:
                     await self._take_busy(link, frame)
                 case Peers():
                     self._peers = frame.clients
+                case Told():
+                    self.questions.take(frame)
                 case Problem():
                     await self._screen.report(f"The gateway says: {frame.text}")
                 case _:
@@ -412,21 +408,21 @@ class ChatClient:
     def _kind(self, frame: Show | Grow) -> DeliveryKind:
         return frame.kind if isinstance(frame, Show) else self._known[frame.id].kind
 
-    def _update(self, frame: Show | Grow, known: _Known | None) -> Update | None:
+    def _update(self, frame: Show | Grow, known: Known | None) -> Update | None:
         """What the frame changes on the screen; None if it changes nothing."""
         own = self._is_own(frame.answers)
         if known is None:
             assert isinstance(frame, Show)
-            new = _Known(frame.kind, "", "", frame.session_id, frame.turn_id)
-            return _change(new, frame, frame.text, own=own, first=True, repeated=frame.repeated and not own)
+            new = Known(frame.kind, "", "", frame.session_id, frame.turn_id)
+            return change(new, frame, frame.text, own=own, first=True, repeated=frame.repeated and not own)
         if known.digest is not None:
-            whole = isinstance(frame, Show) and frame.final and _digest(frame.text) != known.digest
-            return _change(known, frame, frame.text, own=own, replaced=True) if whole else None
+            whole = isinstance(frame, Show) and frame.final and digest(frame.text) != known.digest
+            return change(known, frame, frame.text, own=own, replaced=True) if whole else None
         text = frame.text if isinstance(frame, Show) else known.received + frame.text
         known.received = text
         if not frame.final and known.text.startswith(text):
             return None  # a turn that runs again may come to the same words; what is on the screen stays
-        return _change(known, frame, text, own=own, replaced=not text.startswith(known.text))
+        return change(known, frame, text, own=own, replaced=not text.startswith(known.text))
 
     def _is_own(self, answers: tuple[str, ...]) -> bool | None:
         """A reply to a line of this process that is not on its screen has not been seen on it: whatever came
@@ -451,13 +447,13 @@ class ChatClient:
 
     def _remember(self, update: Update) -> None:
         self._known.pop(update.id, None)
-        self._known[update.id] = _Known(
+        self._known[update.id] = Known(
             update.kind,
             "" if update.final else update.text,
             "" if update.final else update.text,
             update.session_id,
             update.turn_id,
-            _digest(update.text) if update.final else None,
+            digest(update.text) if update.final else None,
         )
         while len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
@@ -468,32 +464,3 @@ async def _close(connection: StreamConnection) -> None:
     with suppress(TimeoutError):  # a gateway that does not read keeps what is unsent
         async with asyncio.timeout(LEAVE_SECONDS):
             await connection.close()
-
-
-def _change(
-    known: _Known,
-    frame: Show | Grow,
-    text: str,
-    *,
-    own: bool | None,
-    first: bool = False,
-    replaced: bool = False,
-    repeated: bool = False,
-) -> Update:
-    return Update(
-        id=frame.id,
-        kind=known.kind,
-        text=text,
-        piece=text if replaced else text[len(known.text) :],
-        final=frame.final,
-        first=first,
-        replaced=replaced,
-        repeated=repeated,
-        own=own,
-        session_id=known.session_id,
-        turn_id=known.turn_id,
-    )
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

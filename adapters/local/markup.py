@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 TAB_SIZE: Final = 4
 
+_TURNING: Final = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\N{REPLACEMENT CHARACTER}")
 _CONTROLS: Final = {
     **{code: chr(0x2400 + code) for code in range(0x20) if code not in (0x09, 0x0A, 0x0D)},
     0x0D: None,
     0x7F: "\N{SYMBOL FOR DELETE}",
     **dict.fromkeys(range(0x80, 0xA0), "\N{REPLACEMENT CHARACTER}"),
     **dict.fromkeys(range(0xD800, 0xE000), "\N{REPLACEMENT CHARACTER}"),
-    **dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\N{REPLACEMENT CHARACTER}"),
+    **_TURNING,
 }
 """Control characters of C0 and C1, lone surrogates, and the bidirectional overrides, which can make a text
 read other than it is."""
@@ -81,7 +82,8 @@ class MarkdownRenderer:
             rendered = self._capture(_markdown(text), width)
         except Exception:  # noqa: BLE001 - a fault in a library must not hide an answer
             rendered = text
-        return _trimmed(rendered)
+        # An entity of Markdown stands for such a character only now.
+        return _trimmed(rendered.translate(_TURNING))
 
     def styled(self, text: str, style: str, width: int) -> str:
         """Text as it is, wrapped, in a rich style; ended by a line feed."""

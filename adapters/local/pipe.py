@@ -36,8 +36,10 @@ CORRECTED_MARK: Final = "(corrected: this takes the place of the reply above)"
 
 ObjectType: TypeAlias = Literal["message", "delta", "notice", "error"]
 
-_LINE_ENDS: Final = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
-"""What JSON allows in a string and some readers of lines take for the end of one, and how it is written instead."""
+_STEERING: Final = (*range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+_ESCAPED: Final = {code: f"\\u{code:04x}" for code in _STEERING}
+"""What JSON allows in a string and some readers take for the end of a line, or a terminal for an order, and how it is
+written instead."""
 
 
 class PipeScreen:
@@ -136,9 +138,11 @@ class PipeScreen:
         }
         if replace:
             fields["replace"] = True
-        await self._out.write(json.dumps(fields, ensure_ascii=False).translate(_LINE_ENDS) + "\n")
+        await self._out.write(json.dumps(fields, ensure_ascii=False).translate(_ESCAPED) + "\n")
 
     async def _tell(self, text: str) -> None:
+        """For people, also where a program gets the replies: nothing in it steers their terminal."""
+        text = plain(text) if self._form is str else text
         try:
             await self._err.write(text.rstrip("\n") + "\n")
         except ScreenClosedError:

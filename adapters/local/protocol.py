@@ -1,8 +1,8 @@
 """The frames between a terminal client and the gateway: their fields, their limits, and how they are read.
 
 A client opens with `Hello`; the gateway answers with `Welcome`, and the client leaves if the versions differ.
-After that a client sends `Message`, `Ack`, `Held` and `Bye`; the gateway sends `MessageAccepted`,
-`MessageRefused`, `MessageBusy`, `Show`, `Grow`, `Peers` and `Problem`. An object of an unknown `op` is an
+After that a client sends `Message`, `Ask`, `Ack`, `Held` and `Bye`; the gateway sends `MessageAccepted`,
+`MessageRefused`, `MessageBusy`, `Told`, `Show`, `Grow`, `Peers` and `Problem`. An object of an unknown `op` is an
 error for the gateway and nothing for a client.
 """
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from gateway.ports import DeliveryKind, InboundState
+from gateway.ports import DeliveryKind, InboundState, Overview, SessionLine, Suggestion
 
 SERVICE: Final = "chat"
 """The service that a client of the gateway's socket names in its first frame."""
@@ -19,6 +19,9 @@ SERVICE: Final = "chat"
 MAX_TEXT_BYTES: Final = 512 * 1024
 """The longest message in UTF-8: more than the context of most models, and even when every character is
 escaped still below the longest frame."""
+
+MAX_ASKED_CHARACTERS: Final = 1_000
+"""The longest text of a question: of the line that is typed, commands have far fewer."""
 
 MAX_ID_CHARACTERS: Final = 128
 """The longest id that a client may make for a message or for itself."""
@@ -88,6 +91,16 @@ class Message(Frame):
     text: str
 
 
+class Ask(Frame):
+    """A question beside the chat: what a text can become, which sessions there are (with a text: where it is), or how
+    the conversation stands. Nothing becomes of it but a `Told` of the same id; one of many may go without."""
+
+    op: Literal["ask"] = "ask"
+    id: ClientId
+    about: Literal["words", "sessions", "state"]
+    text: Annotated[str, Field(max_length=MAX_ASKED_CHARACTERS)] = ""
+
+
 class Ack(Frame):
     """The delivery is on the screen: all of it, if `final`."""
 
@@ -109,7 +122,7 @@ class Bye(Frame):
     op: Literal["bye"] = "bye"
 
 
-ClientFrame: TypeAlias = Annotated[Message | Ack | Held | Bye, Field(discriminator="op")]
+ClientFrame: TypeAlias = Annotated[Message | Ask | Ack | Held | Bye, Field(discriminator="op")]
 
 # --- from the gateway ----------------------------------------------------------------------------------
 
@@ -157,6 +170,18 @@ class MessageBusy(Frame):
     reason: str
 
 
+class Told(Frame):
+    """The answer to `Ask`; what was not asked for is empty."""
+
+    model_config = ConfigDict(frozen=True, strict=False, extra="ignore")  # read strictly, a record is no mapping
+
+    op: Literal["told"] = "told"
+    id: str
+    words: tuple[Suggestion, ...] = ()
+    sessions: tuple[SessionLine, ...] = ()
+    state: Overview | None = None
+
+
 class Show(Frame):
     """A delivery with its whole text so far; it replaces what the client has under this id."""
 
@@ -192,15 +217,15 @@ class Problem(Frame):
 
 
 GatewayFrame: TypeAlias = Annotated[
-    Welcome | Peers | MessageAccepted | MessageRefused | MessageBusy | Show | Grow | Problem,
+    Welcome | Peers | MessageAccepted | MessageRefused | MessageBusy | Told | Show | Grow | Problem,
     Field(discriminator="op"),
 ]
 
 # --- reading -------------------------------------------------------------------------------------------
 
-_CLIENT_FRAME: Final[TypeAdapter[Message | Ack | Held | Bye]] = TypeAdapter(ClientFrame)
+_CLIENT_FRAME: Final[TypeAdapter[Message | Ask | Ack | Held | Bye]] = TypeAdapter(ClientFrame)
 _GATEWAY_FRAME: Final[
-    TypeAdapter[Welcome | Peers | MessageAccepted | MessageRefused | MessageBusy | Show | Grow | Problem]
+    TypeAdapter[Welcome | Peers | MessageAccepted | MessageRefused | MessageBusy | Told | Show | Grow | Problem]
 ] = TypeAdapter(GatewayFrame)
 
 
@@ -212,7 +237,7 @@ def read_hello(frame: Mapping[str, Any]) -> Hello:
         raise ProtocolError(_explain(error)) from error
 
 
-def read_client_frame(frame: Mapping[str, Any]) -> Message | Ack | Held | Bye:
+def read_client_frame(frame: Mapping[str, Any]) -> Message | Ask | Ack | Held | Bye:
     """A frame from an attached client. Raises `ProtocolError`."""
     try:
         return _CLIENT_FRAME.validate_python(frame)
@@ -222,7 +247,7 @@ def read_client_frame(frame: Mapping[str, Any]) -> Message | Ack | Held | Bye:
 
 def read_gateway_frame(
     frame: Mapping[str, Any],
-) -> Welcome | Peers | MessageAccepted | MessageRefused | MessageBusy | Show | Grow | Problem:
+) -> Welcome | Peers | MessageAccepted | MessageRefused | MessageBusy | Told | Show | Grow | Problem:
     """A frame from the gateway. Raises `ProtocolError`."""
     try:
         return _GATEWAY_FRAME.validate_python(frame)
@@ -270,6 +295,8 @@ def _explain(error: ValidationError) -> str:
     return f'"{field}": {first["msg"].replace("Input should", "it should")}'
 
 
-_OPS: Final = frozenset(
-    {"message", "ack", "held", "bye", "welcome", "peers", "accepted", "refused", "busy", "show", "grow", "error"}
+_FROM_CLIENTS: Final = frozenset({"message", "ask", "ack", "held", "bye"})
+_FROM_THE_GATEWAY: Final = frozenset(
+    {"welcome", "peers", "accepted", "refused", "busy", "told", "show", "grow", "error"}
 )
+_OPS: Final = _FROM_CLIENTS | _FROM_THE_GATEWAY

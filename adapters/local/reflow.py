@@ -4,6 +4,7 @@ Most terminals fold long lines anew when they become narrower. What was drawn th
 was drawn in, and all of them have to be taken back.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -39,6 +40,19 @@ class TerminalOutput(Vt100_Output):
         """Clear from the cursor to the end of the screen, in two steps: some terminals take a clearing of the whole
         screen at once for a wish to keep it, and put a copy of it into the scrollback."""
         self.write_raw("\x1b7\x1b[K\x1b[B\r\x1b[J\x1b8")
+
+
+def terminal_output(stdout: TextIO, environ: Mapping[str, str]) -> TerminalOutput:
+    """The terminal behind a stream; one that does not know its size counts as 80 by 24."""
+
+    def size() -> Size:
+        try:
+            columns, rows = os.get_terminal_size(stdout.fileno())
+        except (OSError, ValueError):
+            columns, rows = 0, 0
+        return Size(rows=rows or 24, columns=columns or 80)
+
+    return TerminalOutput(stdout, size, term=environ.get("TERM"))
 
 
 class FoldingRenderer(Renderer):

@@ -6,16 +6,12 @@ drawn over and over and leaves nothing behind.
 """
 
 import asyncio
-import os
 from collections import OrderedDict, deque
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import create_app_session, get_app
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion
-from prompt_toolkit.data_structures import Size
-from prompt_toolkit.document import Document
 from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import Condition, has_focus, is_done
 from prompt_toolkit.formatted_text import ANSI, StyleAndTextTuples, to_formatted_text
@@ -27,18 +23,19 @@ from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from adapters.local.client import ChatClient
+from adapters.local.completion import CommandCompleter
 from adapters.local.history import open_history
 from adapters.local.markup import MarkdownRenderer, plain
 from adapters.local.options import LEAVE_COMMANDS, ChatOptions
+from adapters.local.picker import SessionPicker
 from adapters.local.pipe import CORRECTED_MARK, REPEATED_MARK, run_pipe
 from adapters.local.protocol import Welcome
-from adapters.local.reflow import FoldingRenderer, TerminalOutput, folds_lines
+from adapters.local.reflow import FoldingRenderer, folds_lines, terminal_output
 from adapters.local.reply import GrowingReply
 from adapters.local.screen import OUTCOME_WORDS, ChatError, Line, LineOutcome, LineRefusedError, Update
+from adapters.local.statusline import StatusLine
 from adapters.local.streams import continues
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from gateway.ports import Overview, SessionLine, Suggestion
 
 FRAME_SECONDS: Final = 0.05
 """The shortest time between two drawings of the live area: faster than the eye reads, slow enough for the
@@ -53,7 +50,7 @@ MAX_PARKED: Final = 16
 MAX_SHOWN_QUEUE: Final = 3
 """How many waiting messages the live area names; it counts the others."""
 
-HINT: Final = "Enter sends, Alt-Enter makes a new line, /help lists commands, Ctrl-D leaves."
+HINT: Final = "Enter sends, Alt-Enter makes a new line, F2 lists sessions, /help lists commands, Ctrl-D leaves."
 
 
 async def run_terminal(options: ChatOptions) -> int:
@@ -63,7 +60,7 @@ async def run_terminal(options: ChatOptions) -> int:
     with (
         create_app_session(
             input=create_input(options.stdin),
-            output=_output(options),
+            output=terminal_output(options.stdout, options.environ),
         ),
         patch_stdout(raw=True),
     ):
@@ -75,41 +72,16 @@ async def run_terminal(options: ChatOptions) -> int:
     return 1
 
 
-def _output(options: ChatOptions) -> TerminalOutput:
-    def size() -> Size:
-        try:
-            columns, rows = os.get_terminal_size(options.stdout.fileno())
-        except (OSError, ValueError):
-            columns, rows = 0, 0
-        return Size(rows=rows or 24, columns=columns or 80)
-
-    return TerminalOutput(options.stdout, size, term=options.environ.get("TERM"))
-
-
-class CommandCompleter(Completer):
-    """Completes the name of a command at the start of a message."""
-
-    def __init__(self) -> None:
-        self.commands: Sequence[tuple[str, str]] = ()
-
-    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-        """The commands that begin with what stands before the cursor."""
-        del complete_event
-        typed = document.text_before_cursor
-        if not typed.startswith("/") or any(character.isspace() for character in typed):
-            return
-        for name, text in self.commands:
-            command = "/" + name.removeprefix("/")
-            if command.startswith(typed):
-                yield Completion(command, start_position=-len(typed), display_meta=text)
-
-
 class Terminal:
     """One chat on one terminal: what is typed goes to the client, what comes goes to the screen."""
 
     def __init__(self, options: ChatOptions) -> None:
         self._renderer = MarkdownRenderer(options.environ)
-        self._completer = CommandCompleter()
+        self._completer = CommandCompleter(self._suggest)
+        self._picker = SessionPicker(self._sessions, lambda session_id: self._send(f"/resume {session_id}"))
+        self._standing = StatusLine(
+            self._overview, lambda: self._client.unanswered > 0, self._redraw, lambda: self._columns
+        )
         self._session: PromptSession[str] = PromptSession(
             message=[("class:prompt", "> ")],
             history=open_history(options.home),
@@ -150,6 +122,7 @@ class Terminal:
         connection = asyncio.create_task(self._client.run())
         painting = asyncio.create_task(self._paint())
         ticking = asyncio.create_task(self._tick())
+        standing = asyncio.create_task(self._stand())
         prompting = asyncio.create_task(self._prompt(connection))
         try:
             await asyncio.wait({connection, prompting, painting}, return_when=asyncio.FIRST_COMPLETED)
@@ -162,7 +135,8 @@ class Terminal:
         except ChatError as error:
             return str(error)
         finally:
-            tasks = (connection, painting, ticking, prompting)
+            self._picker.close()
+            tasks = (connection, painting, ticking, standing, prompting)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -184,6 +158,8 @@ class Terminal:
     async def show(self, update: Update) -> None:
         """Show a delivery. Returns once a complete one is printed; a growing one appears soon after."""
         async with self._lock:
+            if update.final:
+                self._standing.wake()
             if update.kind == "reply":
                 await self._show_reply(update)
             elif update.final:
@@ -333,7 +309,8 @@ class Terminal:
             Window(FormattedTextControl(self._live), dont_extend_height=True),
             filter=~is_done & Condition(lambda: bool(self._live())),
         )
-        layout = Layout(HSplit([live, self._session.layout.container]), focused_element=self._session.default_buffer)
+        rows = [live, self._picker.container, self._session.layout.container, self._standing.container]
+        layout = Layout(HSplit(rows), focused_element=self._session.default_buffer)
         self._session.layout = layout
         self._app.layout = layout
         self._app.key_processor.before_key_press += lambda _: self._note_key()
@@ -356,6 +333,27 @@ class Terminal:
             parts[-1] = (style, last.removesuffix("\n"))
         return parts
 
+    def _redraw(self) -> None:
+        self._app.invalidate()
+
+    # --- what is asked beside the chat -----------------------------------------------------------------
+
+    async def _stand(self) -> None:
+        await self._greeted.wait()
+        await self._standing.run()
+
+    async def _overview(self) -> Overview | None:
+        told = await self._client.questions.ask("state")
+        return None if told is None else told.state
+
+    async def _suggest(self, typed: str) -> Sequence[Suggestion]:
+        told = await self._client.questions.ask("words", typed)
+        return () if told is None else told.words
+
+    async def _sessions(self, text: str) -> Sequence[SessionLine] | None:
+        told = await self._client.questions.ask("sessions", text)
+        return None if told is None else told.sessions
+
     def _status(self) -> str:
         if not self._client.connected:
             return "no connection to the gateway"
@@ -377,7 +375,14 @@ class Terminal:
             greeted.cancel()
             return
 
-        style = Style.from_dict({"prompt": "bold", "queued": "#888888", "status": "#888888"})
+        style = Style.from_dict(
+            {
+                "prompt": "bold",
+                "queued": "#888888",
+                "status": "#888888",
+                "chosen": "bold",
+            }
+        )
         try:
             await self._session.prompt_async(style=style)
         except (EOFError, KeyboardInterrupt):
@@ -409,6 +414,12 @@ class Terminal:
                 self._enter(event)
             else:
                 event.current_buffer.insert_text("\n")
+
+        @bindings.add("f2", filter=typing)
+        def _(_event: KeyPressEvent) -> None:
+            self._picker.open()
+
+        self._picker.bind(bindings)
 
         @bindings.add("c-c", filter=typing)
         @bindings.add("<sigint>")
@@ -463,9 +474,11 @@ class Terminal:
             self._say_error(f"not sent: {error}")
             return None
         line.outcome.add_done_callback(self._line_ended)
+        self._standing.wake()
         return line
 
     def _line_ended(self, outcome: "asyncio.Future[LineOutcome]") -> None:
+        self._standing.wake()
         if outcome.cancelled():
             return
         words = OUTCOME_WORDS.get(outcome.result())

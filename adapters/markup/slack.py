@@ -51,6 +51,7 @@ _MARK: Final = re.compile(r"[*_~`]|^(?=[ ]*>)", re.MULTILINE)
 _MAIL: Final = re.compile(r"mailto:[\w.+-]+@[\w.-]+")
 _IN_URL: Final = re.compile(r"[<>|\"\s`\\]")
 _ESCAPES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_PARTED: Final = str.maketrans({char: f"{char}{JOINER}" for char in "<@]&"})
 _MARKS: Final = {Look.BOLD: "*", Look.ITALIC: "_", Look.STRIKE: "~"}
 _RANKS: Final = {Look.QUOTE: 0, Look.LINK: 2, Look.CODE: 2, Look.PRE: 2}
 """Of looks over the same characters, which lies within which."""
@@ -150,6 +151,16 @@ class SlackMarkup:
 def escaped(text: str) -> str:
     """A text in which no character has a meaning but those of marks."""
     return text.translate(_ESCAPES)
+
+
+def harmless(text: str) -> str:
+    """Markdown in which nothing calls anybody, and no address hides behind other words.
+
+    For what Slack reads as Markdown itself: what it makes there of `<!channel>` or `<@U…>` is not documented, so a
+    `JOINER` parts what could begin one, an address of a link, or an entity that stands for a bracket. Each character is
+    decided by itself: as a text grows, its harmless form only grows too.
+    """
+    return _REMOVED.sub(_replacement, text).translate(_PARTED)
 
 
 # --- looks to marks ------------------------------------------------------------------------------------

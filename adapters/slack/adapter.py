@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from adapters.background import Background
@@ -26,23 +28,19 @@ from adapters.base import (
 from adapters.connection import Connection, Sleep
 from adapters.markup.slack import MAX_LENGTH
 from adapters.slack import files
-from adapters.slack.backfill import Backfill
 from adapters.slack.client import CallError, Client, NotSentError, SlackError
 from adapters.slack.compose import SlackComposer
 from adapters.slack.constants import TIMING, Timing
-from adapters.slack.context import ThreadContext
 from adapters.slack.failures import APPS, bot_refused, refuses_token
 from adapters.slack.intake import Intake
-from adapters.slack.names import NameBook
 from adapters.slack.normalise import Rules
-from adapters.slack.positions import CHANNEL, Positions
-from adapters.slack.receive import Receiver, Signals
+from adapters.slack.positions import CHANNEL
 from adapters.slack.requests import Requests
 from adapters.slack.scopes import missing_scopes
 from adapters.slack.send import Sender
 from adapters.slack.socket_mode import SocketMode
-from adapters.slack.watch import Watch
 from adapters.slack.wording import Account
+from adapters.slack.workspaces import Bot, Surroundings, Workspace, Workspaces, refused
 from config import PlatformConfig
 from config.platforms import SlackConfig
 
@@ -71,14 +69,16 @@ CAPABILITIES: Final = Capabilities(
     length_unit="utf16",
     edit_interval=1.5,
     rate=ALL_CHATS,
-    told_when_complete=False,
     typing_seconds=60.0,
     redactable_ids=False,
 )
 
 
 class SlackAdapter(Adapter):
-    """One bot in one workspace. `timing`, `sleep` and `jitter` (numbers from 0 to 1) can be replaced for tests."""
+    """One app, with a bot in each of its workspaces.
+
+    `timing`, `sleep` and `jitter` (numbers from 0 to 1) can be replaced for tests.
+    """
 
     capabilities = CAPABILITIES
 
@@ -96,55 +96,95 @@ class SlackAdapter(Adapter):
         if config.bot_token is None:
             raise AccountError(f"platforms.slack.bot_token is missing: {APPS}, OAuth & Permissions, shows it (xoxb-…)")
         self._config = config
-        self._token = config.bot_token.get_secret_value().strip()
+        self._base_url = config.api_base_url
+        self._tokens = [each.get_secret_value().strip() for each in (config.bot_token, *config.workspaces)]
         self._host = host
         self._timing = timing
         self._sleep = sleep
         self._connection = Connection(
             host, first_wait=timing.first_wait, longest_wait=timing.longest_wait, sleep=sleep, jitter=jitter
         )
-        self._client: Client | None = None
-        self._sender: Sender | None = None
+        self._workspaces: Workspaces | None = None
 
     async def run(self) -> None:
         """Connect and receive until cancelled. Raises `AccountError` where only the operator can mend it."""
         self._connection.connecting()
-        client, background = Client(self._token, self._config.api_base_url, self._timing), Background()
+        background, clients = Background(), [Client(token, self._base_url, self._timing) for token in self._tokens]
         try:
-            account = await self._until_done(lambda: self._login(client))
+            account = await self._until_done(partial(self._login, clients[0]))
             await self._connection.stored(lambda: self._host.identify(f"{account.team_id}:{account.user_id}"))
             log.info("connected to Slack as %s in the workspace %s", account.name, account.team_id)
-            await self._work(client, account, background)
+            bots = [Bot(clients[0], account), *[bot async for bot in self._further(clients[1:], account)]]
+            await self._work(bots, background)
         finally:
-            self._client = self._sender = None
+            self._workspaces = None
             await background.close()
-            await client.close()
+            for client in clients:
+                await client.close()
 
-    async def _work(self, client: Client, account: Account, background: Background) -> None:
-        config, host = self._config, self._host
-        names = NameBook(client, host, self._timing)
-        positions = Positions(await self._connection.stored(lambda: host.cursors(CHANNEL)))
-        watch = Watch(client, self._connection, self._timing, self._sleep, answers_for_connection=config.mode == "http")
-        signals = Signals(watch.suspect, lambda pane: self._suggest(client, background, pane))
-        context = ThreadContext(client, account, names, self._timing)
-        receiver = Receiver(host, account, self._rules, names, positions, context, signals)
-        backfill = Backfill(client, host, account, receiver, positions, self._connection, self._timing, self._sleep)
-        intake = Intake(host, receiver, self._connection)
-        receiver.gate, backfill.intake = backfill, intake
-        self._client = client
-        self._sender = Sender(client, self._timing, watch.suspect, previews=config.link_previews)
+    async def _further(self, clients: Sequence[Client], first: Account) -> AsyncIterator[Bot]:
+        """The bots in further workspaces. One that is refused keeps nobody from the others."""
+        teams = {first.team_id}
+        for number, client in enumerate(clients, start=1):
+            try:
+                account = await self._until_done(partial(self._login, client))
+            except AccountError as error:
+                self._leave_out(refused(number, error))
+                continue
+            if account.team_id in teams:
+                self._leave_out(refused(number, AccountError(f"it is the second for {account.team_id}")))
+                continue
+            teams.add(account.team_id)
+            log.info("connected to Slack as %s in the workspace %s too", account.name, account.team_id)
+            yield Bot(client, account, number)
+
+    def _leave_out(self, reason: str) -> None:
+        log.error("%s", reason)
+        self._connection.note = reason
+
+    async def _work(self, bots: Sequence[Bot], background: Background) -> None:
+        host = self._host
+        cursors = await self._connection.stored(lambda: host.cursors(CHANNEL))
+        around = Surroundings(
+            self._config,
+            host,
+            self._connection,
+            self._timing,
+            self._sleep,
+            background,
+            self._rules,
+            lambda client, pane: self._suggest(client, background, pane),
+        )
+        made = [Workspace(bot, around, cursors) for bot in bots]
+        self._workspaces = workspaces = Workspaces(host, made, cursors)
+        intake = Intake(host, workspaces, self._connection)
+        workspaces.connect(intake)
+        first = workspaces.first
         try:
             # What was missed may be older than what an earlier process has left.
-            backfill.hold_back()
+            workspaces.hold_back()
             await intake.catch_up()
             await _together(
                 intake.run(),
-                backfill.run(),
-                watch.run(backfill.begin),
-                self._listen(client, intake, background, backfill),
+                first.backfill.run(),
+                first.watch.run(workspaces.missed),
+                self._listen(first.client, intake, background, workspaces),
+                *(self._keep_up(each) for each in workspaces.further),
             )
         finally:
-            await names.close()
+            for each in made:
+                await each.names.close()
+
+    async def _keep_up(self, workspace: Workspace) -> None:
+        """Look after a further workspace, for as long as its bot is known there."""
+        try:
+            await _together(workspace.backfill.run(), workspace.watch.run(workspace.backfill.begin))
+        except AccountError as error:
+            assert self._workspaces is not None
+            self._workspaces.drop(workspace)
+            self._leave_out(refused(workspace.number, error))
+            self._connection.wake()
+        await asyncio.Event().wait()
 
     def _rules(self) -> Rules:
         config = self._config
@@ -152,10 +192,10 @@ class SlackAdapter(Adapter):
             require_mention=config.require_mention,
             follow_threads=config.follow_threads,
             free_channels=frozenset(config.free_channels),
-            commands=frozenset(name for name, _ in self._host.commands),
+            commands=self._host.command_names,
         )
 
-    async def _listen(self, client: Client, intake: Intake, background: Background, backfill: Backfill) -> None:
+    async def _listen(self, client: Client, intake: Intake, background: Background, workspaces: Workspaces) -> None:
         config = self._config
         if config.mode == "http":
             if config.signing_secret is None:
@@ -163,7 +203,7 @@ class SlackAdapter(Adapter):
             self._host.handle_http(
                 Requests(config.signing_secret.get_secret_value().strip(), self._host, intake).handle
             )
-            backfill.begin()
+            workspaces.missed()
             self._connection.connected()
             await asyncio.Event().wait()
         if config.app_token is None:
@@ -171,7 +211,7 @@ class SlackAdapter(Adapter):
                 f"platforms.slack.app_token is missing: {APPS}, Basic Information, App-Level Tokens, makes one"
             )
         token = config.app_token.get_secret_value().strip()
-        socket = SocketMode(client, token, intake, self._connection, background, self._timing, backfill.begin)
+        socket = SocketMode(client, token, intake, self._connection, background, self._timing, workspaces.missed)
         await socket.run()
 
     # --- the account -----------------------------------------------------------------------------------------
@@ -183,7 +223,7 @@ class SlackAdapter(Adapter):
             raise AccountError("platforms.slack.bot_token is not a bot's: put in the one that begins with xoxb-")
         if "x-oauth-scopes" in headers:
             granted = frozenset(each.strip() for each in headers["x-oauth-scopes"].split(","))
-            missing_scopes(granted)
+            missing_scopes(granted, str(me["team_id"]))
         return Account(str(me["user_id"]), str(me["bot_id"]), str(me["team_id"]), str(me.get("user") or ""))
 
     async def _until_done(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -217,29 +257,33 @@ class SlackAdapter(Adapter):
 
     async def send(self, delivery: Delivery) -> str:
         """Show a part, or a file, as a new message. Raises `DeliveryError`."""
-        return await self._outgoing().send(delivery)
+        return await self._outgoing(delivery.target).send(delivery)
 
     async def edit(self, delivery: Delivery) -> None:
         """Make a message show the part. Raises `DeliveryError`."""
-        await self._outgoing().edit(delivery)
+        await self._outgoing(delivery.target).edit(delivery)
 
     async def find(self, delivery: Delivery) -> Found | SearchOutcome:
         """Look for a message whose send had no answer. Raises `DeliveryError`."""
-        return await self._outgoing().find(delivery)
+        return await self._outgoing(delivery.target).find(delivery)
 
     async def delete(self, delivery: Delivery) -> None:
         """Take a message away. Raises `DeliveryError`."""
-        await self._outgoing().delete(delivery)
+        await self._outgoing(delivery.target).delete(delivery)
 
     async def typing(self, target: Target) -> None:
         """Show under a thread that something is being written. Raises `DeliveryError`."""
-        await self._outgoing().typing(target)
+        await self._outgoing(target).typing(target)
 
     async def fetch(self, attachment: Attachment, write: Callable[[bytes], Awaitable[None]]) -> None:
         """Hand on a file that somebody sent. Raises `MediaError`."""
-        if self._client is None:
+        if self._workspaces is None:
             raise MediaError("Slack is not connected", retryable=True)
-        await files.fetch(self._client, attachment, write)
+        found = self._workspaces.of_file(attachment.id)
+        if found is None:
+            raise MediaError("the file is in a workspace that is not set up any more")
+        workspace, file_id = found
+        await files.fetch(workspace.client, replace(attachment, id=file_id), write)
 
     def composer(self) -> Composer:
         """What makes the messages of one text."""
@@ -250,10 +294,10 @@ class SlackAdapter(Adapter):
         del chat_id
         return (ONE_CHAT,)
 
-    def _outgoing(self) -> Sender:
-        if self._sender is None:
+    def _outgoing(self, target: Target) -> Sender:
+        if self._workspaces is None:
             raise NotConnectedError("Slack is not connected")
-        return self._sender
+        return self._workspaces.of_chat(target.chat_id).sender
 
 
 async def _together(*work: Coroutine[Any, Any, None]) -> None:

@@ -63,6 +63,16 @@ KNOWN_THREADS: Final = 100
 FIND_PAGES: Final = 5
 """Pages of messages that are looked through for one whose send had no answer."""
 
+MAX_STREAM: Final = 3_000
+"""Characters of an answer up to which it is streamed; a longer one may need a second message, and is edited."""
+
+STREAMS_A_MINUTE: Final = 10
+"""Streams that are begun; Slack takes twenty such calls, and as many that end one
+(https://docs.slack.dev/reference/methods/chat.stopStream)."""
+
+NO_STREAMS_SECONDS: Final = 600.0
+"""For how long nothing is streamed after Slack has refused a stream: not every workspace has them."""
+
 CONNECTIONS: Final = 100
 """HTTP connections at once."""
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from adapters.base import Quote
+from adapters.base import Quote, in_brackets
 from adapters.slack.client import Client, SlackError
 from adapters.slack.constants import Timing
 from adapters.slack.names import NameBook
@@ -62,5 +62,6 @@ class ThreadContext:
             text = plain(str(message.get("text") or ""), names.get).strip()
             if text and message.get("subtype") != "tombstone":
                 user = str(message.get("user") or "")
-                who = "you" if user == self._account.user_id else names.get(user) or user or "a bot"
-                yield f"{who}: {text}"
+                who = "you" if user == self._account.user_id else f"@{in_brackets(names.get(user)) or user or 'bot'}"
+                # What follows the first line stands further in, so that none can pass for what another has said.
+                yield f"{who}: {text}".replace("\n", "\n    ")

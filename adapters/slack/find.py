@@ -28,19 +28,22 @@ def is_message_id(text: str | None) -> bool:
     return text is not None and _TS.fullmatch(text) is not None
 
 
-async def find(client: Client, delivery: Delivery, channel: str, timing: Timing) -> Found | SearchOutcome:
+async def find(client: Client, delivery: Delivery, channel: str, timing: Timing, user_id: str) -> Found | SearchOutcome:
     """Look for it among what came after the send began, and once more when what is on its way must have come.
+
+    An answer may have begun as a stream, which tells nothing of itself until it has ended. Deliveries go into a
+    conversation one after the other, so one of ours (`user_id`) that is new in the thread and tells nothing is it.
 
     Of a file nothing can be told. Raises `DeliveryError`; a search has shown nothing, so it may be made again.
     """
     if not isinstance(delivery.content, SlackMessage):
         return SearchOutcome.UNKNOWN
     try:
-        outcome = await _search(client, delivery, channel)
+        outcome = await _search(client, delivery, channel, user_id)
         if outcome is not SearchOutcome.ABSENT:
             return outcome
         await asyncio.sleep(timing.settle)
-        return await _search(client, delivery, channel)
+        return await _search(client, delivery, channel, user_id)
     except SlackError as error:
         if isinstance(error, CallError) and error.error in _CANNOT_LOOK:
             return SearchOutcome.UNKNOWN
@@ -50,8 +53,8 @@ async def find(client: Client, delivery: Delivery, channel: str, timing: Timing)
         raise failure from None
 
 
-async def _search(client: Client, delivery: Delivery, channel: str) -> Found | SearchOutcome:
-    wanted = metadata_of(delivery)["event_payload"]
+async def _search(client: Client, delivery: Delivery, channel: str, user_id: str) -> Found | SearchOutcome:
+    wanted, begun = metadata_of(delivery)["event_payload"], None
     span = {"include_all_metadata": True, "limit": PAGE} | _since(delivery)
     for _ in range(FIND_PAGES):
         if delivery.target.thread_id:
@@ -62,9 +65,11 @@ async def _search(client: Client, delivery: Delivery, channel: str) -> Found | S
         for message in answer.get("messages") or ():
             if _payload(message) == wanted:
                 return Found(str(message["ts"]))
+            if begun is None and message.get("user") == user_id and _is_begun(message, delivery):
+                begun = Found(str(message["ts"]))
         cursor = (answer.get("response_metadata") or {}).get("next_cursor")
         if not cursor:
-            return SearchOutcome.ABSENT
+            return begun or SearchOutcome.ABSENT
         span["cursor"] = cursor
     return SearchOutcome.UNKNOWN
 
@@ -73,6 +78,14 @@ def _since(delivery: Delivery) -> dict[str, Any]:
     """From where on it can be: after all that was there when its send began."""
     known = [each for each in (*delivery.before, *delivery.answers) if is_message_id(each)]
     return {"oldest": max(known, key=micros)} if known else {}
+
+
+def _is_begun(message: Mapping[str, Any], delivery: Delivery) -> bool:
+    """Whether a message of ours is a stream that has not ended, and may be the beginning of this delivery."""
+    ts, known = str(message.get("ts")), (*delivery.before, *delivery.others)
+    if delivery.part or delivery.target.thread_id in (None, ts) or ts in known:
+        return False
+    return not (message.get("metadata") or message.get("files") or message.get("subtype"))
 
 
 def _payload(message: Mapping[str, Any]) -> object:

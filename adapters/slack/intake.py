@@ -6,18 +6,27 @@ import json
 import logging
 from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from adapters.base import AdapterHost, NotStoredError, RawUpdate
 from adapters.connection import Connection
 from adapters.slack.constants import EVENT, QUEUE_LIMIT
-from adapters.slack.receive import Receiver
 
 log = logging.getLogger(__name__)
 
 
 CONFIDENTIAL: Final = frozenset({"token", "response_url", "response_urls"})
 """What Slack sends along that lets somebody speak for it or for us; none of it is of use here."""
+
+
+class Taker(Protocol):
+    """Who is handed what comes."""
+
+    def glance(self, kind: str, payload: Mapping[str, Any]) -> bool:
+        """Whether something has to be stored."""
+
+    async def process(self, update: RawUpdate) -> None:
+        """Take what was stored. Raises `NotStoredError`."""
 
 
 class FullError(NotStoredError):
@@ -27,7 +36,7 @@ class FullError(NotStoredError):
 class Intake:
     """Stores, and hands on one after the other."""
 
-    def __init__(self, host: AdapterHost, receiver: Receiver, connection: Connection) -> None:
+    def __init__(self, host: AdapterHost, receiver: Taker, connection: Connection) -> None:
         self._host = host
         self._receiver = receiver
         self._connection = connection

@@ -69,11 +69,32 @@ def later(one: str, other: str) -> str:
 
 
 class Positions:
-    """The positions of one account. While one is frozen, it goes on in memory alone."""
+    """The positions of one account. While one is frozen, it goes on in memory alone.
 
-    def __init__(self, stored: Mapping[str, str]) -> None:
-        self._by_channel = {name.removeprefix(CHANNEL): Position.load(value) for name, value in stored.items()}
+    Their names have `prefix` before the conversation's id; those of `stored` with another one are of another account.
+    """
+
+    def __init__(self, stored: Mapping[str, str], prefix: str = "") -> None:
+        self._name = f"{CHANNEL}{prefix}"
+        self._by_channel = {
+            name.removeprefix(self._name): Position.load(value)
+            for name, value in stored.items()
+            if name.startswith(self._name) and "/" not in name.removeprefix(self._name)
+        }
         self._frozen: set[str] = set()
+
+    def newest(self, channel: str) -> str:
+        """The newest message in a conversation that was taken in; empty where there is none."""
+        position = self._by_channel.get(channel)
+        return "" if position is None else position.newest
+
+    def knows(self, channel: str) -> bool:
+        """Whether anything came from a conversation."""
+        return channel in self._by_channel
+
+    def meet(self, channel: str) -> Cursor | None:
+        """Know a conversation from now on, though no message came from it; the position to commit, if that is new."""
+        return self._cursor(channel) if channel and channel not in self._by_channel else None
 
     def snapshot(self) -> dict[str, Position]:
         """Every position as it is now, those first in which somebody wrote last."""
@@ -100,4 +121,4 @@ class Positions:
         return None if written.channel in self._frozen else self._cursor(written.channel)
 
     def _cursor(self, channel: str) -> Cursor:
-        return Cursor(f"{CHANNEL}{channel}", self._by_channel.setdefault(channel, Position()).dump())
+        return Cursor(f"{self._name}{channel}", self._by_channel.setdefault(channel, Position()).dump())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
-from adapters.base import Accepted, AdapterHost, InboundMessage, InboundState, NotStoredError, RawUpdate
+from adapters.base import Accepted, AdapterHost, Attachment, InboundMessage, InboundState, NotStoredError, RawUpdate
 from adapters.memory import Memory
 from adapters.slack.constants import EVENT, PRESS
 from adapters.slack.context import ThreadContext
@@ -44,14 +44,15 @@ class Gate(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """Who is told of what is no message: our token may be void, somebody has opened our pane."""
+    """Who is told: our token may be void, somebody has opened our pane, a message is stored and will be answered."""
 
     revoked: Callable[[], None]
     pane_opened: Callable[[Mapping[str, Any]], None]
+    waiting: Callable[[str, str], None]
 
 
 class Receiver:
-    """Tells the host what there is in it. `rules` gives those in force."""
+    """Tells the host what there is in it. `rules` gives those in force; `prefix` stands before the ids of files."""
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class Receiver:
         positions: Positions,
         context: ThreadContext,
         signals: Signals,
+        prefix: str = "",
     ) -> None:
         self._host = host
         self._account = account
@@ -70,6 +72,7 @@ class Receiver:
         self._positions = positions
         self._context = context
         self._signals = signals
+        self._prefix = prefix
         self._strangers: Memory[str, bool] = Memory()
         self.gate: Gate | None = None
 
@@ -79,9 +82,6 @@ class Receiver:
         """Whether something has to be stored. What we do ourselves, and what nobody has written, comes often."""
         if kind != EVENT:
             return True
-        if not self._is_ours(payload):
-            log.debug("an event for another installation of the app is left alone")
-            return False
         event = payload.get("event") or {}
         match event.get("type"):
             case happened if happened in MESSAGES:
@@ -95,7 +95,7 @@ class Receiver:
                 self._names.forget(str(thing.get("id") if isinstance(thing, Mapping) else thing))
         return False
 
-    def _is_ours(self, payload: Mapping[str, Any]) -> bool:
+    def is_ours(self, payload: Mapping[str, Any]) -> bool:
         """Whether an event is for this bot: an app can be in several workspaces, each with a bot of its own."""
         given = payload.get("authorizations") or ()
         users = {each.get("user_id") for each in given if each.get("is_bot", True)}
@@ -130,7 +130,9 @@ class Receiver:
         if message is None:
             await self._host.settle(update.id)
         else:
-            self._note_stranger(message, await self._host.accept(replace(message, update_id=update.id)))
+            cursor = self._positions.meet(message.source.chat_id or "") if self._prefix else None
+            told = replace(message, update_id=update.id, cursor=cursor)
+            self._note_stranger(message, await self._host.accept(told))
 
     async def message(self, written: Written, update_id: str | None = None) -> Accepted | None:
         """Hand on a message, or the edit of one. Raises `NotStoredError`."""
@@ -139,14 +141,17 @@ class Receiver:
         addressed = is_addressed(written, self._account, rules, ours=ours)
         names = await self._names.of(written.people(), written.channels()) if addressed else NOBODY
         message = message_of(written, self._account, rules, names, addressed=addressed)
-        message = replace(message, update_id=update_id)
-        if addressed and not (ours or written.is_dm or written.changed) and message.quote is None:
+        message = replace(message, update_id=update_id, attachments=self._named(message.attachments))
+        into = addressed and not (ours or written.is_dm or written.changed) and message.quote is None
+        if into and self._host.admits(message):
             message = replace(message, quote=await self._context.before(written))
         if written.changed:
             await self._host.amend(message)
             return None
         cursor = self._positions.note(written, ours=addressed)
         accepted = await self._host.accept(replace(message, cursor=cursor))
+        if accepted.state is InboundState.PENDING and not accepted.duplicate:
+            self._signals.waiting(written.channel, written.ts)
         self._note_stranger(message, accepted)
         return accepted
 
@@ -158,6 +163,12 @@ class Receiver:
         if kind == PRESS:
             return press_of(payload, self._account, names)
         return command_of(payload, self._account, self._rules(), names)
+
+    def _named(self, attachments: tuple[Attachment, ...]) -> tuple[Attachment, ...]:
+        """Files by an id that tells where they are."""
+        if not self._prefix:
+            return attachments
+        return tuple(replace(each, id=f"{self._prefix}{each.id}") for each in attachments)
 
     def _note_stranger(self, message: InboundMessage, accepted: Accepted) -> None:
         """Tell the operator, once for each, who wrote and is not let in: their id is what has to be put down."""

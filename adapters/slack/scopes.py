@@ -29,8 +29,8 @@ WANTED: Final = {
 """https://docs.slack.dev/reference/scopes"""
 
 
-def missing_scopes(granted: frozenset[str]) -> None:
-    """Tell the operator what is missing. Raises `AccountError` where nothing can be said without it."""
+def missing_scopes(granted: frozenset[str], team: str) -> None:
+    """Tell the operator what is missing in a workspace. Raises `AccountError` where nothing can be said without it."""
     if NEEDED not in granted:
         raise AccountError(
             f"the bot lacks the scope {NEEDED}, without which it cannot say anything: add it at {APPS}, OAuth &"
@@ -39,4 +39,4 @@ def missing_scopes(granted: frozenset[str]) -> None:
     missing = [scope for scope in WANTED if scope not in granted]
     if missing:
         words = "; ".join(f"{scope} ({WANTED[scope]})" for scope in missing)
-        log.warning("the Slack bot lacks scopes, to be added at %s, OAuth & Permissions: %s", APPS, words)
+        log.warning("the Slack bot lacks scopes in %s, to be added at %s, OAuth & Permissions: %s", team, APPS, words)

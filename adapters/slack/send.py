@@ -31,6 +31,7 @@ from adapters.slack.constants import (
     Timing,
 )
 from adapters.slack.failures import delivery_error, refuses_token
+from adapters.slack.streams import Streams
 
 log = logging.getLogger(__name__)
 
@@ -39,21 +40,39 @@ THINKING: Final = "is thinking…"
 
 CHOOSE: Final = "Choose…"
 
+STREAMING: Final = "streaming_state_conflict"
+"""Of a message that is streamed, and so cannot be changed (https://docs.slack.dev/reference/methods/chat.update)."""
+
 Json = dict[str, Any]
 
 
 class Sender:
     """Makes the calls that people see something of. Every method raises `DeliveryError`.
 
-    `lost` is told of a call that could not leave, and of a token that was refused. `previews`: whether a link in a
-    message is shown with a preview of its page.
+    `lost` is told of a call that could not leave, and of a token that was refused. `user_id` is the bot's own.
+    `streams` shows growing answers where it can, edits do elsewhere. `shown` is told of each delivery that people see
+    something of. `previews`: whether a link in a message is shown
+    with a preview of its page.
     """
 
-    def __init__(self, client: Client, timing: Timing, lost: Callable[[], None], *, previews: bool) -> None:
+    def __init__(
+        self,
+        client: Client,
+        timing: Timing,
+        lost: Callable[[], None],
+        user_id: str,
+        streams: Streams,
+        shown: Callable[[Delivery], None],
+        *,
+        previews: bool,
+    ) -> None:
         self._client = client
         self._web = client.web
         self._timing = timing
         self._lost = lost
+        self._user_id = user_id
+        self._streams = streams
+        self._shown = shown
         self._previews = previews
         self._conversations: Memory[str, str] = Memory()
         self._written: Memory[tuple[str, str | None], int] = Memory()
@@ -61,6 +80,11 @@ class Sender:
 
     async def send(self, delivery: Delivery) -> str:
         """Show the delivery's part as a new message; returns its id."""
+        message_id = await self._send(delivery)
+        self._shown(delivery)
+        return message_id
+
+    async def _send(self, delivery: Delivery) -> str:
         channel = await self._channel(delivery.target)
         try:
             match delivery.content:
@@ -84,9 +108,25 @@ class Sender:
         message = delivery.content
         if not isinstance(message, SlackMessage):
             return
+        channel, ts = await self._channel(delivery.target), _ts(delivery)
+        try:
+            if not await self._streams.grow(delivery, channel, ts):
+                await self._change(delivery, channel, ts, message)
+        except SlackError as error:
+            raise self._failure(error, delivery.target) from None
+        self._shown(delivery)
+
+    async def _change(self, delivery: Delivery, channel: str, ts: str, message: SlackMessage) -> None:
+        """Put other content into a message. What an earlier process has begun to stream is ended for that."""
         shown: Json = {"text": message.content} | self._blocks(delivery, message, "")
-        channel = await self._channel(delivery.target)
-        await self._told(self._web.chat_update(channel=channel, ts=_ts(delivery), **shown), delivery.target)
+        shown |= {"metadata": find.metadata_of(delivery)} if delivery.final else {}
+        try:
+            await self._client.call(self._web.chat_update(channel=channel, ts=ts, **shown))
+        except CallError as error:
+            if error.error != STREAMING:
+                raise
+            await self._streams.end(delivery, channel, ts)
+            await self._client.call(self._web.chat_update(channel=channel, ts=ts, **shown))
 
     async def delete(self, delivery: Delivery) -> None:
         """Take the message away."""
@@ -99,7 +139,9 @@ class Sender:
 
     async def find(self, delivery: Delivery) -> Found | SearchOutcome:
         """Look for a message whose send had no answer."""
-        return await find.find(self._client, delivery, await self._channel(delivery.target), self._timing)
+        return await find.find(
+            self._client, delivery, await self._channel(delivery.target), self._timing, self._user_id
+        )
 
     async def typing(self, target: Target) -> None:
         """Show under a thread that an answer is being written; outside of threads, Slack has no place for it."""
@@ -129,6 +171,14 @@ class Sender:
     # --- messages --------------------------------------------------------------------------------------------
 
     async def _message(self, delivery: Delivery, channel: str, message: SlackMessage) -> str:
+        self._streams.outgrown(delivery.id)
+        try:
+            begun = await self._streams.begin(delivery, channel)
+        except SlackError as error:
+            raise self._failure(error, delivery.target) from None
+        return begun or await self._post(delivery, channel, message)
+
+    async def _post(self, delivery: Delivery, channel: str, message: SlackMessage) -> str:
         mark = MARK if delivery.repeated else ""
         shown: Json = {"text": f"{mark}{message.content}"} | self._blocks(delivery, message, mark)
         shown |= {"thread_ts": delivery.target.thread_id} if delivery.target.thread_id else {}

@@ -1,5 +1,6 @@
 """What becomes of a message before it is stored: the decision, the limits, and what its sender is told."""
 
+import math
 import sqlite3
 from collections import Counter, OrderedDict
 from collections.abc import Hashable
@@ -23,6 +24,10 @@ STRANGERS_NOTED_PER_HOUR: Final = 60
 """Strangers who were kept out that the audit takes in an hour: a crowd must not fill the disk."""
 
 HOUR: Final = 3_600.0
+
+LOOP_PAUSE: Final = 600.0
+"""Seconds without a message of a bot that end a row of them in all threads of a chat: bots that answer each other do it
+sooner, and one that opens a thread each time would otherwise begin a new row each time."""
 
 TO_BE_PAIRED: Final = f"{STRANGER} Write me a direct message: there you get a code to be let in by."
 
@@ -65,8 +70,8 @@ class Door:
         self._told = Recent()
         self._noted = Recent()
         self._strangers = Buckets(HOUR)
-        self._bots: OrderedDict[Hashable, int] = OrderedDict()
-        """Messages of bots in a row, by chat."""
+        self._bots: OrderedDict[Hashable, tuple[int, float]] = OrderedDict()
+        """Messages of bots in a row and when the last one came, by chat, and by thread of a chat."""
 
     def rule(self, sender: Sender, *, urgent: bool = False, sent_at: datetime | None = None) -> Ruling:
         """What becomes of a message, on the event loop and at once. `urgent`: it is a command that waits for no
@@ -132,21 +137,31 @@ class Door:
         return Ruling(Verdict.REFUSE, reason, role, kept=True, notice=limited.words if told else None, noted=noted)
 
     def _breaks_loop(self, sender: Sender) -> bool:
-        """Count a bot's message; a person's ends the count. Whether it may be answered."""
+        """Count a bot's message, in its thread and in its chat; a person's ends the count. Whether it may be
+        answered."""
         source = sender.source
-        chat = (source.platform, source.chat_id, source.thread_id)
+        chat = (source.platform, source.chat_id)
+        thread = (*chat, source.thread_id)
         if not sender.bot:
-            self._bots.pop(chat, None)
+            for key in (chat, thread):
+                self._bots.pop(key, None)
             return True
-        count = self._bots.get(chat, 0) + 1
-        self._bots[chat] = count
-        self._bots.move_to_end(chat)
-        if len(self._bots) > MAX_REMEMBERED:
-            self._bots.popitem(last=False)
-        if count > self._config.current.access.bot_replies:
+        now = self._clock.monotonic()
+        rows = [self._in_a_row(chat, now, LOOP_PAUSE), self._in_a_row(thread, now)]
+        if max(rows) > self._config.current.access.bot_replies:
             self._counters["access.bot_loops"] += 1
             return False
         return True
+
+    def _in_a_row(self, key: Hashable, now: float, pause: float = math.inf) -> int:
+        """How many messages of bots came here in a row, with this one; a row ends after a pause, in seconds."""
+        count, last = self._bots.get(key, (0, now))
+        count = count + 1 if now - last < pause else 1
+        self._bots[key] = (count, now)
+        self._bots.move_to_end(key)
+        if len(self._bots) > MAX_REMEMBERED:
+            self._bots.popitem(last=False)
+        return count
 
 
 def limited_entry(sender: Sender, limited: Limited) -> AuditEntry:

@@ -94,7 +94,7 @@ class Gate:
 
     def bars(self, sender: Sender) -> bool:
         """Whether somebody is not let in, for sure. A platform that is switched off says nothing of its people."""
-        if sender.source.platform not in self._config.current.enabled_platforms:
+        if not self._config.current.is_on(sender.source.platform):
             return False
         decision = self.decide(sender)
         return not decision.allowed and (decision.role is not None or self._people.complete)

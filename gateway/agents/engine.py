@@ -53,14 +53,17 @@ from gateway.agents.messages import (
     user_request,
     with_unique_ids,
 )
+from gateway.brought import split_calls
 from gateway.ports import (
     AgentEvent,
     AgentTurn,
     Call,
+    ClientTool,
     Done,
     Message,
     Notice,
     Text,
+    Tool,
     ToolCalls,
     ToolResult,
     ToolStarted,
@@ -155,11 +158,14 @@ class ModelEngine:
     async def run(self, turn: AgentTurn) -> AsyncGenerator[AgentEvent, None]:
         """Answer one turn; see `Agent.run`. Raises `AgentError`."""
         state = self._begin(turn)
-        pending = unanswered_calls(turn.resumed)
+        pending, theirs = split_calls(unanswered_calls(turn.resumed), turn.client_tools)
         if pending:
             async with aclosing(self._run_calls(state, pending)) as events:
                 async for event in events:
                     yield event
+        if theirs:
+            yield Done("tool_calls")
+            return
         while True:
             last = state.rounds >= self._options.max_tool_rounds
             async with aclosing(self._step(state, allow_tools=not last)) as events:
@@ -176,14 +182,19 @@ class ModelEngine:
                 yield Done("max_tool_rounds")
                 return
             yield ToolCalls(step_text(response), calls)
-            async with aclosing(self._run_calls(state, calls)) as events:
-                async for event in events:
-                    yield event
+            calls, theirs = split_calls(calls, turn.client_tools)
+            if calls:
+                async with aclosing(self._run_calls(state, calls)) as events:
+                    async for event in events:
+                        yield event
+            if theirs:
+                yield Done("tool_calls")
+                return
             state.rounds += 1
 
     def _begin(self, turn: AgentTurn) -> _TurnState:
         if not self._takes_tools:
-            turn = replace(turn, tools=())
+            turn = replace(turn, tools=(), client_tools=())
         sizes = tuple(row_size(row) for row in turn.history)
         cut = self._known_cut(turn)
         return _TurnState(
@@ -191,7 +202,7 @@ class ModelEngine:
             current=to_model_messages([*turn.inputs, *turn.resumed]),
             sizes=sizes,
             starts=turn_starts(turn.history),
-            fixed_size=text_size(turn.system_prompt) + tools_size(turn.tools),
+            fixed_size=text_size(turn.system_prompt) + tools_size((*turn.tools, *turn.client_tools)),
             cut=cut,
             told=cut,
             used_ids={call.id for row in to_model_messages(turn.resumed) for call in _calls_of(row)},
@@ -236,10 +247,10 @@ class ModelEngine:
         if state.images and self._options.images is None and refuses_images(error) and _shows_images(state):
             state.images = self._takes_images = False
             return True
-        if state.turn.tools and refuses_tools(error):
+        if (state.turn.tools or state.turn.client_tools) and refuses_tools(error):
             log.warning("the model takes no tools, and is given none from now on: %s", self._words.model)
             self._takes_tools = False
-            state.turn = replace(state.turn, tools=())
+            state.turn = replace(state.turn, tools=(), client_tools=())
             return True
         return False
 
@@ -249,7 +260,7 @@ class ModelEngine:
         request = model_request_stream(
             self._model,
             messages,
-            model_settings=self._settings(allow_tools=allow_tools or not state.turn.tools),
+            model_settings=self._settings(allow_tools=allow_tools or not parameters.function_tools),
             model_request_parameters=parameters,
         )
         async with AsyncExitStack() as stack:
@@ -286,12 +297,13 @@ class ModelEngine:
         return shown
 
     def _parameters(self, turn: AgentTurn) -> ModelRequestParameters:
+        tools: Sequence[Tool | ClientTool] = (*turn.tools, *turn.client_tools)
         return ModelRequestParameters(
             function_tools=[
                 ToolDefinition(
                     name=tool.name, description=tool.description, parameters_json_schema=dict(tool.parameters)
                 )
-                for tool in turn.tools
+                for tool in tools
             ],
             instruction_parts=[InstructionPart(content=turn.system_prompt)] if turn.system_prompt else [],
         )

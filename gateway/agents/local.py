@@ -29,6 +29,9 @@ SYSTEM_PROMPT: Final = "You are a friendly, helpful assistant. Answer briefly an
 """What the model is told about itself. With 135 million parameters it follows no longer instructions: what
 the gateway says about the session would only confuse it, so it is left out."""
 
+RECALLED_CHARS: Final = 1_500
+"""Characters of what is remembered that the model is given: more would leave too little of its context."""
+
 TEMPERATURE: Final = 0.2
 """What the makers of the model recommend for it."""
 
@@ -153,10 +156,13 @@ class LocalAgent:
         """The turn as the model can understand it: a short prompt, what was said, and no tools."""
         return replace(
             turn,
-            system_prompt=self._config.system_prompt or SYSTEM_PROMPT,
+            system_prompt="\n\n".join(
+                filter(None, (self._config.system_prompt or SYSTEM_PROMPT, turn.recalled[:RECALLED_CHARS]))
+            ),
             history=_said(turn.history),
             resumed=_said(turn.resumed),
             tools=(),
+            client_tools=(),
         )
 
 

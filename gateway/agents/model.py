@@ -32,7 +32,9 @@ class ModelAgent:
     def __init__(self, config: AgentConfig, environment: AgentEnvironment) -> None:
         if not isinstance(config, ModelAgentConfig):
             raise TypeError(f"agents.{environment.name} is not a model agent's section")
-        self.capabilities = AgentCapabilities(resumable=True, steering=True, images=config.images is not False)
+        self.capabilities = AgentCapabilities(
+            resumable=True, steering=True, images=config.images is not False, summaries=True
+        )
         self._config = config
         self._environment = environment
         self._ready: _Ready | None = None
@@ -46,8 +48,9 @@ class ModelAgent:
         """Answer one turn; see `Agent.run`. Raises `AgentError`."""
         if self._ready is None:
             raise AgentError(f"The agent {self._environment.name} has not been started.")
-        if not turn.system_prompt:
-            turn = replace(turn, system_prompt=self._system_prompt())
+        if not turn.aside:
+            prompt = "\n\n".join(part for part in (self._system_prompt(), turn.system_prompt) if part)
+            turn = replace(turn, system_prompt=prompt)
         async with aclosing(self._ready.engine.run(turn)) as events:
             async for event in events:
                 yield event

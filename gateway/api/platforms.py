@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.api.app import open_to_all
+from gateway.api.guard import checks_by_itself
 from gateway.ports import HttpHandler, HttpRequest, HttpResponse
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class PlatformRequests:
     def add_to(self, app: web.Application) -> None:
         """Add the routes."""
 
-        @open_to_all
+        @checks_by_itself
         async def serve(request: web.Request) -> web.Response:
             return await self._serve(request)
 

@@ -81,6 +81,8 @@ def _status_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "Storage", *_storage(found["storage"])
     if mirror := found.get("mirror"):
         yield "Mirror", *_mirror(mirror)
+    if (memory := found.get("memory") or {}).get("provider", "none") != "none":
+        yield "Memory", *_memory(memory)
 
 
 def _connection(adapter: Mapping[str, Any]) -> str:
@@ -133,6 +135,13 @@ def _mirror(mirror: Mapping[str, Any]) -> tuple[str, str]:
         session_id, reason = next(iter(failed.items()))
         parts.append(f"{len(failed):,} files cannot be written, {session_id}.jsonl among them: {reason}")
     return "; ".join(parts), "yellow" if mirror["error"] or failed else ""
+
+
+def _memory(memory: Mapping[str, Any]) -> tuple[str, str]:
+    """What remembers, how much waits for it, and what is wrong with it, in words, and how to show it."""
+    waiting = memory["waiting_turns"]
+    words = f"{memory['provider']}, " + (f"{counted(waiting, 'turn')} to be remembered" if waiting else "up to date")
+    return (f"{words}; {memory['reason']}", "yellow") if memory["reason"] else (words, "")
 
 
 def _config_line(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

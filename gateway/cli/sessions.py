@@ -18,6 +18,7 @@ from gateway.cli.output import (
     counted,
     local_time,
     neutral,
+    neutral_lines,
     print_json,
     print_table,
     say,
@@ -279,7 +280,7 @@ def export(
     summary, messages = _inspect(lambda inspection: _load(inspection, session))
     text = render(summary, messages, chosen)
     if output is None or not to_file:
-        typer.echo(text, nl=False)
+        typer.echo(neutral_lines(text) if sys.stdout.isatty() else text, nl=sys.stdout.isatty())
         return
     if output.is_dir():
         raise CommandError(f"{output} is a folder; name a file in it, as in {output / 'session.json'}")

@@ -6,6 +6,7 @@ from typing import Final
 
 from config import HomeChannel
 from gateway.access import Role
+from gateway.commands.compact import Summaries
 from gateway.commands.services import CommandServices, label
 from gateway.commands.table import (
     ESCAPE,
@@ -41,11 +42,13 @@ AGENT_NOTE: Final = (
 
 
 class BasicCommands:
-    """Commands about the gateway. `table` gives the whole table, which help is made from."""
+    """Commands about the gateway. `table` gives the whole table, which help is made from; `summaries` tell whether one
+    is being written."""
 
-    def __init__(self, services: CommandServices, table: Callable[[], CommandTable]) -> None:
+    def __init__(self, services: CommandServices, table: Callable[[], CommandTable], summaries: Summaries) -> None:
         self._services = services
         self._table = table
+        self._summaries = summaries
 
     def commands(self) -> list[Command]:
         """In the order in which help lists them."""
@@ -92,6 +95,8 @@ class BasicCommands:
 
     def _status(self, record: InboundRecord, _given: Arguments) -> Effect:
         doing, default = self._services.work.describe(record.identity), self._services.agents.default
+        if self._summaries.is_running(record.identity):
+            doing = "summarising what was said"
 
         def effect(connection: sqlite3.Connection) -> str:
             slot = slots.slot_row(connection, record.identity)

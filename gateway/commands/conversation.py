@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from gateway.commands.compact import Summaries
 from gateway.commands.services import CommandServices, counted, current
 from gateway.commands.table import (
     Arguments,
@@ -36,11 +37,13 @@ MOST_AT_ONCE: Final = 50
 
 
 class ConversationCommands:
-    """Commands of the conversation of a chat. `table` gives the whole table, for what is to be said again."""
+    """Commands of the conversation of a chat. `table` gives the whole table, for what is to be said again; `summaries`
+    are those that can be stopped."""
 
-    def __init__(self, services: CommandServices, table: Callable[[], CommandTable]) -> None:
+    def __init__(self, services: CommandServices, table: Callable[[], CommandTable], summaries: Summaries) -> None:
         self._services = services
         self._table = table
+        self._summaries = summaries
 
     def commands(self) -> list[Command]:
         """In the order in which help lists them."""
@@ -117,7 +120,7 @@ class ConversationCommands:
     def _stop(self, record: InboundRecord, _given: Arguments) -> Effect:
         stopped = self._services.work.stop_turn(record.identity)
         if stopped is None:
-            return say("Nothing is running here.")
+            return say("Stopping." if self._summaries.stop(record.identity) else "Nothing is running here.")
 
         def effect(connection: sqlite3.Connection) -> str:
             stop(connection, stopped, STOPPED)

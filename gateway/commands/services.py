@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from config import LiveConfig, Platform
 from gateway.access import Role
+from gateway.aside import AgentSource
 from gateway.commands.table import CommandRefusedError, buttons
 from gateway.homes import Homes
 from gateway.ids import Ids
@@ -44,8 +45,8 @@ class Work(Protocol):
         """What it is doing, in words."""
 
 
-class Agents(Protocol):
-    """Who can be chosen to answer."""
+class Agents(AgentSource, Protocol):
+    """Who can be chosen to answer, and can be asked aside."""
 
     @property
     def default(self) -> str:

@@ -1,4 +1,4 @@
-"""The commands about sessions: list, resume, name, branch, pin, put away, delete."""
+"""The commands about sessions: list, resume, name, branch, put away, delete."""
 
 import sqlite3
 from datetime import datetime
@@ -31,7 +31,7 @@ from gateway.erasure import EraseError
 from gateway.inbound import InboundRecord
 from gateway.session import changes, records
 from gateway.session.errors import SessionInUse
-from gateway.session.scope import SessionView, list_own
+from gateway.session.scope import SessionView, list_of_project, list_own
 
 FAMILY: Final = "Your sessions"
 
@@ -56,20 +56,19 @@ class SessionCommands:
     def commands(self) -> list[Command]:
         """In the order in which help lists them."""
         which = Parameter("archived|all", "choice", choices=("archived", "all"))
-        page = Parameter("page", "number", most=MOST_PAGES)
+        page, project = Parameter("page", "number", most=MOST_PAGES), Parameter("project", "text")
         session = Parameter("session", "text")
         one, answer = Parameter("session"), Parameter("answer", "choice", choices=TEXTS_OF_ANSWER)
         title = Parameter("title", "text")
         return in_family(
             FAMILY,
             [
-                Command("sessions", "List your sessions", self._list, parameters=(which, page), immediate=True),
+                Command("sessions", "List your sessions, or those of a project", self._list,
+                        parameters=(which, page, project), immediate=True),
                 Command("resume", "Go on with an earlier session", self._resume, parameters=(session,)),
                 Command("title", "Show or change this session's name", self._title, parameters=(title,)),
                 Command("branch", "Go on in a copy of this session", self._branch, aliases=("fork",),
                         parameters=(title,)),
-                Command("pin", "Keep a session at the top of the list", self._pin, parameters=(session,)),
-                Command("unpin", "Let a session move down the list again", self._unpin, parameters=(session,)),
                 Command("archive", "Put a session away; /resume brings it back", self._archive, parameters=(session,)),
                 Command("delete", "Delete a session for good", self._delete, parameters=(one, answer), role=Role.USER),
             ],
@@ -79,13 +78,10 @@ class SessionCommands:
 
     async def _list(self, record: InboundRecord, given: Arguments) -> Effect:
         services, page, which = self._services, given.number("page", 1), given.text("archived|all")
-        archived = {"archived": True, "all": None}.get(which, False)
-        now, offset = services.clock.now(), (page - 1) * PAGE
-        found = await list_own(
-            services.database, scope_of(record), now, archived=archived, limit=PAGE + 1, offset=offset
-        )
+        project, now, offset = given.text("project"), services.clock.now(), (page - 1) * PAGE
+        found = await self._page(record, which, project, offset)
         if not found:
-            return say(_nothing(page, which))
+            return say(_nothing(page, which, project))
         here = await current_id(services, record)
         lines = [_line(offset + number, view, here, now) for number, view in enumerate(found[:PAGE], start=1)]
         rows = [
@@ -95,10 +91,19 @@ class SessionCommands:
         ]
         text = "\n".join([*lines, "", "`/resume` with an id, the beginning of one, or a name goes on there."])
         if len(found) > PAGE:
-            more = " ".join(filter(None, ("/sessions", which, str(page + 1))))
+            more = " ".join(filter(None, ("/sessions", which, str(page + 1), project)))
             rows.append([("More", more)])
             text = f"{text} `{more}` shows more."
         return say(text, buttons(*rows))
+
+    async def _page(self, record: InboundRecord, which: str, project: str, offset: int) -> list[SessionView]:
+        """One page of a list, and one session more where there are any."""
+        database, scope, limit = self._services.database, scope_of(record), PAGE + 1
+        archived = {"archived": True, "all": None}.get(which, False)
+        if project:
+            return await list_of_project(database, scope, project, limit=limit, offset=offset)
+        now = self._services.clock.now()
+        return await list_own(database, scope, now, archived=archived, limit=limit, offset=offset)
 
     # --- going on elsewhere ----------------------------------------------------------------------------------
 
@@ -148,27 +153,6 @@ class SessionCommands:
 
         return effect
 
-    async def _pin(self, record: InboundRecord, given: Arguments) -> Effect:
-        return await self._mark(record, "pin", given, on=True)
-
-    async def _unpin(self, record: InboundRecord, given: Arguments) -> Effect:
-        return await self._mark(record, "unpin", given, on=False)
-
-    async def _mark(self, record: InboundRecord, command: str, given: Arguments, *, on: bool) -> Effect:
-        view = await meant(self._services, record, command, given.text("session"))
-        scope = scope_of(record)
-
-        def effect(connection: sqlite3.Connection) -> Reply:
-            session_id = view.entry.session_id
-            title = changes.pin(connection, scope, session_id, on=on).title
-            if on:
-                words = f"“{title}” is pinned: it stays at the top, and is not deleted by its age. /unpin undoes that."
-                return Reply(words, buttons([("Unpin", f"/unpin {session_id}")]))
-            words = f"“{title}” is not pinned any more; /pin pins it again."
-            return Reply(words, buttons([("Pin", f"/pin {session_id}")]))
-
-        return effect
-
     async def _archive(self, record: InboundRecord, given: Arguments) -> Effect:
         view = await meant(self._services, record, "archive", given.text("session"))
         scope, now = scope_of(record), self._services.clock.now()
@@ -189,9 +173,10 @@ class SessionCommands:
     async def _delete(self, record: InboundRecord, given: Arguments) -> Effect:
         view = await meant(self._services, record, "delete", given.text("session"))
         session_id = view.entry.session_id
-        if view.pinned:
-            words = f"“{view.title}” is pinned, so it is not deleted. /unpin it first."
-            return say(words, buttons([("Unpin", f"/unpin {session_id}")]))
+        for marked, word, undo in ((view.pinned, "pinned", "unpin"), (view.starred, "starred", "unstar")):
+            if marked:
+                words = f"“{view.title}” is {word}, so it is not deleted. /{undo} it first."
+                return say(words, buttons([(undo.capitalize(), f"/{undo} {session_id}")]))
         if given.text("answer") == "no":
             return say(f"“{view.title}” is kept.")
         if given.text("answer") != "yes":
@@ -218,9 +203,11 @@ def _ask(view: SessionView) -> Effect:
     )
 
 
-def _nothing(page: int, which: str) -> str:
+def _nothing(page: int, which: str, project: str) -> str:
     if page > 1:
         return "There are no more sessions."
+    if project:
+        return f"You have no session in a project “{project}”. /projects lists those that you have."
     return "You have put no session away." if which == "archived" else f"You have no sessions yet. {NO_SESSION}"
 
 
@@ -229,6 +216,8 @@ def _line(number: int, view: SessionView, here: str | None, now: datetime) -> st
         *(["you are here"] if view.entry.session_id == here else []),
         *(["answering"] if view.running else []),
         *(["pinned"] if view.pinned else []),
+        *(["starred"] if view.starred else []),
+        *([f"in {view.project}"] if view.project else []),
         *(["put away"] if view.archived else []),
         counted(view.entry.message_count, "message"),
         ago(view.entry.updated_at, now),

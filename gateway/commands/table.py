@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -24,6 +24,7 @@ SHOWN_WORD: Final = 60
 """Characters that are shown back of a word that could not be read."""
 
 _ESCAPED: Final = re.compile(rf"\s*{PREFIX}(?={PREFIX}[A-Za-z]+(\s|\Z))")
+_WORD: Final = re.compile(r"(\S+)\s+")
 _MODE: Final = re.compile(rf"\s*{PREFIX}(queue|steer)\s+(?=\S)", re.IGNORECASE)
 
 Buttons: TypeAlias = tuple[tuple[Button, ...], ...]
@@ -203,20 +204,23 @@ class CommandTable:
         """The command of this name or alias, the prefix left out or not."""
         return self._by_name.get(name.removeprefix(PREFIX).casefold())
 
-    def complete(self, text: str) -> list[str]:
-        """What the last word of a text that begins a command can become: names, or what an argument may be."""
-        if not text.startswith(PREFIX):
+    def places(self, text: str) -> list[tuple[Parameter, str]]:
+        """The parameters that the end of a command's text may be a value of, each with what is typed of that.
+
+        There are several where the first of them may be left out.
+        """
+        name, space, rest = text.partition(" ")
+        command = self.named(name) if space and text.startswith(PREFIX) else None
+        if command is None:
             return []
-        *before, last = re.split(r"\s+", text)
-        if not before:
-            shown = (f"{PREFIX}{command.name}" for command in self.commands if not command.hidden)
-            return [name for name in shown if name.startswith(last.casefold())]
-        command = self.named(before[0])
-        place = len(before) - 1
-        if command is None or place >= len(command.parameters):
-            return []
-        parameter = command.parameters[place]
-        return [word for word in parameter.choices or parameter.names() if word.casefold().startswith(last.casefold())]
+        rest, left = rest.lstrip(), list(command.parameters)
+        while left and left[0].kind != "text" and (word := _WORD.match(rest)) is not None:
+            parameter = left.pop(0)
+            if parameter.read(word[1]) is not None:
+                rest = rest[word.end() :]
+            elif parameter.required:
+                return []
+        return [(each, rest) for each in _next_ones(left)]
 
     def _nearest(self, name: str) -> Command | None:
         """A command that answers a misspelt name with the right one."""
@@ -235,12 +239,26 @@ class CommandTable:
 
     @property
     def menu(self) -> list[tuple[str, str]]:
-        """Name and help of each command that is for everybody, in the table's order."""
-        return self.menu_for(Role.GUEST)
+        """Name and help of each command that is for whoever is let in by name, in the table's order. Guests see some
+        that they may not use, and are told so: platforms show everybody one menu."""
+        return self.menu_for(Role.USER)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name and alias, also of what stands in no menu."""
+        return frozenset(self._by_name)
 
     def menu_for(self, role: Role) -> list[tuple[str, str]]:
         """The same of each that is for people of a role."""
         return [(one.name, one.help) for one in self.commands if not one.hidden and one.role <= role]
+
+
+def _next_ones(parameters: Sequence[Parameter]) -> Iterator[Parameter]:
+    """Those that may come next: each that may be left out, and the first that may not, or that takes all the rest."""
+    for parameter in parameters:
+        yield parameter
+        if parameter.required or parameter.kind == "text":
+            return
 
 
 def say(text: str, buttons: Buttons = ()) -> Effect:

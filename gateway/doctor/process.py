@@ -67,7 +67,7 @@ def http(config: GatewayConfig, *, running: bool) -> Iterator[Finding]:
         )
     else:
         yield _port(http.host, http.port)
-    if http.host not in ("127.0.0.1", "::1", "localhost") and http.api_key is not None:
+    if http.host not in ("127.0.0.1", "::1", "localhost"):
         yield warning(
             "http",
             f"http.host {http.host} can be reached from other machines, without encryption",

@@ -60,7 +60,8 @@ def folders(home: Home) -> Iterator[Finding]:
 
 def _inside(home: Home) -> list[Path]:
     kept = sorted(home.path.glob(f"{REPLACED}*"))
-    return [path for path in (home.sessions_dir, home.media_dir, home.logs_dir, *kept) if path.is_dir()]
+    own = (home.sessions_dir, home.media_dir, home.memory_dir, home.logs_dir)
+    return [path for path in (*own, *kept) if path.is_dir()]
 
 
 def _files(home: Home) -> list[Path]:

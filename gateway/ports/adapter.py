@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from config import PlatformConfig
 from gateway.ports.clock import Clock
 from gateway.ports.inbound import Accepted, Attachment, Cursor, InboundMessage, MediaError, RawUpdate
+from gateway.ports.look import Look
 from gateway.ports.outbound import Composer, Delivery, Found, Rate, SearchOutcome, Target, UndeliverableError, WholeText
 
 
@@ -120,12 +121,25 @@ class AdapterHost(Protocol):
     def commands(self) -> Sequence[tuple[str, str]]:
         """Name and one line of help for each command, for menus and completion."""
 
+    @property
+    def command_names(self) -> frozenset[str]:
+        """Every name and alias of a command, also of those that stand in no menu: what tells a command from a text."""
+
+    @property
+    def look(self) -> Look:
+        """What somebody at a terminal can look at beside the chat. It is for whoever the source is, and asks nobody
+        whether they are let in: for a platform whose people are (`Capabilities.operator`)."""
+
     async def accept(self, message: InboundMessage) -> Accepted:
         """Make a message durable. Acknowledge upstream only after this has returned.
 
         Receipt order is the order of the calls. Who wrote a message that is refused is told by a delivery: the adapter
         has nothing to add. Raises `NotStoredError`.
         """
+
+    def admits(self, message: InboundMessage) -> bool:
+        """Whether who wrote a message is let in at present and the message is meant for us: for what people see before
+        it is accepted (a thread that is opened for it). Nothing is stored, and nothing is counted."""
 
     async def identify(self, account_id: str) -> None:
         """Say which account of the platform this connection is; to be called before anything is received or sent.

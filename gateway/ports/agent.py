@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeAlias
 
 from config import AgentConfig, Home
 from gateway.ports.clock import Clock
+from gateway.ports.inbound import ClientTool
 from gateway.source import SessionSource
 
 Message: TypeAlias = Mapping[str, Any]
@@ -118,7 +119,8 @@ class ToolContext:
 class Tool:
     """Something the model may call. `parameters` is a JSON schema of an object.
 
-    Only an idempotent tool runs again when a crash left its outcome unknown.
+    Only an idempotent tool runs again when a crash left its outcome unknown. One that `waits` for others has a limit of
+    its own: the agent does not count as silent meanwhile.
     """
 
     name: str
@@ -126,6 +128,7 @@ class Tool:
     parameters: Mapping[str, Any]
     run: Callable[[Mapping[str, Any], ToolContext], Awaitable[str]]
     idempotent: bool = False
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,12 @@ class AgentTurn:
     interruption, tool results included; it goes on from there and does none of it again.
     `run_tool` runs one call and returns its result; a failing tool's error is a result too.
     `take_steering` returns the messages that came in meanwhile, to be appended at a tool boundary; what it
-    returned has been absorbed, and it returns nothing twice.
+    returned has been absorbed, and it returns nothing twice. `recalled` is what is remembered from earlier
+    conversations; it is a part of `system_prompt` already, for agents that use another one. `aside`: this is asked
+    beside a conversation, and instructions of the agent's own do not belong to it.
+
+    `client_tools` are run by whoever asks, not here: an agent that calls one yields its `ToolCalls`, runs what other
+    calls the step has, and then `Done("tool_calls")`. Their results come with a later turn. An agent may ignore them.
     """
 
     turn_id: str
@@ -149,6 +157,9 @@ class AgentTurn:
     tools: Sequence[Tool]
     run_tool: Callable[[Call], Awaitable[str]]
     take_steering: Callable[[], Awaitable[Sequence[Message]]]
+    recalled: str = ""
+    aside: bool = False
+    client_tools: Sequence[ClientTool] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,21 +169,33 @@ class AgentCapabilities:
     `resumable`: a turn cut short by a crash may be run again with `AgentTurn.resumed`.
     `steering`: it calls `take_steering` at its tool boundaries.
     `images`: it takes images as parts of a message's content; to others they are named in words.
+    `summaries`: it follows instructions well enough to be asked what of a conversation is worth remembering.
     """
 
     resumable: bool = True
     steering: bool = False
     images: bool = False
+    summaries: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class McpServer:
+    """Where an agent in a process of its own finds the session tools by MCP over HTTP: address, and bearer token."""
+
+    url: str
+    token: str
 
 
 @dataclass(frozen=True, slots=True)
 class AgentEnvironment:
-    """What the core lends an agent when it is built."""
+    """What the core lends an agent when it is built. `mcp` gives the session tools for one of its turns, by that one's
+    id; None where no HTTP is served."""
 
     name: str
     home: Home
     clock: Clock
     default_system_prompt: str = field(default="You are a helpful assistant.")
+    mcp: Callable[[str], McpServer | None] = field(default=lambda _turn_id: None)
 
 
 class Agent(Protocol):

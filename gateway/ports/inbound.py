@@ -1,8 +1,10 @@
 """What comes in: messages as the core has them, and what becomes of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from gateway.source import SessionSource
 
@@ -60,6 +62,30 @@ class Quote:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientTool:
+    """A tool that whoever sent a message runs by themselves. `parameters` is a JSON schema of an object."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What a program brings with its message, besides the text.
+
+    `messages` are what the agent gets in place of the text, as rows of a transcript: a conversation so far with what
+    is to be answered now, or results of the program's tools. `instructions` stand with the system prompt of this turn
+    alone. `tools` are those that the program runs. `agent` names who shall answer.
+    """
+
+    messages: tuple[Mapping[str, Any], ...] = ()
+    instructions: str | None = None
+    tools: tuple[ClientTool, ...] = ()
+    agent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class InboundMessage:
     """One message from a platform, normalised.
 
@@ -86,6 +112,7 @@ class InboundMessage:
     roles: tuple[str, ...] = ()
     team: str | None = None
     from_bot: bool = False
+    brought: Brought | None = None
 
 
 class InboundState(StrEnum):

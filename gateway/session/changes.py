@@ -1,4 +1,4 @@
-"""What people change about their sessions, inside a transaction: names, marks, who answers, resuming, forks.
+"""What people change about their sessions, inside a transaction: names, marks, projects, who answers, resuming, forks.
 
 Each names the scope of whoever asks: a session that is not in it is unknown, as one that there is none of.
 """
@@ -10,7 +10,7 @@ from typing import Final
 from gateway.ids import Ids, is_session_id
 from gateway.session import records, slots
 from gateway.session.entry import SessionEntry
-from gateway.session.errors import SessionBusy, UnknownSession
+from gateway.session.errors import SessionBusy, UnknownProject, UnknownSession
 from gateway.session.key import SlotIdentity
 from gateway.session.scope import DEFAULT_AGENT, Scope, SessionView, view_from_row
 from gateway.session.text import TITLE_LENGTH, UNTITLED
@@ -38,7 +38,7 @@ def own(connection: sqlite3.Connection, scope: Scope, session_id: str) -> Sessio
 def rename(connection: sqlite3.Connection, scope: Scope, session_id: str, title: str) -> str:
     """Give a session a name, one line of at most 64 characters; what it is then. Raises `UnknownSession`."""
     own(connection, scope, session_id)
-    name = " ".join(clean_text(title).split())[:TITLE_LENGTH].strip()
+    name = _one_line(title)
     connection.execute(session_queries.NAME_SESSION, (name or None, session_id))
     return name or UNTITLED
 
@@ -48,6 +48,55 @@ def pin(connection: sqlite3.Connection, scope: Scope, session_id: str, *, on: bo
     own(connection, scope, session_id)
     connection.execute(session_queries.PIN_SESSION, (int(on), session_id))
     return own(connection, scope, session_id)
+
+
+def star(connection: sqlite3.Connection, scope: Scope, session_id: str, *, on: bool) -> SessionView:
+    """Star a session, or do not; a starred one is not deleted. Raises `UnknownSession`."""
+    own(connection, scope, session_id)
+    connection.execute(session_queries.STAR_SESSION, (int(on), session_id))
+    return own(connection, scope, session_id)
+
+
+def put_into_project(connection: sqlite3.Connection, scope: Scope, session_id: str, name: str | None) -> SessionView:
+    """Put a session into a project, which there is from its first session to its last; None takes it out of its own.
+
+    A name is one line of at most 64 characters; one that differs from a known name in capitals alone is that one.
+    Raises `UnknownSession`, and ValueError for a name without a letter.
+    """
+    own(connection, scope, session_id)
+    project = None if name is None else known_project(connection, scope, name) or project_name(name)
+    connection.execute(session_queries.PUT_INTO_PROJECT, (project, session_id))
+    return own(connection, scope, session_id)
+
+
+def rename_project(connection: sqlite3.Connection, scope: Scope, name: str, to: str | None) -> str:
+    """Give a project another name, or join it to one that has that name; None takes its sessions out of it.
+
+    Returns the name that it had. Raises `UnknownProject`, and ValueError for a name without a letter.
+    """
+    known = known_project(connection, scope, name)
+    if known is None:
+        raise UnknownProject(name)
+    new = None if to is None else project_name(to)
+    if new is not None and new.casefold() != known.casefold():
+        new = known_project(connection, scope, new) or new
+    connection.execute(session_queries.RENAME_PROJECT, (scope.owner, known, new))
+    return known
+
+
+def known_project(connection: sqlite3.Connection, scope: Scope, name: str) -> str | None:
+    """The name of a project as its owner wrote it first; None if there is none of this name."""
+    folded = _one_line(name).casefold()
+    rows = connection.execute(session_queries.PROJECTS, (scope.owner, "", ALL, 0))
+    return next((row["name"] for row in rows if row["name"].casefold() == folded), None)
+
+
+def project_name(name: str) -> str:
+    """A text as the name of a project. Raises ValueError."""
+    project = _one_line(name)
+    if not any(letter.isalnum() for letter in project):
+        raise ValueError("a project's name has a letter or a digit")
+    return project
 
 
 def archive(connection: sqlite3.Connection, scope: Scope, session_id: str, now: datetime) -> SessionView:
@@ -78,6 +127,7 @@ def resume(
     """
     own(connection, scope, session_id)
     slot = _free_slot(connection, identity, session_id)
+    _let_go(connection, session_id, now)
     records.switch(connection, slot, session_id, now, scope.owner)
     connection.execute(session_queries.ARCHIVE_SESSION, (0, session_id))
     return own(connection, scope, session_id)
@@ -109,9 +159,9 @@ def fork(
     copied = connection.execute(
         session_queries.COPY_MESSAGES, (session_id, new_id, ALL if first is None else first)
     ).rowcount
-    name = " ".join(clean_text(title).split())[:TITLE_LENGTH] or _fork_name(view)
+    name = _one_line(title) or _fork_name(view)
     agent = None if view.agent == DEFAULT_AGENT else view.agent
-    connection.execute(session_queries.DESCRIBE_FORK, (name, agent, view.entry.model, copied, new_id))
+    connection.execute(session_queries.DESCRIBE_FORK, (name, agent, view.entry.model, copied, view.project, new_id))
     return records.load_entry(connection, new_id)
 
 
@@ -121,6 +171,23 @@ def _free_slot(connection: sqlite3.Connection, identity: SlotIdentity, session_i
     if slots.has_open_turn(connection, slot["id"]):
         raise SessionBusy(slot["session_id"] or session_id)
     return slot
+
+
+def _one_line(text: str) -> str:
+    return " ".join(clean_text(text).split())[:TITLE_LENGTH].strip()
+
+
+def _let_go(connection: sqlite3.Connection, session_id: str, now: datetime) -> None:
+    """A session that is in a slot of its own leaves it for a chat. Raises `SessionBusy` while anything waits there."""
+    row = connection.execute(session_queries.SLOT_OF_SESSION, (session_id,)).fetchone()
+    slot = None if row is None else connection.execute(queries.GET_SLOT, (row["id"],)).fetchone()
+    if slot is None or not slots.identity_from_row(slot).is_private:
+        return
+    (waiting,) = connection.execute(queries.COUNT_QUEUED, (slot["id"],)).fetchone()
+    if waiting or slots.has_open_turn(connection, slot["id"]):
+        raise SessionBusy(session_id)
+    records.end_session(connection, session_id, records.SWITCH, "switch", now)
+    connection.execute(queries.VACATE_SLOT, (slot["id"],))
 
 
 def _fork_name(view: SessionView) -> str:

@@ -1,4 +1,5 @@
-"""Cuts inside a transaction: the end or the beginning of a transcript is taken off, kept, and put back.
+"""Cuts inside a transaction: the end or the beginning of a transcript is taken off, kept, and put back. What stands for
+a beginning that was taken off may be a summary of it.
 
 A turn that is taken off is taken off whole, where it is known which messages are its own.
 """
@@ -10,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from gateway.session.errors import NothingToRedo, NothingToRetry, RetriedAlready
-from gateway.session.messages import require
+from gateway.session.errors import NothingToRedo, NothingToRetry, NotSummarised, RetriedAlready, TranscriptChanged
+from gateway.session.messages import message_row, require
 from gateway.session.text import Content, joined_content
 from gateway.storage import mirror_queries, queries, session_queries, upkeep
 from gateway.storage.codec import decode_message, dump, to_micros
@@ -41,6 +42,14 @@ class Repeat:
     content: Content = ""
     removed: int = 0
     given_up: tuple[tuple[str, str | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """The part of a transcript that a summary is to stand for: the number of its last message, and how many it has."""
+
+    last_id: int
+    count: int
 
 
 def cut_turns(connection: sqlite3.Connection, session_id: str, number: int, now: datetime) -> Cut | None:
@@ -112,9 +121,54 @@ def put_back(connection: sqlite3.Connection, session_id: str, now: datetime) -> 
     """
     session_id = require(connection, session_id)
     cut = connection.execute(session_queries.LATEST_CUT, (session_id,)).fetchone()
-    on_disk = connection.execute(upkeep.DATABASES).fetchone()[2]
-    if cut is None or not on_disk or (cut["tail"] and cut["last_id"] != _last_id(connection, session_id)):
+    if cut is None or not _on_disk(connection) or (cut["tail"] and cut["last_id"] != _last_id(connection, session_id)):
         raise NothingToRedo
+    return _restore(connection, session_id, cut, now)
+
+
+def summarise(
+    connection: sqlite3.Connection, session_id: str, beginning: Beginning, summary: Mapping[str, Any], now: datetime
+) -> None:
+    """Let one message stand for the beginning of a transcript, which is kept as long as the session.
+
+    Raises `UnknownSession`, `TranscriptChanged` if that beginning is another one by now, or if the database is out of
+    use, and `InvalidMessage`.
+    """
+    session_id = require(connection, session_id)
+    row = message_row(summary)
+    there = connection.execute(session_queries.MESSAGES_BETWEEN, (session_id, 0, beginning.last_id)).fetchall()
+    if not _on_disk(connection) or len(there) != beginning.count or there[-1]["id"] != beginning.last_id:
+        raise TranscriptChanged(session_id)
+    rows = _take_off(connection, session_id, 0, beginning.last_id, now, summary_id=beginning.last_id)
+    at, last = to_micros(now), rows[-1]["id"]
+    connection.execute(session_queries.PUT_BACK_MESSAGE, (last, session_id, None, None, *row, at))
+    connection.execute(session_queries.INDEX_BETWEEN, (session_id, last, last))
+    connection.execute(queries.RESIZE_TRANSCRIPT, (1, at, session_id))
+
+
+def take_apart(connection: sqlite3.Connection, session_id: str, now: datetime) -> int:
+    """Put back what the latest summary stands for, in its place; how many messages.
+
+    Raises `UnknownSession`, and `NotSummarised` if no summary stands in the transcript, or while the database is out of
+    use.
+    """
+    session_id = require(connection, session_id)
+    cut = connection.execute(session_queries.SUMMARISED_CUT, (session_id,)).fetchone()
+    if cut is None or not _on_disk(connection):
+        raise NotSummarised
+    connection.execute(queries.UNINDEX_MESSAGE, (cut["summary_id"],))
+    connection.execute(session_queries.REMOVE_MESSAGE, (cut["summary_id"], session_id))
+    connection.execute(queries.RESIZE_TRANSCRIPT, (-1, to_micros(now), session_id))
+    return _restore(connection, session_id, cut, now)
+
+
+def _on_disk(connection: sqlite3.Connection) -> bool:
+    """Whether the database is in use, and not what stands in for it in an outage."""
+    return bool(connection.execute(upkeep.DATABASES).fetchone()[2])
+
+
+def _restore(connection: sqlite3.Connection, session_id: str, cut: sqlite3.Row, now: datetime) -> int:
+    """Put the messages of a cut back in their places; how many."""
     rows = _kept(cut)
     connection.executemany(session_queries.PUT_BACK_MESSAGE, [(row[0], session_id, *row[1:]) for row in rows])
     connection.execute(session_queries.INDEX_BETWEEN, (session_id, rows[0][0], rows[-1][0]))
@@ -144,7 +198,12 @@ def _first_of_turn(connection: sqlite3.Connection, session_id: str, row: sqlite3
 
 
 def _take_off(
-    connection: sqlite3.Connection, session_id: str, first_id: int, last_id: int, now: datetime
+    connection: sqlite3.Connection,
+    session_id: str,
+    first_id: int,
+    last_id: int,
+    now: datetime,
+    summary_id: int | None = None,
 ) -> list[sqlite3.Row]:
     """Take a part off a transcript and keep it; from the search index and the mirror too."""
     rows: list[sqlite3.Row] = connection.execute(
@@ -160,7 +219,8 @@ def _take_off(
     at = to_micros(now)
     kept = dump([[row[name] for name in _ROW] for row in rows])
     place = (session_id, rows[0]["id"], _last_id(connection, session_id), int(last_id == _END))
-    connection.execute(session_queries.ADD_CUT, (*place, len(rows), kept, at))
+    since = None if summary_id is None else rows[0]["created_at"]
+    connection.execute(session_queries.ADD_CUT, (*place, len(rows), kept, at, summary_id, since))
     connection.execute(queries.RESIZE_TRANSCRIPT, (-len(rows), at, session_id))
     return rows
 

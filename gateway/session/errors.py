@@ -34,6 +34,17 @@ class AmbiguousSessionKey(SessionError):  # noqa: N818 - a public name
         return f"The session key {self.key!r} stands for more than one conversation. Use a session id{choices}."
 
 
+class UnknownProject(SessionError, KeyError):  # noqa: N818 - a public name
+    """Whoever asks has no project of this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"You have no project “{self.name}”. /projects lists them."
+
+
 class AmbiguousSession(SessionError):  # noqa: N818 - a public name
     """What was typed stands for several sessions; `choices` are their ids and names."""
 
@@ -128,3 +139,18 @@ class RetriedAlready(SessionError):  # noqa: N818 - a public name
 
     def __init__(self) -> None:
         super().__init__("That was tried again already; the answer is above. Send /retry once more for another one.")
+
+
+class NotSummarised(SessionError, ValueError):  # noqa: N818 - a public name
+    """No summary stands in the transcript, or what it stands for cannot be had at present."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no summary in this conversation that could be taken apart.")
+
+
+class TranscriptChanged(SessionError):  # noqa: N818 - a public name
+    """The beginning of a transcript is another one than what was looked at. Nothing was changed."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"The conversation {session_id!r} has changed meanwhile, or cannot be changed at present.")
+        self.session_id = session_id

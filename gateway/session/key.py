@@ -18,13 +18,17 @@ Two slots can have the same readable key (thread 7 of a group, and person 7 in i
 So identities tell slots apart, and the key is for people, logs and commands.
 """
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.source import SessionSource
 from gateway.storage.codec import key_part
 
 DEFAULT_AGENT: Final = "main"
+
+PRIVATE: Final = "private-"
+"""How the agent's part of a slot begins that only one session is ever in, and no chat is."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,6 +51,15 @@ class SlotIdentity:
             place = (self.chat, self.thread, self.participant)
         parts = ("agent", self.agent, self.platform, self.chat_type, *(part for part in place if part))
         return ":".join(key_part(part) for part in parts)
+
+    @property
+    def is_private(self) -> bool:
+        """Whether it is a session's own slot, which nobody writes in but agents."""
+        return self.agent.startswith(PRIVATE)
+
+    def private(self, name: str) -> "SlotIdentity":
+        """A slot of its own beside this one, of the same people: the same name, the same slot."""
+        return replace(self, agent=PRIVATE + hashlib.sha256(name.encode()).hexdigest()[:24])
 
     @property
     def is_addressed(self) -> bool:

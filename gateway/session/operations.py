@@ -89,6 +89,16 @@ class SessionOperations:
         """Pin it, or do not."""
         return await self._database.write(lambda connection: changes.pin(connection, scope, session_id, on=on))
 
+    async def star(self, scope: Scope, session_id: str, *, on: bool = True) -> SessionView:
+        """Star it, or do not; a starred one is not deleted."""
+        return await self._database.write(lambda connection: changes.star(connection, scope, session_id, on=on))
+
+    async def put_into_project(self, scope: Scope, session_id: str, name: str | None) -> SessionView:
+        """Put it into a project, or, with None, out of its own. Raises ValueError for what is no name."""
+        return await self._database.write(
+            lambda connection: changes.put_into_project(connection, scope, session_id, name)
+        )
+
     async def archive(self, scope: Scope, session_id: str) -> SessionView:
         """Put it away; `resume` brings it back."""
         now = self._clock.now()

@@ -16,12 +16,12 @@ from gateway.session.entry import SessionEntry, read_origin
 from gateway.session.errors import SessionInUse, UnknownSession
 from gateway.session.key import SlotIdentity
 from gateway.session.messages import message_row
-from gateway.session.reset import quiet_limit, reset_reason
-from gateway.session.slots import has_open_turn, present_identity, slot_number
+from gateway.session.reset import ResetReason, quiet_limit, reset_reason
+from gateway.session.slots import has_open_turn, present_identity, slot_number, take_waiting
 from gateway.session.slots import parts as parts_of
 from gateway.session.text import UNTITLED, title_from
 from gateway.source import SessionSource
-from gateway.storage import queries
+from gateway.storage import import_queries, queries
 from gateway.storage.codec import clean_text, dump, from_micros, optional_instant, to_micros
 
 RESET: Final = "session_reset"
@@ -145,13 +145,15 @@ def _count_live(
 def _find_live(connection: sqlite3.Connection, query: str, arrival: Arrival) -> sqlite3.Row | None:
     """The slot's live session, by a query of the kind of `LIVE_SESSION`, if neither policy nor caller ends it."""
     row: sqlite3.Row | None = connection.execute(query, parts_of(arrival.identity)).fetchone()
+    if row is None and take_waiting(connection, arrival.identity) is not None:
+        row = connection.execute(query, parts_of(arrival.identity)).fetchone()
     if row is None or row["id"] is None or arrival.force_new:
         return None
     updated_at = row["updated_at"]
     limit = quiet_limit(arrival.policy)
     if limit is not None and to_micros(arrival.now) - updated_at <= limit:
         return row
-    reason = reset_reason(arrival.policy, from_micros(updated_at), arrival.now, arrival.zone)
+    reason = _over(connection, row["id"], updated_at, arrival.policy, arrival.zone, arrival.now)
     if reason is None or arrival.active or has_open_turn(connection, row["bound_slot_id"]):
         return row
     return None
@@ -237,12 +239,30 @@ def expire(
     """End the slot's session if the policy says so and no turn is open, leaving the slot empty; the rule, or None."""
     if slot["session_id"] is None or has_open_turn(connection, slot["id"]):
         return None
-    updated_at = load_entry(connection, slot["session_id"]).updated_at
-    reason = reset_reason(policy, updated_at, now, zone)
+    updated_at = to_micros(load_entry(connection, slot["session_id"]).updated_at)
+    reason = _over(connection, slot["session_id"], updated_at, policy, zone, now)
     if reason is not None:
         end_session(connection, slot["session_id"], RESET, reason, now)
         connection.execute(queries.VACATE_SLOT, (slot["id"],))
     return reason
+
+
+def _over(
+    connection: sqlite3.Connection,
+    session_id: str,
+    updated_at: int,
+    policy: SessionResetPolicy,
+    zone: tzinfo,
+    now: datetime,
+) -> ResetReason | None:
+    """The rule by which a session is over, or None. One that was imported has been quiet only since it came in."""
+    reason = reset_reason(policy, from_micros(updated_at), now, zone)
+    if reason is None:
+        return None
+    row = connection.execute(import_queries.IMPORTED_AT, (session_id,)).fetchone()
+    if row is None or row[0] is None or row[0] <= updated_at:
+        return reason
+    return reset_reason(policy, from_micros(row[0]), now, zone)
 
 
 def _begin(connection: sqlite3.Connection, arrival: Arrival) -> Resolution:

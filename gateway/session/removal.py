@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from gateway.session.errors import UnknownSession
-from gateway.storage import mirror_queries, upkeep
+from gateway.storage import memory_queries, mirror_queries, upkeep
 from gateway.storage.codec import to_micros
 from gateway.storage.errors import StorageError
 
@@ -59,13 +59,14 @@ def on_file(
 def doom(connection: sqlite3.Connection, session_id: str, now: datetime, *, force: bool) -> Doomed:
     """Take a session out of use, so that nothing is added to it while it is removed.
 
-    `force` also takes one that is pinned, or whose replies are still on their way. Raises `UnknownSession` and
-    `RemovalRefusedError`.
+    `force` also takes one that is pinned or starred, or whose replies are still on their way. Raises `UnknownSession`
+    and `RemovalRefusedError`.
     """
     row = connection.execute(upkeep.SESSION_TO_REMOVE, (session_id,)).fetchone()
     if row is None:
         raise UnknownSession(session_id)
-    _check(connection, session_id, pinned=bool(row["pinned"]), force=force)
+    mark = "pinned" if row["pinned"] else "starred" if row["starred"] else None
+    _check(connection, session_id, mark=mark, force=force)
     at = to_micros(now)
     connection.execute(upkeep.CLOSE_SESSION, (at, session_id))
     connection.execute(upkeep.EMPTY_SLOT, (session_id,))
@@ -88,15 +89,15 @@ def _describe(connection: sqlite3.Connection, session_id: str, row: sqlite3.Row,
     return Doomed(session_id, row["slot_id"], row["platform"], row["created_at"], until, turns, texts, joined)
 
 
-def _check(connection: sqlite3.Connection, session_id: str, *, pinned: bool, force: bool) -> None:
+def _check(connection: sqlite3.Connection, session_id: str, *, mark: str | None, force: bool) -> None:
     if connection.execute(upkeep.OPEN_TURN_OF_SESSION, (session_id,)).fetchone() is not None:
         raise RemovalRefusedError(
             f"a turn is running in session {session_id}; send /stop there, or wait until it has ended"
         )
     if force:
         return
-    if pinned:
-        raise RemovalRefusedError(f"session {session_id} is pinned; --force deletes it all the same")
+    if mark is not None:
+        raise RemovalRefusedError(f"session {session_id} is {mark}; --force deletes it all the same")
     (open_deliveries,) = connection.execute(upkeep.COUNT_OPEN_DELIVERIES, (session_id,)).fetchone()
     if open_deliveries:
         raise RemovalRefusedError(
@@ -189,6 +190,8 @@ def remove_record(connection: sqlite3.Connection, session_id: str) -> bool:
         upkeep.REMOVE_STEPS,
         upkeep.REMOVE_TURNS,
         upkeep.REMOVE_CUTS,
+        memory_queries.FORGET_TURNS,
+        memory_queries.FORGET_SESSION,
         upkeep.REMOVE_SESSION,
     ):
         connection.execute(statement, (session_id,))

@@ -1,5 +1,6 @@
 """Whose sessions somebody sees: those of one owner, exactly, and in a group only what took place there."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,12 +17,20 @@ from gateway.source import SessionSource
 from gateway.storage import queries, session_queries
 from gateway.storage.codec import clean_text, from_micros, to_micros
 from gateway.storage.database import Database
+from gateway.storage.small_search import search_few
 
 EMPTY_SHOWN_SECONDS: Final = 60
 """How long an empty session without a name stays in a list; exactly so long, it is still there."""
 
 DEFAULT_AGENT: Final = "default"
 """What stands in a list for the agent of a session that nobody has chosen one for."""
+
+FEW_SESSIONS: Final = 200
+FEW_MESSAGES: Final = 2_000
+"""What somebody may have for a search to look at all of it: some ten milliseconds."""
+
+ALL_PROJECTS: Final = 1_000
+"""Projects that are looked through for a name."""
 
 TITLES_LOOKED_AT: Final = 1_000
 """Names that are looked through for one that somebody typed: the first of the list."""
@@ -56,11 +65,22 @@ class SessionView:
     pinned: bool
     archived: bool
     running: bool
+    starred: bool = False
+    project: str | None = None
 
     @property
     def title(self) -> str:
         """What people call it."""
         return self.entry.title or UNTITLED
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectView:
+    """A project as a list shows it: how many sessions are in it, and when one of them was last touched."""
+
+    name: str
+    sessions: int
+    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +122,26 @@ async def list_own(
     return views
 
 
+async def list_projects(database: Database, scope: Scope, *, limit: int = 50, offset: int = 0) -> list[ProjectView]:
+    """The projects of a scope, by name. Raises `StorageError`."""
+    rows = await database.read(session_queries.PROJECTS, (scope.owner, scope.chat, limit, offset))
+    return [ProjectView(row["name"], row["sessions"], from_micros(row["updated_at"])) for row in rows]
+
+
+async def list_of_project(
+    database: Database, scope: Scope, name: str, *, limit: int = 50, offset: int = 0
+) -> list[SessionView]:
+    """The sessions of a project, those that were put away among them: pinned ones first, then the newest.
+
+    Raises `StorageError`.
+    """
+    folded = " ".join(clean_text(name).split()).casefold()
+    rows = await database.read(session_queries.PROJECTS, (scope.owner, scope.chat, ALL_PROJECTS, 0))
+    known = next((row["name"] for row in rows if row["name"].casefold() == folded), name)
+    found = await database.read(session_queries.LIST_PROJECT, (scope.owner, scope.chat, known, limit, offset))
+    return [view_from_row(row) for row in found]
+
+
 async def find_own(database: Database, scope: Scope, text: str) -> SessionView:
     """The session of a scope that is meant by an id, by the beginning of one, or by a name or a part of one.
 
@@ -128,15 +168,33 @@ async def find_own(database: Database, scope: Scope, text: str) -> SessionView:
 
 
 async def search_own(database: Database, scope: Scope, expression: str, *, limit: int, offset: int = 0) -> list[OwnHit]:
-    """Messages in the sessions of a scope, the newest first; see `gateway.search.match_expression`.
+    """Messages in the sessions of a scope that match a search, the newest first; see `gateway.search.match_expression`.
+    The last word is taken for the beginning of others only where it fills no page by itself: to gather everything that
+    begins with a common word takes a fifth of a second in a million messages.
 
     Raises `StorageError`.
     """
+    (size,) = await database.read(session_queries.SIZE_OF_OWN, (scope.owner, FEW_SESSIONS + 1))
+    if size["sessions"] <= FEW_SESSIONS and size["messages"] <= FEW_MESSAGES:
+        return await _search_few(database, scope, expression, limit, offset)
+    exact = expression.removesuffix(" *")
+    if await database.read_file(session_queries.SEARCH_OWN, (scope.owner, scope.chat, exact, 1, limit - 1)):
+        expression = exact
     rows = await database.read_file(session_queries.SEARCH_OWN, (scope.owner, scope.chat, expression, limit, offset))
-    return [
-        OwnHit(row["session_id"], row["title"] or UNTITLED, row["role"], row["snippet"], from_micros(row["created_at"]))
-        for row in rows
-    ]
+    return [_hit(row, row["snippet"]) for row in rows]
+
+
+async def _search_few(database: Database, scope: Scope, expression: str, limit: int, offset: int) -> list[OwnHit]:
+    """The same where there is little: in the index of everybody's words, what others said would cost the most."""
+    rows = await database.read_file(session_queries.OWN_TEXTS, (scope.owner, scope.chat))
+    texts = [(row["id"], row["content"]) for row in rows]
+    found = await asyncio.to_thread(search_few, texts, expression, limit, offset)
+    by_id = {row["id"]: row for row in rows}
+    return [_hit(by_id[number], snippet) for number, snippet in found]
+
+
+def _hit(row: Row, snippet: str) -> OwnHit:
+    return OwnHit(row["session_id"], row["title"] or UNTITLED, row["role"], snippet, from_micros(row["created_at"]))
 
 
 async def _named(database: Database, scope: Scope, wanted: str) -> list[str]:
@@ -158,5 +216,13 @@ def _only(views: Sequence[SessionView], wanted: str) -> SessionView:
 
 def view_from_row(row: Row) -> SessionView:
     """What a row of a list holds."""
-    agent, pinned, archived, running = row[queries.ENTRY_WIDTH :]
-    return SessionView(entry_from_row(row), agent or DEFAULT_AGENT, bool(pinned), bool(archived), bool(running))
+    agent, pinned, archived, starred, project, running = row[queries.ENTRY_WIDTH :]
+    return SessionView(
+        entry_from_row(row),
+        agent or DEFAULT_AGENT,
+        bool(pinned),
+        bool(archived),
+        bool(running),
+        bool(starred),
+        project,
+    )

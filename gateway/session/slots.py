@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from gateway.session.errors import AmbiguousSessionKey
 from gateway.session.key import SlotIdentity
-from gateway.storage import queries
+from gateway.storage import import_queries, queries
 from gateway.storage.codec import clean_text
 from gateway.storage.moves import current_chat
 
@@ -66,5 +66,23 @@ def parts(identity: SlotIdentity) -> tuple[str, ...]:
     )
 
 
+def take_waiting(connection: sqlite3.Connection, identity: SlotIdentity) -> int | None:
+    """The slot of an imported conversation that knew its thread and not the chat that this belongs to, which it is told
+    now; None if none waits for that."""
+    if not (identity.thread and identity.chat):
+        return None
+    waiting = replace(identity, chat="")
+    row = connection.execute(queries.FIND_SLOT, parts(waiting)).fetchone()
+    if row is None:
+        return None
+    connection.execute(import_queries.GIVE_SLOT_A_CHAT, (identity.chat, identity.key, row[0]))
+    new, old = (f"{each.platform}:{each.chat_type}:{each.chat}:{each.thread}" for each in (identity, waiting))
+    connection.execute(import_queries.GIVE_SESSIONS_AN_OWNER, (new, row[0], old))
+    return int(row[0])
+
+
 def _add_slot(connection: sqlite3.Connection, identity: SlotIdentity) -> int:
+    waiting = take_waiting(connection, identity)
+    if waiting is not None:
+        return waiting
     return int(connection.execute(queries.ADD_SLOT, (*parts(identity), identity.key)).lastrowid or 0)

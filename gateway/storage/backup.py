@@ -33,7 +33,7 @@ FORMAT: Final = 1
 
 DATABASE: Final = "gateway.db"
 CONFIGURATION: Final = "gateway.yaml"
-FOLDERS: Final = ("sessions", "media")
+FOLDERS: Final = ("sessions", "media", "memory")
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 GZIP_NAMES: Final = (".gz", ".tgz")
@@ -183,7 +183,8 @@ class _Maker:
                 schema = self._snapshot(snapshot)
                 self._add(archive, snapshot, DATABASE)
                 snapshot.unlink()
-                self._add_all(archive, self._files(self._home.path / FOLDERS[1]))
+                for folder in FOLDERS[1:]:
+                    self._add_all(archive, self._files(self._home.path / folder))
                 if self._home.config_file.is_file():
                     self._add(archive, self._home.config_file, CONFIGURATION)
                 manifest = Manifest(program_version(), schema, now, tuple(self._entries), tuple(self._skipped))

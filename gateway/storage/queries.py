@@ -161,9 +161,9 @@ FIND_SESSION_PREFIX: Final = f"{_SESSION} WHERE sessions.id >= ? AND sessions.id
 QUIET_SLOTS: Final = """
 SELECT slots.*, sessions.updated_at
 FROM slots JOIN sessions ON sessions.id = slots.session_id
-WHERE slots.session_id > ? AND sessions.updated_at < ?
-ORDER BY slots.session_id LIMIT ?"""
-"""A page of slots whose live sessions have been quiet since an instant."""
+WHERE slots.session_id > ?1 AND sessions.updated_at < ?2 AND coalesce(sessions.imported_at, ?2 - 1) < ?2
+ORDER BY slots.session_id LIMIT ?3"""
+"""A page of slots whose live sessions have been quiet, and here, since an instant."""
 
 COUNT_SESSIONS: Final = """
 SELECT (SELECT count(*) FROM sessions) AS total,

@@ -37,6 +37,11 @@ KINDS: Final = {
     "tokens_by_day": "access",
     "audit": "access",
     "cuts": "transcript",
+    "api_keys": "access",
+    "api_requests": "inbound",
+    "api_answers": "turn",
+    "memory_turns": "memory",
+    "memory_sessions": "memory",
 }
 """The tables whose changes are captured, and what a change of each is about."""
 
@@ -56,6 +61,9 @@ WORKING_SET: Final = (
     ("pairing_requests", ""),
     ("pairing_tries", ""),
     ("tokens_by_day", ""),
+    ("api_keys", ""),
+    ("memory_turns", ""),
+    ("memory_sessions", ""),
     ("inbound", "WHERE state IN ('pending', 'running')"),
     ("turns", f"WHERE id IN ({_OPEN_TURNS})"),
     ("turn_steps", f"WHERE turn_id IN ({_OPEN_TURNS})"),
@@ -64,7 +72,7 @@ WORKING_SET: Final = (
 )
 """What is brought in at once: all that is open, and which session is live where. Transcripts follow when asked for."""
 
-NUMBERED: Final = ("inbound", "outbox", "messages", "audit")
+NUMBERED: Final = ("inbound", "outbox", "messages", "audit", "memory_turns")
 """Tables whose ids are never given twice."""
 
 FLOOR_GAP: Final = 1_000_000_000

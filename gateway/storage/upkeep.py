@@ -46,14 +46,14 @@ IS_GATEWAY: Final = "SELECT 1 FROM pragma_table_info('sessions') WHERE name = 's
 
 EXPIRED_SESSIONS: Final = """
 SELECT id FROM sessions
-WHERE ended_at IS NOT NULL AND updated_at < ? AND pinned = 0 AND NOT EXISTS (
+WHERE ended_at IS NOT NULL AND updated_at < ? AND pinned = 0 AND starred = 0 AND NOT EXISTS (
     SELECT 1 FROM turns WHERE turns.session_id = sessions.id AND turns.state IN ('running', 'waiting', 'put_back'))
 ORDER BY updated_at LIMIT ?"""
-"""Sessions that have ended, were last touched before an instant, and are not pinned."""
+"""Sessions that have ended, were last touched before an instant, and are neither pinned nor starred."""
 
 LIVE_WITH_OLD_MESSAGES: Final = """
 SELECT slots.session_id FROM slots JOIN sessions ON sessions.id = slots.session_id
-WHERE slots.session_id > ?1 AND sessions.created_at < ?2 AND sessions.pinned = 0
+WHERE slots.session_id > ?1 AND sessions.created_at < ?2 AND sessions.pinned = 0 AND sessions.starred = 0
   AND (SELECT created_at FROM messages WHERE messages.session_id = slots.session_id ORDER BY messages.id LIMIT 1) < ?2
 ORDER BY slots.session_id LIMIT ?3"""
 """A page of live sessions whose transcripts begin before an instant."""
@@ -83,7 +83,7 @@ JOINED_SESSIONS: Final = "SELECT id FROM sessions WHERE successor_id = ? AND end
 # --- one session ---------------------------------------------------------------------------------------
 
 SESSION_TO_REMOVE: Final = """
-SELECT slot_id, platform, pinned, created_at, ended_at, message_count FROM sessions WHERE id = ?"""
+SELECT slot_id, platform, pinned, starred, created_at, ended_at, message_count FROM sessions WHERE id = ?"""
 """What decides whether, and how, a session is removed."""
 
 OPEN_TURN_OF_SESSION: Final = """
@@ -139,8 +139,14 @@ REMOVE_TURNS: Final = "DELETE FROM turns WHERE session_id = ?"
 REMOVE_CUTS: Final = "DELETE FROM cuts WHERE session_id = ?"
 """Remove what was taken off a session's transcript."""
 
-REMOVE_OLD_CUTS: Final = "DELETE FROM cuts WHERE cut_at < ?"
-"""Remove what was taken off transcripts before an instant: it cannot be put back any more."""
+REMOVE_OLD_CUTS: Final = "DELETE FROM cuts WHERE cut_at < ? AND summary_id IS NULL"
+"""Remove what was taken off transcripts before an instant: it cannot be put back any more. What a summary stands for
+stays."""
+
+REMOVE_OLD_SUMMARISED: Final = """
+DELETE FROM cuts WHERE summary_id IS NOT NULL AND since < ? AND NOT EXISTS (
+    SELECT 1 FROM sessions WHERE sessions.id = cuts.session_id AND (sessions.pinned = 1 OR sessions.starred = 1))"""
+"""Remove what summaries stand for, if some of it was said before an instant; not of sessions that stay whole."""
 
 REMOVE_SESSION: Final = "DELETE FROM sessions WHERE id = ?"
 """Remove a session to which nothing refers any more."""

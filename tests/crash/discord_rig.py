@@ -10,7 +10,7 @@ from adapters.testing.faults import Gate
 from config import Home
 from tests.crash.platform_rig import PATIENCE, PlatformRig, Talk
 from tests.support.daemon_child import ChildOptions
-from tests.support.daemon_launcher import DaemonLauncher
+from tests.support.daemon_launcher import DaemonLauncher, DaemonProcess
 
 PEOPLE: Final = 2
 """People with a conversation each; the first also writes in a channel, the second in a thread of it."""
@@ -20,7 +20,11 @@ SETTLED: Final = 0.5
 
 
 class DiscordRig(PlatformRig):
-    """The rig with Discord's loopback server."""
+    """The rig with Discord's loopback server.
+
+    `late` counts the restarts after the window in which a nonce keeps a message from being shown twice, `late_sends`
+    those of them before which a send was cut off.
+    """
 
     sending = "create_message"
 
@@ -32,6 +36,10 @@ class DiscordRig(PlatformRig):
         places = [(person, server.dm(person)) for person in self._people]
         places += [(self._people[0], general), (self._people[1], thread)]
         super().__init__(launcher, home, chance, [self._talk(person, channel) for person, channel in places])
+        self._sends = 0
+        self._cut_off = False
+        self.late = 0
+        self.late_sends = 0
 
     def _talk(self, person: Person, channel: Channel) -> Talk:
         bot = self._server.bot
@@ -72,11 +80,28 @@ class DiscordRig(PlatformRig):
         """A gate between accepting and answering such a call."""
         return self._server.gate(call, skip=skip)
 
-    def clear(self) -> None:
-        """Let nothing go wrong any more; sometimes it is minutes later by now, and nonces are forgotten."""
-        self._server.faults.clear()
-        if self._chance.random() < 0.5:
+    def start(self) -> DaemonProcess:
+        """Start the daemon: at once, or minutes later, when Discord has forgotten nonces and sessions."""
+        cut_off, self._cut_off = self._cut_off, False
+        if (cut_off and not self.late_sends) or self._chance.random() < 0.5:
             self._server.forget_nonces()
+            self._server.gateway.forget()
+            self.late += 1
+            self.late_sends += cut_off
+        return super().start()
+
+    def clear(self) -> None:
+        """Let nothing go wrong any more."""
+        self._server.faults.clear()
+        sends = self.kills[self.sending]
+        self._cut_off, self._sends = sends > self._sends, sends
+
+    def summary(self) -> str:
+        """One line for people."""
+        return (
+            f"{super().summary()}; {self.late} restarts after the window of nonces, {self.late_sends} of them with a"
+            " send that was cut off"
+        )
 
     def complaints(self) -> Sequence[str]:
         """What the server has to say at the end."""

@@ -13,7 +13,7 @@ from tests.support.daemon_child import ChildOptions
 from tests.support.daemon_launcher import DaemonLauncher
 
 PEOPLE: Final = 2
-"""People with direct messages each; the first also writes in a thread of them, the second in a thread of a channel."""
+"""People with direct messages each, and a chat in the bot's pane; the second also writes in a thread of a channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +60,11 @@ class SlackRig(PlatformRig):
     def __init__(self, launcher: DaemonLauncher, home: Home, server: SlackServer, chance: random.Random) -> None:
         self._server = server
         self._people = [server.person(f"Person{number}") for number in range(PEOPLE)]
-        first, second = self._people
         general = server.channel("general", *self._people)
-        pane = first.opens_assistant(server.bot).root
+        panes = [(person, person.opens_assistant(server.bot).root) for person in self._people]
         talks = [self._talk(person, server.direct(person)) for person in self._people]
-        talks += [self._talk(first, pane.channel, pane), self._talk(second, general, opens=True)]
+        talks += [self._talk(person, root.channel, root) for person, root in panes]
+        talks.append(self._talk(self._people[1], general, opens=True))
         super().__init__(launcher, home, chance, talks)
 
     def _talk(self, person: Person, channel: Channel, thread: Message | None = None, *, opens: bool = False) -> Talk:

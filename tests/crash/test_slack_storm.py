@@ -1,5 +1,5 @@
 """Kills over the wire: the daemon dies at random, right after an acknowledgement, and once the server has taken a
-message and not yet said so."""
+message, or a piece of a stream, and not yet said so."""
 
 import random
 import sys
@@ -16,7 +16,18 @@ from tests.support.slack import RULES
 SECONDS_PER_KILL = 8.0
 """Far more than one takes, on a busy machine too."""
 
-WAYS = ("send", "edit", "history", "acknowledgement", "random", "starting", "orderly")
+CALLS = {
+    "send": ("chat.postMessage", 5),
+    "begin": ("chat.startStream", 1),
+    "append": ("chat.appendStream", 3),
+    "end": ("chat.stopStream", 1),
+    "edit": ("chat.update", 3),
+    "history": ("conversations.history", 3),
+}
+"""Calls in which the daemon dies, and how many of each pass before that."""
+
+WEIGHTS = {"send": 25, "begin": 10, "append": 10, "end": 10, "edit": 10, "history": 10}
+WEIGHTS |= {"acknowledgement": 15, "random": 20, "starting": 10, "orderly": 5}
 
 
 @pytest.mark.timeout(120 + SECONDS_PER_KILL * Settings.read().crash_kills)
@@ -40,13 +51,10 @@ async def test_slack_storm(
 async def blow(rig: SlackRig, chance: random.Random, kills: int) -> None:
     rig.write_on()
     while rig.kills.total() < kills:
-        match chance.choices(WAYS, (35, 10, 10, 15, 20, 10, 5))[0]:
-            case "send":
-                await rig.dies_in_a_call("chat.postMessage", chance.randint(0, 5))
-            case "edit":
-                await rig.dies_in_a_call("chat.update", chance.randint(0, 3))
-            case "history":
-                await rig.dies_in_a_call("conversations.history", chance.randint(0, 3))
+        match chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]:
+            case way if way in CALLS:
+                call, passed = CALLS[way]
+                await rig.dies_in_a_call(call, chance.randint(0, passed))
             case "acknowledgement":
                 await rig.dies_after_an_acknowledgement(chance.randint(0, 4))
             case "random":

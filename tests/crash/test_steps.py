@@ -44,10 +44,18 @@ MIRROR_STEPS = ("mirror.file-ready", "mirror.file-written", "mirror.files-writte
 """Steps of the mirror, which nobody waits for: `tests/unit/storage/test_mirror.py` stops there."""
 
 
+MEMORY_STEPS = ("memory.captured", "memory.delivered", "memory.settled")
+"""Steps of a daemon that remembers: `test_memory` kills at them."""
+
+
 def cases() -> list[tuple[str, int, int]]:
     long = Settings.read().long
     more = [(step, first, second) for step in STEPS for first in range(1, 8) for second in (1, 2)] if long else []
     return list(dict.fromkeys([(step, *hits) for step, hits in STEPS.items()] + more))
+
+
+TOOL_STEPS = ("tools.sent", "tools.created", "tools.forked", "tools.message")
+"""Where a tool has done its work and not said so; `test_session_tools` ends the process there."""
 
 
 def steps_in_the_code() -> set[str]:
@@ -60,7 +68,7 @@ def steps_in_the_code() -> set[str]:
 
 
 def test_every_step_of_the_code_is_killed_at() -> None:
-    assert steps_in_the_code() == {*STEPS, *SPOOL_STEPS, *MIRROR_STEPS}
+    assert steps_in_the_code() == {*STEPS, *SPOOL_STEPS, *MIRROR_STEPS, *MEMORY_STEPS, *TOOL_STEPS}
 
 
 @pytest.mark.parametrize(("step", "first", "second"), cases())

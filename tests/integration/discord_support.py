@@ -31,6 +31,7 @@ async def gateway(
     delay_ms: int = 0,
     platforms: Mapping[str, Any] | None = None,
     adapters: Mapping[str, AdapterFactory] | None = None,
+    sessions: Mapping[str, Any] | None = None,
     **discord: Any,
 ) -> AsyncIterator[Daemon]:
     """A daemon while it runs; the agent takes so long for a word."""
@@ -40,6 +41,7 @@ async def gateway(
             "agents": {"slow": {"type": "echo", "delay_ms": delay_ms}},
             "http": {"enabled": False},
             "delivery": {"retry_seconds": 0.02, "retry_max_seconds": 0.2},
+            "sessions": {**(sessions or {})},
             "platforms": {"discord": section(server, **discord), **(platforms or {})},
         }
     )

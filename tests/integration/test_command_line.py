@@ -373,7 +373,7 @@ def test_a_second_signal_stops_run_at_once(cli: Cli) -> None:
 def test_run_says_when_it_is_ready_and_ends_with_a_signal(cli: Cli, number: signal.Signals) -> None:
     with cli.start("run", HERMES_GATEWAY__AGENT="echo") as process:
         line = process.wait_for("ready: ")
-        assert f"pid {process.pid}, agent echo, platforms local, http 127.0.0.1:" in line
+        assert f"pid {process.pid}, agent echo, platforms local, api_server, http 127.0.0.1:" in line
         assert not line.rstrip().endswith(":0"), "the port that was asked for, not the one that was taken"
         process.signal(number)
         assert process.ended() == 0
@@ -393,7 +393,7 @@ def test_a_port_in_use_stops_run_with_a_line_that_names_the_key(cli: Cli) -> Non
 def test_the_ready_line_says_which_platforms_are_not_well(cli: Cli) -> None:
     with cli.start("run", HERMES_GATEWAY__AGENT="echo", TELEGRAM_BOT_TOKEN=TELEGRAM) as process:
         line = process.wait_for("ready: ")
-    assert re.search(r"platforms local, telegram \((failed|connecting|starting)\b.*\), http ", line)
+    assert re.search(r"platforms local, telegram \((failed|connecting|starting)\b.*\), api_server, http ", line)
 
 
 def test_a_configured_secret_is_in_no_log_and_on_no_screen(cli: Cli, tmp_path: Path) -> None:

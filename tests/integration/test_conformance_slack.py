@@ -29,6 +29,9 @@ from config import PlatformConfig
 from tests.support.slack import MARK, RULES, QuickSlack
 
 FRIENDS = 8
+SENDING = ("chat.postMessage", "chat.startStream")
+"""An answer that grows begins as a stream, where there are streams."""
+
 REFUSALS = {"invalid_auth", "token_revoked"}
 
 ON_SENDING = {
@@ -172,7 +175,7 @@ class SlackHarness(Harness):
             case Fault.HALF_OPEN:
                 self._server.events.sockets.freeze()
             case _:
-                self._server.inject(ON_SENDING[fault], "chat.postMessage", channel=place.handle.channel)
+                self._server.inject(ON_SENDING[fault], *SENDING, channel=place.handle.channel)
 
     def revoke(self) -> None:
         self._server.revoke(self._bot)

@@ -10,7 +10,9 @@ import pytest
 
 from adapters.testing.discord import Channel, DiscordServer, Fault, File, Person
 from adapters.testing.telegram import TelegramServer
-from config import Home
+from config import GatewayConfig, Home, Platform
+from gateway.session import build_session_key
+from gateway.source import SessionSource
 from tests.integration.discord_support import answers, gateway
 from tests.support.discord import MARK
 from tests.support.telegram import QuickTelegram
@@ -20,7 +22,7 @@ SECONDS = 10.0
 
 @pytest.fixture
 async def server() -> AsyncIterator[DiscordServer]:
-    async with DiscordServer(heartbeat_seconds=1.0) as running:
+    async with DiscordServer(heartbeat_seconds=4.0) as running:
         yield running
     assert running.violations == []
 
@@ -41,9 +43,16 @@ async def answered(server: DiscordServer, channel: Channel, count: int) -> list[
     return answers(server, channel)
 
 
-def session_keys(home: Home) -> set[str]:
+def transcripts(home: Home) -> dict[str, set[str]]:
+    """What the transcript of each session holds, questions and answers alike, by the session's key."""
+    found: dict[str, set[str]] = {}
     with closing(sqlite3.connect(home.path / "gateway.db")) as database:
-        return {row[0] for row in database.execute("SELECT key FROM slots")}
+        for key, text in database.execute(
+            "SELECT slots.key, messages.content FROM slots JOIN sessions ON sessions.slot_id = slots.id"
+            " JOIN messages ON messages.session_id = sessions.id"
+        ):
+            found.setdefault(key, set()).add(text)
+    return found
 
 
 async def test_a_conversation(server: DiscordServer, ann: Person, home: Home) -> None:
@@ -68,33 +77,49 @@ async def test_an_answer_grows_where_people_look(server: DiscordServer, ann: Per
     assert all(text.startswith(each.rstrip(" …")) for each in message.texts)
 
 
-async def test_people_and_places_do_not_mix(server: DiscordServer, ann: Person, home: Home) -> None:
-    bob, cyd = server.person("bob"), server.person("cyd")
-    guild = server.guild("Team", ann, bob, cyd)
+@pytest.mark.parametrize("per_user", [True, False])
+async def test_people_and_places_do_not_mix(server: DiscordServer, ann: Person, home: Home, per_user: bool) -> None:
+    people = [ann, server.person("bob"), server.person("cyd")]
+    guild = server.guild("Team", *people)
     general = server.channel(guild, "general")
-    threads = [ann.opens_thread(general, f"Thread {number}") for number in range(2)]
+    threads = [ann.opens_thread(general, "One"), people[1].opens_thread(general, "Two")]
     dm = server.dm(ann)
-    async with gateway(server, home):
+    where = [(person, place) for place in (general, *threads) for person in people] + [(ann, dm)]
+    said: dict[str, set[str]] = {}
+    sessions = {"group_sessions_per_user": per_user, "thread_sessions_per_user": per_user}
+    async with gateway(server, home, delay_ms=2, sessions=sessions):
         await connected(server)
         for number in range(3):
-            for person in (ann, bob, cyd):
-                person.writes(general, f"{server.bot.mention} {person.name} {number}")
-            for thread in threads:
-                for person in (ann, bob):
-                    person.writes(thread, f"{server.bot.mention} {thread.name} {person.name} {number}")
-            ann.writes(dm, f"alone {number}")
-        general_answers = await answered(server, general, 9)
-        in_threads = [await answered(server, thread, 6) for thread in threads]
-        alone = await answered(server, dm, 3)
-    assert sorted(general_answers) == sorted(
-        f"{person.name} {number}" for person in (ann, bob, cyd) for number in range(3)
-    )
-    for thread, texts in zip(threads, in_threads, strict=True):
-        assert len(texts) == 6
-        assert all(text.startswith(str(thread.name)) for text in texts)
-    assert alone == [f"alone {number}" for number in range(3)]
-    # A key for each person in the channel and in each thread, and one for the conversation.
-    assert len(session_keys(home)) == 3 + 2 * 2 + 1
+            for person, place in where:
+                text = f"{number} from {person.name} in {place.id}"
+                person.writes(place, text if place is dm else f"{server.bot.mention} {text}")
+                said.setdefault(_key(person, place, per_user), set()).add(text)
+        for place in (general, *threads, dm):
+            written = [
+                f"{number} from {who.name} in {place.id}" for who, at in where if at is place for number in range(3)
+            ]
+            assert sorted(await answered(server, place, len(written))) == sorted(written)
+    assert len(said) == (10 if per_user else 4)
+    assert transcripts(home) == said
+
+
+def _key(person: Person, place: Channel, per_user: bool) -> str:
+    """The key of a conversation, by what the contract says of each place."""
+    if place.guild is None:
+        source = SessionSource(Platform.DISCORD, str(place.id), "x", "dm", user_id=str(person.id))
+    elif place.thread is None:
+        source = SessionSource(Platform.DISCORD, str(place.id), "x", "group", user_id=str(person.id))
+    else:
+        assert place.parent is not None
+        source = SessionSource(
+            Platform.DISCORD,
+            str(place.parent.id),
+            "x",
+            "thread",
+            user_id=str(person.id),
+            thread_id=str(place.id),
+        )
+    return build_session_key(source, group_sessions_per_user=per_user, thread_sessions_per_user=per_user)
 
 
 async def test_a_mention_is_answered_in_a_thread_of_its_own(server: DiscordServer, ann: Person, home: Home) -> None:
@@ -195,3 +220,34 @@ async def test_one_platform_that_fails_disturbs_no_other(
             state = (await daemon.status())["adapters"][broken]
             assert state["state"] == "failed"
             assert f"platforms.{broken}.token" in state["reason"]
+
+
+async def test_bots_are_answered_if_they_are_listed_and_never_for_ever(
+    server: DiscordServer, ann: Person, home: Home
+) -> None:
+    guild = server.guild("Team", ann)
+    general = server.channel(guild, "general")
+    friend, stranger = server.other_bot("friend"), server.other_bot("stranger")
+    friend.joins(guild)
+    stranger.joins(guild)
+    hook = server.webhook(general, "hook")
+    listed = [str(friend.id)]
+    async with gateway(server, home, allowed_bots=listed, require_mention=False, threads="auto"):
+        await connected(server)
+        lured = stranger.writes(general, f"{server.bot.mention} open a thread and tell me a secret")
+        hook.writes("news from outside")
+        friend.writes(general, "beep")
+        assert await answered(server, general, 1) == ["beep"]
+        limit = GatewayConfig().access.bot_replies
+        for number in range(limit + 5):
+            friend.writes(general, f"and {number}?")
+        await answered(server, general, limit)
+        await asyncio.sleep(0.3)
+        assert len(answers(server, general)) == limit, "two that answer each other come to an end"
+        ann.writes(general, "a person")
+        await server.until(lambda: "a person" in answers(server, general), SECONDS)
+    assert lured.thread is None
+    with closing(sqlite3.connect(home.path / "gateway.db")) as database:
+        kept = [row[0] for row in database.execute("SELECT text FROM inbound WHERE text IS NOT NULL")]
+    assert "news from outside" not in kept
+    assert not any("secret" in text for text in kept)

@@ -10,9 +10,9 @@ TIMES_AS_LONG = 20.0
 
 
 async def test_answers_elsewhere_come_as_before(tmp_path: Path) -> None:
-    alone, beside = await wire.beside_one_that_hangs(PLAN, tmp_path)
-    assert beside["messages"] == PLAN.hung
-    assert beside["p99_ms"] <= max(TIMES_AS_LONG * alone["p99_ms"], 100.0)
+    _alone, busy, hanging = await wire.beside_one_that_hangs(PLAN, tmp_path)
+    assert hanging["messages"] == PLAN.hung
+    assert hanging["p99_ms"] <= max(TIMES_AS_LONG * busy["p99_ms"], 100.0)
 
 
 async def test_the_first_text_is_seen_before_the_answer_is_complete(tmp_path: Path) -> None:

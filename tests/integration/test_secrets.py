@@ -150,7 +150,7 @@ async def test_no_secret_is_found_after_a_whole_run(tmp_path: Path) -> None:
                     )
                 ]
                 async with aiohttp.ClientSession(f"http://{address}") as client:
-                    for path in ("/health", "/ready", f"/nothing?token={secrets['http']}"):
+                    for path in ("/health", "/ready", "/metrics", f"/nothing?token={secrets['http']}"):
                         async with client.get(path, headers={"Authorization": f"Bearer {secrets['http']}"}) as answer:
                             heard.append(await answer.text())
             assert len(model.requests) >= 3

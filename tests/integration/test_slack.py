@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adapters.testing.slack import Channel, Fault, Person, SlackServer, Upload
+from adapters.testing.slack import Channel, Fault, Message, Person, SlackServer, Upload
 from config import Home
 from gateway.daemon import Daemon
 from tests.integration.slack_support import answers, gateway
@@ -141,7 +141,7 @@ async def test_a_mention_within_the_thread_of_others(server: SlackServer, ann: P
         (answer,) = answers(server, private)
     assert answer.endswith("what do you think, @hermes")
     ((extra,),) = stored(home, "SELECT extra FROM inbound WHERE text NOT NULL")
-    assert json.loads(extra)["quote"]["text"] == "Ann: we talk\nAnn: still among ourselves"
+    assert json.loads(extra)["quote"]["text"] == "@Ann: we talk\n@Ann: still among ourselves"
 
 
 @pytest.mark.parametrize("how", ["require_mention", "free_channels"])
@@ -374,3 +374,49 @@ async def test_an_answer_grows_by_edits(server: SlackServer, ann: Person, home: 
     (answer,) = server.shown(chat, by=server.bot)
     assert len(answer.texts) > 2
     assert all(text.startswith(each) for each in answer.texts)
+
+
+async def told(server: SlackServer, root: Message, text: str) -> Message:
+    """Wait until one message in the thread says this; the bot has said nothing else there."""
+    await server.until(lambda: answers(server, root.channel, thread=root) == [text], SECONDS)
+    (answer,) = server.shown(root.channel, by=server.bot, thread=root)
+    return answer
+
+
+async def test_in_a_thread_an_answer_is_streamed(server: SlackServer, ann: Person, home: Home) -> None:
+    root = ann.opens_assistant(server.bot).root
+    text = " ".join(f"**word{number}**" for number in range(12))
+    async with gateway(server, home, delay_ms=30):
+        await connected(server)
+        ann.writes(root.channel, text, thread=root)
+        answer = await told(server, root, text.replace("**", "*"))
+    assert len(server.requests.of("chat.appendStream")) > 1
+    assert server.requests.of("chat.postMessage") == ()
+    assert not answer.streaming
+    assert answer.content.metadata is not None
+    assert all(text.startswith(each) for each in answer.texts[:-1])
+
+
+async def test_a_stream_whose_beginning_had_no_answer(server: SlackServer, ann: Person, home: Home) -> None:
+    root = ann.opens_assistant(server.bot).root
+    async with gateway(server, home, delay_ms=30):
+        await connected(server)
+        server.inject(Fault.drop(), "chat.startStream")
+        ann.writes(root.channel, "one two three four five six", thread=root)
+        answer = await told(server, root, "one two three four five six")
+    assert not answer.streaming
+
+
+async def test_killed_in_a_stream(server: SlackServer, ann: Person, home: Home) -> None:
+    root = ann.opens_assistant(server.bot).root
+    gate = server.gate("chat.appendStream")
+    async with gateway(server, home, delay_ms=30, killed=True):
+        await connected(server)
+        ann.writes(root.channel, "one two three four five six", thread=root)
+        await gate.reached.wait()
+    gate.open()
+    (cut,) = server.shown(root.channel, by=server.bot, thread=root)
+    assert cut.streaming
+    async with gateway(server, home):
+        assert await told(server, root, "one two three four five six") is cut
+    assert not cut.streaming

@@ -70,8 +70,8 @@ async def test_events_commands_and_answers(server: SlackServer, ann: Person, hom
         await ready(server, port)
         ann.writes(chat, "hello")
         await server.until(lambda: answers(server, chat) == ["hello"], SECONDS)
-        command = ann.commands(chat, "/hermes", "again please")
-        await server.until(lambda: answers(server, chat) == ["hello", "again please"], SECONDS)
+        command = ann.commands(chat, "/hermes", "and more, please")
+        await server.until(lambda: answers(server, chat) == ["hello", "and more, please"], SECONDS)
         assert command.error is None
 
 

@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from datetime import UTC
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,17 +14,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config import Platform
-from gateway.access import Gate, Role
+from gateway.access import Gate, Member, Role
 from gateway.access.door import Door
 from gateway.commands.table import Arguments, Command, CommandTable, Effect, say
+from gateway.importing.home import HermesHome, HermesReader
+from gateway.importing.importer import Importer
+from gateway.importing.intake import Intake
 from gateway.inbound import InboundRecord
 from gateway.inbox import Inbox
-from gateway.pairing import STRANGER, Pairing
+from gateway.pairing import STRANGER, Pairing, buttons_for
 from gateway.ports import Attachment, InboundMessage, InboundState, MediaKind, Quote
 from gateway.source import SessionSource
+from tests.support import hermes_home
 from tests.support.fakes import ALICE, Core, FakeAdapter, FakeAgent, configure, core
 
 MARK: Final = "zanzibarianquagga"
+IMPORTED: Final = "20260301_080000_aaaaaaaa"
+IMPORTED_WORD: Final = "xylophonewombat"
 FRIEND: Final = ALICE
 GROUP: Final = "-100"
 
@@ -43,8 +50,15 @@ TEXTS: Final = (
     "//secret",
     f"MEDIA:/etc/{MARK}",
     f"[click](/secret) @everyone {MARK}",
+    *(button.command for button in buttons_for(Member("telegram", "mallory"))),
+    f"/resume {IMPORTED}",
+    f"/sessions {IMPORTED_WORD}",
+    f"/search {IMPORTED_WORD}",
+    "/export",
+    "/retry",
     "",
 )
+"""What is written, and what pressing a button comes to."""
 
 
 class Watched(FakeAdapter):
@@ -105,6 +119,11 @@ def table(ran: list[str]) -> CommandTable:
                 ("new", False, Role.GUEST),
                 ("secret", False, Role.OWNER),
                 ("pairing", True, Role.ADMIN),
+                ("resume", False, Role.GUEST),
+                ("sessions", True, Role.GUEST),
+                ("search", True, Role.GUEST),
+                ("export", False, Role.GUEST),
+                ("retry", False, Role.GUEST),
             )
         ]
     )
@@ -113,6 +132,7 @@ def table(ran: list[str]) -> CommandTable:
 async def carry_out(gateway: Core, inbox: Inbox, acts: list[tuple[str, InboundMessage]]) -> None:
     for number, (act, message) in enumerate(acts):
         if act == "says":
+            assert not inbox.admits(message, operator=False)
             receipt = await inbox.accept(message, operator=False)
             assert receipt.state is InboundState.IGNORED or receipt.duplicate
         elif act == "edits":
@@ -124,15 +144,30 @@ async def carry_out(gateway: Core, inbox: Inbox, acts: list[tuple[str, InboundMe
     await gateway.settled()
 
 
+async def bring(gateway: Core, folder: Path) -> None:
+    """Import a conversation that somebody had in the very places where the stranger writes."""
+    home = hermes_home.Writer(folder / "hermes")
+    for number, (chat, chat_type) in enumerate((("666", "dm"), ("1", "dm"), (GROUP, "group"))):
+        session = f"{IMPORTED[:-1]}{number}"
+        home.row(session, hermes_home.talk(IMPORTED_WORD), source="telegram", user_id="mallory")
+        origin = hermes_home.source("telegram", chat, chat_type=chat_type, user_id="mallory", user_name="Mallory")
+        home.entry(session, f"agent:main:telegram:{chat_type}:{chat}", origin)
+    with HermesReader.open(HermesHome.at(home.path), UTC) as reader:
+        report = await Importer(reader, Intake(gateway.database, CONFIG, gateway.clock)).run()
+    assert report.new == 3
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(acts=_acts)
-def test_who_is_not_let_in_reaches_nothing(acts: list[tuple[str, InboundMessage]]) -> None:
+@given(acts=_acts, imported=st.booleans())
+def test_who_is_not_let_in_reaches_nothing(acts: list[tuple[str, InboundMessage]], imported: bool) -> None:
     ran: list[str] = []
     agent, adapter = FakeAgent(), Watched()
 
     async def run(folder: Path) -> None:
         async with core(folder, agent, adapter, config=CONFIG, commands=table(ran)) as gateway:
             inbox = _inbox_with_pairing(gateway)
+            if imported:
+                await bring(gateway, folder)
             await carry_out(gateway, inbox, acts)
 
     with tempfile.TemporaryDirectory() as folder:
@@ -143,6 +178,7 @@ def test_who_is_not_let_in_reaches_nothing(acts: list[tuple[str, InboundMessage]
     assert set(ran) <= {"alice"}
     assert adapter.fetched == 0
     assert MARK not in dumped
+    assert (IMPORTED_WORD in dumped) is imported
     _only_codes_went_out(adapter)
 
 
@@ -158,6 +194,7 @@ def _only_codes_went_out(adapter: FakeAdapter) -> None:
     """What a stranger can read anywhere that is theirs: that they are not known."""
     theirs = [delivery for delivery in adapter.of("send") if delivery.target.chat_id in ("666", GROUP)]
     assert all(delivery.text.startswith(STRANGER) for delivery in theirs)
+    assert not [delivery for delivery in adapter.of("send") if IMPORTED_WORD in delivery.text]
 
 
 def test_the_friend_gets_through() -> None:

@@ -27,10 +27,13 @@ from gateway import lanes, outbox
 from gateway.connections import AdapterFactory
 from gateway.control import ControlError
 from gateway.daemon import Daemon
+from gateway.remembering import memory
 from gateway.storage import failover, writer
 from gateway.storage.errors import StorageError
 from tests.support.crash_agent import AGENT_NAME, ScriptedAgent, tools
 from tests.support.injection import Fault, UnfailingStream, inject, unfailing_write
+
+RECORDING_MEMORY: Final = "tests.support.recording_memory:RecordingMemory"
 
 PR_SET_PDEATHSIG: Final = 1
 """prctl(2): the signal that a process gets when its parent dies."""
@@ -49,7 +52,7 @@ class ChildOptions:
     long SQLite waits for a lock, `recovery_seconds` how soon a database that is out of use is tried again, and
     `error_seconds` how soon a turn or a chat is that could not store something. `faults` fail at random from the
     start on, see `tests.support.injection`. Without `syncs` the spool is not synced, which a test is to notice.
-    `telegram`, `discord` and `slack` are sections for these platforms.
+    `telegram`, `discord` and `slack` are sections for these platforms. What is remembered is told in `memory`.
     """
 
     home: str
@@ -66,10 +69,12 @@ class ChildOptions:
     trace: str | None = None
     reserve_kb: int | None = None
     http_port: int | None = None
+    http_key: str | None = None
     faults: Sequence[Fault] = ()
     syncs: bool = True
     telegram: Mapping[str, Any] | None = None
     discord: Mapping[str, Any] | None = None
+    memory: str | None = None
     slack: Mapping[str, Any] | None = None
 
     def dump(self) -> str:
@@ -108,7 +113,11 @@ def config_of(options: ChildOptions) -> GatewayConfig:
     """Retries are quick, and never so many that a turn or a delivery is given up because of kills."""
     retries = {"attempts": 10_000, "retry_seconds": 0.02, "retry_max_seconds": 0.1}
     values: dict[str, Any] = {
-        "http": {"enabled": options.http_port is not None, "port": options.http_port or 0},
+        "http": {
+            "enabled": options.http_port is not None,
+            "port": options.http_port or 0,
+            "api_key": options.http_key,
+        },
         "storage": {"synchronous": options.synchronous},
         "busy": options.busy,
         "sessions": {"expiry_check_seconds": 0.2, "reset": {"mode": "idle", "idle_minutes": IDLE_MINUTES}},
@@ -119,8 +128,11 @@ def config_of(options: ChildOptions) -> GatewayConfig:
     }
     sections = {"telegram": options.telegram, "discord": options.discord, "slack": options.slack}
     values["platforms"] = {name: section for name, section in sections.items() if section is not None}
-    if values["platforms"]:
+    if values["platforms"] or options.http_key is not None:
         values["limits"] = {"messages_per_minute": 0, "chat_messages_per_minute": 0, "turns_at_once": 0}
+    if options.memory is not None:
+        options_of_it = {"trace": options.memory}
+        values["memory"] = {"provider": RECORDING_MEMORY, "options": options_of_it, "retry_seconds": 0.02}
     if options.reserve_kb is not None:
         values["storage"]["reserve_kb"] = options.reserve_kb
     return GatewayConfig.model_validate(values)
@@ -151,6 +163,8 @@ def tell(event: str, **fields: object) -> None:
 
 def set_times(options: ChildOptions) -> None:
     """Make outages begin and end sooner than people would want them to."""
+    if options.memory is not None:
+        memory.MEMORY_CHECK_SECONDS = 0.02  # type: ignore[attr-defined]
     if options.busy_seconds is not None:
         writer.SQLITE_BUSY_SECONDS = options.busy_seconds  # type: ignore[attr-defined]
         failover.SQLITE_BUSY_SECONDS = options.busy_seconds  # type: ignore[attr-defined]

@@ -15,7 +15,6 @@ TIMING: Final = Timing(
     answer=2.0,
     upload=5.0,
     handshake=3.0,
-    silence=1.5,
     guilds=0.05,
     identify=0.01,
     first_wait=0.02,
@@ -23,7 +22,6 @@ TIMING: Final = Timing(
     thread=2.0,
     close=0.5,
 )
-"""The server is to name a heartbeat of one second."""
 
 MARK: Final = REPEATED
 """What a message begins with that may be a repeat."""
@@ -35,7 +33,7 @@ class QuickDiscord(DiscordAdapter):
     capabilities = replace(CAPABILITIES, edit_interval=0.02, rate=None, typing_seconds=0.2)
 
     def __init__(self, config: PlatformConfig, host: AdapterHost) -> None:
-        super().__init__(config, host, timing=TIMING)
+        super().__init__(config, host, timing=TIMING, pace=None)
 
     def rates(self, chat_id: str) -> Sequence[Rate]:
         """None."""

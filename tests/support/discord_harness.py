@@ -23,7 +23,7 @@ from adapters.testing.discord import File as ServerFile
 from tests.support.discord import MARK, QuickDiscord
 
 FRIENDS = 8
-HEARTBEAT = 1.0
+HEARTBEAT = 2.0
 
 ON_SENDING = {
     Fault.RATE_LIMIT: ServerFault.flood(1),

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from config import GatewayConfig, Home, LiveConfig, Platform
-from gateway.access import Role
+from gateway.access import Gate, Role
+from gateway.access.rights import Rights
 from gateway.commands.builtin import builtin_commands
 from gateway.commands.services import CommandServices
 from gateway.commands.table import CommandTable
@@ -22,6 +23,7 @@ from gateway.homes import Homes
 from gateway.ids import Ids
 from gateway.inbox import Inbox
 from gateway.lanes import Lanes
+from gateway.limits import Limits
 from gateway.media.content import Attachments
 from gateway.media.outgoing import OutgoingFiles
 from gateway.media.store import MediaStore
@@ -57,6 +59,7 @@ from gateway.source import SessionSource
 from gateway.storage.database import Database, T
 from gateway.storage.errors import StorageClosedError
 from gateway.storage.writer import Job
+from gateway.tools.toolkit import SessionTools
 from gateway.turns import TurnRunner
 from gateway.updates import Updates
 
@@ -375,6 +378,7 @@ class Core:
     roster: FakeRoster
     counters: Counter[str]
     clock: Clock
+    sessions: SessionTools
     tasks: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
 
     async def say(
@@ -475,8 +479,12 @@ async def core(
     ids: Ids | None = None,
     limit: float = 600.0,
     has_active_processes: ActiveProcesses | None = None,
+    session_tools: bool = False,
 ) -> AsyncIterator[Core]:
-    """The core over the database in this folder: open it again there, and it is the next life of the same one."""
+    """The core over the database in this folder: open it again there, and it is the next life of the same one.
+
+    `session_tools`: the agent has them.
+    """
     config, clock, ids = config or configure(), clock or ManualClock(), ids or Ids()
     counters: Counter[str] = Counter()
     roster = FakeRoster(agent or FakeAgent(), limit)
@@ -490,6 +498,12 @@ async def core(
         homes = await Homes.open(database, LiveConfig.of(config))
         files = OutgoingFiles(folder / "media", config, clock, counters)
         media = MediaStore(folder / "media", config, clock, connections.find, counters, pause=0.0)
+        live = LiveConfig.of(config)
+        gate, limits = Gate(live), Limits(live, clock)
+        sessions = SessionTools(
+            database, live, clock, ids, counters, agents=roster, gate=gate, rights=Rights(live, gate), limits=limits,
+            homes=homes, tell=outbox.offer,
+        )  # fmt: skip
         runner = TurnRunner(
             database,
             store,
@@ -500,7 +514,8 @@ async def core(
             clock,
             ids,
             counters,
-            tools=tools,
+            tools=(*sessions.tools, *tools) if session_tools else tools,
+            awaited=sessions.awaited,
             attachments=Attachments(media, Transcriber(config), config),
             files=files,
             homes=homes,
@@ -531,9 +546,11 @@ async def core(
             lambda _record: Role.OWNER, homes,
         )  # fmt: skip
         lanes.use(commands or builtin_commands(services))
+        sessions.connect(lanes, eraser.erase)
         built = Core(
-            database, store, inbox, corrections, updates, outbox, lanes, runner, connections, roster, counters, clock
-        )
+            database, store, inbox, corrections, updates, outbox, lanes, runner, connections, roster, counters, clock,
+            sessions,
+        )  # fmt: skip
         outbox_ready, lanes_ready = asyncio.Event(), asyncio.Event()
         built.tasks["outbox"] = asyncio.create_task(outbox.run(outbox_ready), name="the outbox")
         await _ready(outbox_ready, built.tasks["outbox"])

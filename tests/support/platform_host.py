@@ -16,7 +16,7 @@ from adapters.base import (
     RawUpdate,
 )
 from gateway.clock import SystemClock
-from gateway.ports import FrameHandler, InboundState
+from gateway.ports import FrameHandler, InboundState, Look
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,10 @@ class FakeHost:
     broken: dict[str, int] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @property
+    def command_names(self) -> frozenset[str]:
+        return frozenset(name for name, _help in self.commands)
+
     def _store(self, call: str) -> None:
         self.changed.set()
         if self.broken.get(call, 0) > 0:
@@ -67,6 +71,13 @@ class FakeHost:
         if not self.allowed(message):
             return Accepted(len(self.accepted), InboundState.IGNORED, duplicate, "not in allowed_users")
         return Accepted(len(self.accepted), InboundState.PENDING, duplicate)
+
+    @property
+    def look(self) -> Look:
+        raise NotImplementedError
+
+    def admits(self, message: InboundMessage) -> bool:
+        return self.allowed(message)
 
     async def identify(self, account_id: str) -> None:
         self._store("identify")

@@ -126,6 +126,13 @@ async def test_an_open_policy_is_told_loudly(home: Home, key: str) -> None:
     assert f"platforms.telegram.{key} is open" in told
 
 
+async def test_a_listener_that_others_reach_is_told(home: Home) -> None:
+    """Also without a key in the file: keys can be made, and platforms call it."""
+    home.config_file.write_text("http: {host: 0.0.0.0, port: 0}\nagent: echo\n")
+    home.config_file.chmod(0o600)
+    assert any("can be reached from other machines" in what for what in bad(await examine(home), Level.WARNING))
+
+
 async def test_a_file_of_a_secret_that_others_can_read_is_told(home: Home) -> None:
     secret = home.path / "telegram.token"
     secret.write_text(TELEGRAM)

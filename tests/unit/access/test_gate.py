@@ -1,5 +1,6 @@
 """Strangers stay out: who reaches the agent, by the configuration and by who was paired."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from config import GatewayConfig, Platform
 from gateway.access import Gate, Member, Membership, People, Role, Sender, Verdict
 from gateway.access.gate import facts_of
 from gateway.source import SessionSource
+from gateway.storage.database import Database
 
 
 def sender(user_id: str | None = "7", **more: Any) -> Sender:
@@ -139,3 +141,14 @@ def test_nobody_is_let_in_whose_ids_stand_nowhere(
     decision = Gate(config, people).decide(asked)
     assert decision.verdict in (Verdict.PAIR, Verdict.REFUSE)
     assert decision.role is None
+
+
+async def test_who_is_let_in_by_a_key_stays_so_when_the_list_of_people_is_read_again(tmp_path: Path) -> None:
+    source = SessionSource(Platform.API_SERVER, chat_id="laptop", user_id="laptop")
+    async with Database.open(tmp_path / "gateway.db", synchronous="normal", reserve_bytes=0) as database:
+        people = await People.loaded(database)
+        people.lend({Member("api_server", "laptop"): Role.USER})
+        await people.load(database)
+        assert people.role(source) is Role.USER
+        people.lend({})
+        assert people.role(source) is None

@@ -9,7 +9,7 @@ import pytest
 
 from config import GatewayConfig, Platform
 from gateway.access import Sender, Verdict
-from gateway.access.door import STRANGERS_NOTED_PER_HOUR, Door
+from gateway.access.door import LOOP_PAUSE, STRANGERS_NOTED_PER_HOUR, Door
 from gateway.access.rights import Rights
 from gateway.limits import MINUTE, NOTICE_SECONDS, Buckets, Limits, Recent
 from gateway.ports import AgentTurn, Done, InboundMessage, InboundState, Quote, Text, Usage
@@ -150,6 +150,31 @@ def test_bots_that_answer_each_other_are_cut_off_until_a_person_writes() -> None
     assert at.rule(by("robot", "-1", bot=True)).verdict is Verdict.IGNORE
     assert at.rule(by("alice", "-1")).verdict is Verdict.ALLOW
     assert at.rule(by("robot", "-1", bot=True)).verdict is Verdict.ALLOW
+
+
+def test_bots_that_open_a_thread_each_time_are_cut_off_too() -> None:
+    clock = ManualClock()
+    at = door(clock, access={"bot_replies": 3}, limits={"messages_per_minute": 0})
+
+    def writes(thread: int) -> Verdict:
+        source = SessionSource(Platform.TELEGRAM, "-1", chat_type="group", user_id="robot", thread_id=str(thread))
+        return at.rule(Sender(source, bot=True)).verdict
+
+    assert [writes(thread) for thread in range(100)] == [Verdict.ALLOW] * 3 + [Verdict.IGNORE] * 97
+    clock.advance(LOOP_PAUSE)
+    assert writes(100) is Verdict.ALLOW
+    assert at.rule(by("alice", "-1")).verdict is Verdict.ALLOW
+    assert [writes(thread) for thread in range(101, 105)] == [Verdict.ALLOW] * 3 + [Verdict.IGNORE]
+
+
+def test_a_slow_loop_within_a_thread_is_cut_off() -> None:
+    clock = ManualClock()
+    at = door(clock, access={"bot_replies": 2}, limits={"messages_per_minute": 0})
+    answered = []
+    for _ in range(5):
+        answered.append(at.rule(by("robot", "1", bot=True)).verdict)
+        clock.advance(LOOP_PAUSE)
+    assert answered == [Verdict.ALLOW] * 2 + [Verdict.IGNORE] * 3
 
 
 def test_a_bot_that_is_not_listed_is_ignored() -> None:

@@ -10,11 +10,13 @@ from pydantic import ValidationError
 
 from config import GatewayConfig, LiveConfig, Platform
 from gateway.access import Role
+from gateway.access.rights import Rights
 from gateway.commands.table import Arguments, Command, CommandTable, Effect, say
 from gateway.inbound import InboundRecord
 from gateway.ports import AgentEvent, AgentTurn, Call, Done, InboundMessage, Text, Tool, ToolCalls, ToolContext
+from gateway.session.key import slot_identity
 from gateway.source import SessionSource
-from tests.support.fakes import ALICE, BOB, Core, FakeAdapter, FakeAgent, Pause, configure, core, texts_of
+from tests.support.fakes import ALICE, BOB, START, Core, FakeAdapter, FakeAgent, Pause, configure, core, texts_of
 
 GUEST = SessionSource(Platform.TELEGRAM, chat_id="-1", chat_type="group", user_id="gus")
 USER = SessionSource(Platform.TELEGRAM, chat_id="-1", chat_type="group", user_id="alice")
@@ -67,7 +69,67 @@ async def test_a_role_may_have_an_agent_of_its_own(tmp_path: Path) -> None:
     assert sorted(used) == ["fake", "small"]
 
 
+RULES: dict[str, Any] = {
+    "quiet": {"chats": ["-1"], "roles": ["guest"], "commands": ["guest"]},
+    "here": {"chats": ["-1"], "agent": "small", "tools": []},
+    "elsewhere": {"platforms": ["discord"], "commands": []},
+    "everywhere": {"platforms": ["telegram"], "agent": "large", "tools": ["bell"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "agent", "bell", "commands"),
+    [
+        (GUEST, "small", False, ["guest"]),
+        (USER, "small", False, ["guest", "user"]),
+        (ALICE, "large", True, ["guest", "user"]),
+        (SessionSource(Platform.TELEGRAM, chat_id="-1", chat_type="group", user_id="olga"), None, True, None),
+    ],
+    ids=["a guest here", "a user here", "a user in another chat", "the owner"],
+)
+async def test_what_people_get_by_platform_and_chat(
+    tmp_path: Path, source: SessionSource, agent: str | None, bell: bool, commands: list[str] | None
+) -> None:
+    """The first rule counts that fits and says something of it; roles come behind; owners have no rules."""
+    agents = {name: {"type": "echo"} for name in ("small", "large")}
+    roles = {"guest": {"tools": ["bell"], "agent": "large"}, "user": {"commands": ["guest", "user"]}}
+    config = configured(agents=agents, access={"rules": RULES, "roles": roles})
+    record = InboundRecord(1, "m", slot_identity(source), source, "default", "x", None, START)
+    rights = Rights(config)
+    assert (rights.agent(record), rights.may_use(record, "bell")) == (agent, bell)
+    known = ("guest", "user", "admin", "owner")
+    assert [name for name in known if rights.may_run(record, name)] == list(commands or known)
+    ran: list[str] = []
+    async with core(tmp_path, config=config, commands=table(ran)) as gateway:
+        for name in ("guest", "user"):
+            await says(gateway, f"/{name}", source)
+        await gateway.settled()
+    expected = [name for name in ("guest", "user") if commands is None or name in commands]
+    assert ran == [f"{source.user_id} /{name}" for name in expected]
+
+
+async def test_a_command_that_a_rule_keeps_back_is_refused_in_words(tmp_path: Path) -> None:
+    adapter, ran = FakeAdapter(), list[str]()
+    config = configured(access={"rules": {"none": {"commands": []}}})
+    async with core(tmp_path, adapter=adapter, config=config, commands=table(ran)) as gateway:
+        await says(gateway, "/user")
+        await gateway.settled()
+        assert await gateway.ends() == {"/user": "refused"}
+    assert ran == []
+    assert texts_of(adapter.of("send")) == ["That is not for you: no command for your role in this place."]
+
+
+@pytest.mark.parametrize(
+    "rule", [{"chats": ["*"]}, {"platforms": ["telegramm"]}, {"roles": ["owner"]}, {"chat": ["1"]}]
+)
+def test_a_rule_that_fits_nothing_is_refused(rule: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"access\.rules\.mine"):
+        configured(access={"rules": {"mine": rule}})
+
+
 def test_the_agent_of_a_role_has_to_be_defined() -> None:
+    with pytest.raises(ValidationError, match=r"access\.rules\.mine\.agent"):
+        configured(access={"rules": {"mine": {"agent": "nobody"}}})
     with pytest.raises(ValidationError, match=r"access\.roles\.guest\.agent"):
         configured(access={"roles": {"guest": {"agent": "nobody"}}})
 
@@ -127,9 +189,9 @@ async def test_an_edit_into_a_command_is_checked_when_it_runs(tmp_path: Path) ->
         assert (await gateway.ends())["second"] == "refused"
 
 
-def test_the_menu_that_everybody_sees_is_for_everybody() -> None:
+def test_the_menu_that_everybody_sees_has_nothing_for_those_who_decide() -> None:
     commands = table([])
-    assert [name for name, _help in commands.menu] == ["guest"]
+    assert [name for name, _help in commands.menu] == ["guest", "user"]
     assert [name for name, _help in commands.menu_for(Role.ADMIN)] == ["guest", "user", "admin"]
 
 

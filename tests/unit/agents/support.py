@@ -67,6 +67,7 @@ class Desk:
         tools: Sequence[Tool] = (),
         system_prompt: str = "Be kind.",
         session_id: str = "s1",
+        aside: bool = False,
     ) -> AgentTurn:
         return AgentTurn(
             turn_id="t1",
@@ -79,6 +80,7 @@ class Desk:
             tools=tools,
             run_tool=self.run_tool,
             take_steering=self.take_steering,
+            aside=aside,
         )
 
     async def events(self, agent: Agent, turn: AgentTurn) -> list[AgentEvent]:

@@ -43,6 +43,9 @@ from tests.unit.agents.support import (
 CLOCK_CALL = ToolCall("clock", {"zone": "UTC"}, id="c1")
 
 
+DEFAULT = "You are a helpful assistant."
+
+
 async def played(
     script: Script, tmp_path: Path, *inputs: str, desk: Desk | None = None, more: Any = None, **turn: Any
 ) -> tuple[list[AgentEvent], list[dict[str, Any]]]:
@@ -76,7 +79,7 @@ async def test_text_streams_piece_by_piece(tmp_path: Path) -> None:
         Usage(7, 3, 4, 0, 11, "scripted", None, "unknown"),
         Done("stop"),
     ]
-    assert said(server.requests[0]) == [("system", "Be kind."), ("user", "Hello")]
+    assert said(server.requests[0]) == [("system", f"{DEFAULT}\n\nBe kind."), ("user", "Hello")]
     assert server.requests[0]["stream"] is True
     assert server.requests[0]["model"] == "scripted"
 
@@ -100,11 +103,18 @@ async def test_the_model_sees_history_inputs_and_the_settings(tmp_path: Path) ->
     assert "tools" not in request
 
 
-async def test_without_a_prompt_from_the_gateway_the_agents_own_is_used(tmp_path: Path) -> None:
-    _, (own,) = await played(["ok"], tmp_path, "x", system_prompt="", more={"system_prompt": "Mine."})
+async def test_the_agents_own_prompt_comes_before_that_of_the_gateway(tmp_path: Path) -> None:
+    _, (own,) = await played(["ok"], tmp_path, "x", system_prompt="Theirs.", more={"system_prompt": "Mine."})
+    _, (alone,) = await played(["ok"], tmp_path, "x", system_prompt="", more={"system_prompt": "Mine."})
     _, (default,) = await played(["ok"], tmp_path, "x", system_prompt="")
-    assert said(own)[0] == ("system", "Mine.")
+    assert said(own)[0] == ("system", "Mine.\n\nTheirs.")
+    assert said(alone)[0] == ("system", "Mine.")
     assert said(default)[0][0] == "system"
+
+
+async def test_what_is_asked_aside_has_a_prompt_of_its_own(tmp_path: Path) -> None:
+    _, (request,) = await played(["ok"], tmp_path, "x", aside=True, more={"system_prompt": "Mine."})
+    assert "Mine." not in said(request)[0][1]
 
 
 async def test_tools_run_one_by_one_between_their_events(tmp_path: Path) -> None:
@@ -331,7 +341,7 @@ async def test_an_answer_that_is_given_up_half_way_ends_its_request(tmp_path: Pa
 
 async def test_it_starts_and_closes_in_any_order(tmp_path: Path) -> None:
     agent = create_agent("a", model_config("http://127.0.0.1:1/v1"), Home(tmp_path), SystemClock())
-    assert agent.capabilities == AgentCapabilities(resumable=True, steering=True, images=True)
+    assert agent.capabilities == AgentCapabilities(resumable=True, steering=True, images=True, summaries=True)
     await agent.close()
     with pytest.raises(AgentError, match="not been started"):
         await anext(aiter(agent.run(Desk().turn("x"))))

@@ -73,26 +73,25 @@ def test_what_is_left_out_has_its_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "words"),
+    ("typed", "places"),
     [
-        ("/", ["/do", "/draw"]),
-        ("/D", ["/do", "/draw"]),
-        ("/dr", ["/draw"]),
-        ("/do ", ["abc", "abd"]),
-        ("/do abd", ["abd"]),
-        ("/do abc ", ["old", "all"]),
-        ("/do abc o", ["old"]),
-        ("/do abc old ", []),
-        ("/make ", ["abc", "abd"]),
+        ("/do ", [("session", "")]),
+        ("/do ab", [("session", "ab")]),
+        ("/do  abc  o", [("which", "o"), ("n", "o"), ("title", "o")]),
+        ("/do abc all ", [("n", ""), ("title", "")]),
+        ("/do abc 3 a b", [("title", "a b")]),
+        ("/do abc a b", [("title", "a b")]),
+        ("/do abc all 3 a", [("title", "a")]),
+        ("/make ", [("session", "")]),
+        ("/draw ", []),
+        ("/do", []),
         ("/nothing ", []),
-        ("do", []),
+        ("do ", []),
     ],
 )
-def test_completion(typed: str, words: list[str]) -> None:
-    table = CommandTable(
-        [command("do", SESSION, WHICH, aliases=("make",)), command("draw"), command("debug", hidden=True)]
-    )
-    assert table.complete(typed) == words
+def test_what_may_stand_at_the_end(typed: str, places: list[tuple[str, str]]) -> None:
+    table = CommandTable([command("do", SESSION, WHICH, NUMBER, TEXT, aliases=("make",)), command("draw")])
+    assert [(parameter.name, word) for parameter, word in table.places(typed)] == places
 
 
 def test_what_is_hidden_works_and_stands_in_no_menu() -> None:

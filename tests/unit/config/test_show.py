@@ -13,7 +13,15 @@ SECRET = "s3cret-value"
 
 def test_shows_every_effective_value(sandbox: Sandbox) -> None:
     shown = yaml.safe_load(render(sandbox.settings("http: {port: 1}\n"), origin=False))
-    assert shown["http"] == {"enabled": True, "host": "127.0.0.1", "port": 1, "api_key": None}
+    assert shown["http"] == {
+        "enabled": True,
+        "host": "127.0.0.1",
+        "port": 1,
+        "api_key": None,
+        "allowed_hosts": [],
+        "answer_seconds": 600,
+        "max_waiting": 1000,
+    }
     assert shown["sessions"]["reset"] == {"mode": "idle", "at_hour": 4, "idle_minutes": 1440}
     assert shown["sessions"]["reset_by_type"] == {}
     assert shown["timezone"] == "UTC"

@@ -12,6 +12,7 @@ import pytest
 from gateway.api.app import create_app, serve
 from gateway.api.platforms import MAX_BODY_BYTES, PlatformRequests
 from gateway.ports import HttpHandler, HttpRequest, HttpResponse
+from tests.support.api import OneKey
 
 
 class Platforms:
@@ -33,7 +34,7 @@ class Platforms:
 
 @contextlib.asynccontextmanager
 async def client(platforms: Platforms, seconds: float = 5.0) -> AsyncIterator[aiohttp.ClientSession]:
-    app = create_app(health=dict, ready=lambda: (True, {}), api_key=lambda: "a key")
+    app = create_app(health=dict, ready=lambda: (True, {}), keys=OneKey("a key"))
     PlatformRequests(platforms.find, body_seconds=seconds, handler_seconds=seconds).add_to(app)
     async with serve(app, "127.0.0.1", 0) as (host, port), aiohttp.ClientSession(f"http://{host}:{port}") as session:
         yield session

@@ -154,7 +154,7 @@ async def test_an_agent_that_does_not_start_rejects_everything(rig: Rig, monkeyp
         async def start(self) -> None:
             raise AgentError("the key sk-of-this-agent-is-wrong")
 
-    def create(_name: str, _config: AgentConfig, _home: Home, _clock: Clock) -> Agent:
+    def create(_name: str, _config: AgentConfig, _home: Home, _clock: Clock, **_more: object) -> Agent:
         agent: Agent = Broken()
         return agent
 

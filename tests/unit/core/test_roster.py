@@ -50,7 +50,7 @@ class Rig:
             {"agent": default, "agents": {name: {"type": "echo", **keys} for name, keys in agents.items()}}
         )
 
-    def _create(self, name: str, config: AgentConfig, _home: Home, _clock: Clock) -> Tracked:
+    def _create(self, name: str, config: AgentConfig, _home: Home, _clock: Clock, **_lent: object) -> Tracked:
         agent = Tracked(name, config)
         agent.error, agent.go = self.errors.get(agent.label), self.gates.get(agent.label)
         self.made.append(agent)

@@ -17,7 +17,6 @@ QUICK: Final = Timing(
     answer=2.0,
     upload=3.0,
     handshake=2.0,
-    silence=30.0,
     guilds=0.05,
     identify=0.01,
     first_wait=0.02,
@@ -44,7 +43,7 @@ def config(server: DiscordServer, **settings: Any) -> DiscordConfig:
 
 def adapter(server: DiscordServer, host: FakeHost, timing: Timing = QUICK, **settings: Any) -> DiscordAdapter:
     """The adapter for the server's first bot."""
-    return DiscordAdapter(config(server, **settings), host, timing=timing, jitter=lambda: 0.0)
+    return DiscordAdapter(config(server, **settings), host, timing=timing, jitter=lambda: 0.0, pace=None)
 
 
 @asynccontextmanager

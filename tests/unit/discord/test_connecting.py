@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +13,10 @@ from adapters.discord import DiscordAdapter
 from adapters.discord.endpoint import Endpoint
 from adapters.testing.discord import Channel, CloseCode, DiscordServer, Intents, Opcode, Person
 from tests.support.platform_host import FakeHost
-from tests.unit.discord.support import QUICK, adapter, config, running
+from tests.unit.discord.support import adapter, config, running
+
+SLACK = 0.3
+"""Seconds by which a busy machine may be late."""
 
 
 def sent(server: DiscordServer, op: Opcode) -> int:
@@ -90,20 +92,24 @@ async def test_a_server_that_is_not_there_yet_is_waited_for(server: DiscordServe
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_half_open_connection_is_noticed() -> None:
+@pytest.mark.parametrize("heartbeat", [0.4, 0.8])
+async def test_a_half_open_connection_is_noticed_within_a_heartbeat_and_a_half(heartbeat: float) -> None:
     host = FakeHost()
-    async with DiscordServer(heartbeat_seconds=0.4) as server:
+    async with DiscordServer(heartbeat_seconds=heartbeat) as server:
         ann = server.person("ann")
         dm = server.dm(ann)
-        async with running(adapter(server, host, replace(QUICK, silence=0.6)), host):
-            await asyncio.sleep(1.0)
-            assert host.state is AdapterState.CONNECTED, "a quiet connection is no lost one"
+        async with running(adapter(server, host), host):
+            await settled(server, host, ann, dm)
+            told = len(host.states)
+            await asyncio.sleep(2 * heartbeat)
+            assert len(host.states) == told, "a quiet connection is no lost one"
             begun = asyncio.get_running_loop().time()
             server.gateway.half_open()
             ann.writes(dm, "hello?")
-            await host.until(lambda: host.accepted)
-            assert asyncio.get_running_loop().time() - begun < 1.5
-    assert any("heartbeat" in reason for reason in host.reasons)
+            await host.until(lambda: any("heartbeat" in reason for reason in host.reasons))
+            assert asyncio.get_running_loop().time() - begun < 1.5 * heartbeat + SLACK
+            await host.until(lambda: "hello?" in host.texts)
+    assert host.texts == ["hello", "hello?"]
 
 
 # --- what only the operator can mend ---------------------------------------------------------------------
@@ -148,6 +154,36 @@ async def test_too_many_guilds_are_named(server: DiscordServer, host: FakeHost) 
 async def test_a_wrong_address_is_named(server: DiscordServer, host: FakeHost) -> None:
     words = await run(server, host, api_base_url=f"{server.base_url}/nowhere")
     assert "platforms.discord.api_base_url" in words
+
+
+@pytest.mark.parametrize("code", [CloseCode.AUTHENTICATION_FAILED, CloseCode.DISALLOWED_INTENTS])
+async def test_what_only_the_operator_can_mend_loses_nothing(
+    server: DiscordServer, host: FakeHost, code: CloseCode
+) -> None:
+    ann = server.person("ann")
+    dm = server.dm(ann)
+    task = asyncio.create_task(adapter(server, host).run())
+    await host.until(lambda: host.state is AdapterState.CONNECTED)
+    await settled(server, host, ann, dm)
+    server.gateway.refuse_next(code)
+    server.gateway.cut()
+    with pytest.raises(AccountError, match=f"close code {code:d}"):
+        await asyncio.wait_for(task, 5)
+    ann.writes(dm, "is anybody there?")
+    async with running(adapter(server, host), host):
+        await host.until(lambda: "is anybody there?" in host.texts)
+    assert host.texts == ["hello", "is anybody there?"]
+
+
+async def test_the_account_is_told_before_anything_else(server: DiscordServer, host: FakeHost) -> None:
+    ann = server.person("ann")
+    dm = server.dm(ann)
+    host.identified, host.positions = "1", {f"dm:{dm.id}": "1", "baseline": "1"}
+    ann.writes(dm, "to another bot")
+    async with running(adapter(server, host), host):
+        assert host.identified == str(server.bot.id)
+        assert host.texts == [], "what another account was told is not for this one"
+        assert f"dm:{dm.id}" not in host.positions
 
 
 def test_a_missing_token_is_named(server: DiscordServer, host: FakeHost) -> None:

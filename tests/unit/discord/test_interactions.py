@@ -3,9 +3,13 @@
 import asyncio
 from typing import Any
 
-from adapters.testing.discord import CallbackType, DiscordServer
+import pytest
+
+from adapters.base import Button
+from adapters.discord.interactions import KEPT_OUT
+from adapters.testing.discord import CallbackType, DiscordServer, Fault
 from tests.support.platform_host import FakeHost
-from tests.unit.discord.support import adapter, running
+from tests.unit.discord.support import adapter, delivery, running
 
 
 def names(server: DiscordServer) -> dict[int | None, list[str]]:
@@ -93,3 +97,49 @@ async def test_a_guild_can_have_the_commands_as_its_own(server: DiscordServer, h
             await server.until(lambda: guild.id in names(server))
     assert names(server) == {None: ["help", "new"], guild.id: ["help", "new"]}
     assert len(writes(server)) == 2
+
+
+async def test_a_guild_that_is_set_no_more_loses_its_own_commands(server: DiscordServer, host: FakeHost) -> None:
+    first = server.guild("First", server.person("ann"))
+    second = server.guild("Second", server.person("bob"))
+    for guilds in ([str(first.id), str(second.id)], [str(second.id)], []):
+        async with running(adapter(server, host, command_guilds=guilds), host):
+            await host.until(lambda: host.positions.get("menu", "") == ",".join(sorted(guilds)))  # noqa: B023
+            await server.until(lambda: None in names(server))
+        there = {str(place) for place, commands in names(server).items() if place is not None and commands}
+        assert there == set(guilds), "a menu of its own that stays shows each command twice"
+
+
+async def test_a_menu_that_could_not_be_set_is_set_later(server: DiscordServer, host: FakeHost) -> None:
+    server.inject(Fault.drop(accepted=False), "get_commands", times=8)
+    async with running(adapter(server, host), host):
+        await server.until(lambda: names(server) == {None: ["help", "new"]})
+
+
+async def test_a_menu_that_may_not_be_set_is_named_with_its_scope(
+    server: DiscordServer, host: FakeHost, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(adapter(server, host, command_guilds=["123456789012345678"]), host):
+        async with asyncio.timeout(5):
+            while "could not be set" not in caplog.text:
+                await asyncio.sleep(0.01)
+    assert "123456789012345678" in caplog.text
+    assert "applications.commands" in caplog.text
+
+
+async def test_who_is_not_let_in_is_not_told_that_anything_is_on_its_way(server: DiscordServer, host: FakeHost) -> None:
+    mallory = server.person("mallory")
+    general = server.channel(server.guild("Team", mallory), "general")
+    host.allowed = lambda _message: False
+    bot = adapter(server, host)
+    async with running(bot, host):
+        await server.until(lambda: names(server))
+        used = mallory.uses(general, "new")
+        await server.until(lambda: used.response)
+        await bot.send(delivery(general, "Well?", bot, buttons=((Button("Yes", "/yes"),),)))
+        pressed = mallory.presses(server.shown(general, by=server.bot)[-1], "0:/yes")
+        await server.until(lambda: pressed.response)
+    for each in (used, pressed):
+        assert each.response is not None
+        assert each.response.text == KEPT_OUT
+        assert each.response.ephemeral_for == mallory.id

@@ -103,7 +103,9 @@ async def test_an_answer_to_us_is_for_us_and_quotes_what_it_answers(server: Disc
     assert (last.quote.text, last.quote.author, last.quote.ours) == ("I think so", "Bob", False)
 
 
-async def test_bots_webhooks_and_we_ourselves_are_not_people(server: DiscordServer, host: FakeHost) -> None:
+async def test_bots_and_webhooks_are_told_from_people_and_we_ourselves_are_not_heard(
+    server: DiscordServer, host: FakeHost
+) -> None:
     ann = server.person("ann")
     guild = server.guild("Team", ann)
     general = server.channel(guild, "general")
@@ -116,9 +118,14 @@ async def test_bots_webhooks_and_we_ourselves_are_not_people(server: DiscordServ
         server.webhook(general, "hook").writes("posted")
         ann.opens_thread(general, "A thread")
         ann.writes(general, "a person")
-        await host.until(lambda: host.accepted)
+        await host.until(lambda: len(host.accepted) == 3)
         await asyncio.sleep(0.05)
-    assert host.texts == ["a person"]
+    assert [(message.text, message.from_bot) for message in host.accepted] == [
+        ("beep", True),
+        ("posted", True),
+        ("a person", False),
+    ]
+    assert host.accepted[0].source.user_id == str(other.id)
 
 
 async def test_names_stand_beside_ids(server: DiscordServer, host: FakeHost) -> None:
@@ -202,6 +209,17 @@ async def test_a_mention_opens_a_thread_where_that_is_wanted(server: DiscordServ
         ("group", str(general.id), None),
     ]
     assert [message.addressed for message in host.accepted] == [True, True, False]
+
+
+async def test_who_is_not_let_in_opens_no_thread(server: DiscordServer, host: FakeHost) -> None:
+    mallory = server.person("mallory")
+    general = server.channel(server.guild("Team", mallory), "general")
+    host.allowed = lambda message: message.source.user_id != str(mallory.id)
+    async with running(adapter(server, host, threads="auto"), host):
+        written = mallory.writes(general, f"{server.bot.mention} open one for me")
+        await host.until(lambda: host.accepted)
+    assert written.thread is None
+    assert place(host.accepted[0])[:3] == ("group", str(general.id), None)
 
 
 async def test_without_permission_for_threads_the_channel_is_the_place(

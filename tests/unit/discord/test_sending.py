@@ -165,10 +165,14 @@ async def test_buttons_and_menus_carry_their_commands(server: DiscordServer, hos
         asked, pages = server.shown(general)
         pressed = ann.presses(asked, "1:/answer no")
         chosen = ann.chooses(pages, "menu", "7:/page 7")
-        await host.until(lambda: len(host.accepted) == 2)
-        await server.until(lambda: pressed.answered and chosen.answered)
+        last = ann.chooses(pages, "menu1", "29:/page 29")
+        await host.until(lambda: len(host.accepted) == 3)
+        await server.until(lambda: pressed.answered and chosen.answered and last.answered)
         await bot.edit(delivery(general, "Well!", bot, message_id=str(asked.id)))
-    assert sorted(host.texts) == ["/answer no", "/page 7"]
+    assert sorted(host.texts) == ["/answer no", "/page 29", "/page 7"]
+    menus = [row["components"][0] for row in pages.content.components]
+    assert [menu["placeholder"] for menu in menus] == ["1 to 25 of 30", "26 to 30 of 30"]
+    assert [len(menu["options"]) for menu in menus] == [25, 5]
     first = next(message for message in host.accepted if message.text == "/answer no")
     assert first.source.user_id == str(ann.id)
     assert (first.source.chat_type, first.source.chat_id) == ("group", str(general.id))

@@ -35,13 +35,19 @@ from gateway.ports import (
     HttpHandler,
     InboundMessage,
     InboundState,
+    Look,
     NotConnectedError,
+    NotStoredError,
     OutcomeUnknownError,
+    Overview,
     RawUpdate,
     SearchOutcome,
+    SessionLine,
     StorageBusyError,
+    Suggestion,
     Target,
 )
+from gateway.source import SessionSource
 
 VERSION = "1.2.3"
 TARGET = Target(Platform("local"), "cli")
@@ -115,6 +121,35 @@ class Store:
         return [message.text for message in self.messages.values()]
 
 
+class Seen:
+    """What can be looked at beside the chat. `gone`: the store cannot be read."""
+
+    def __init__(self) -> None:
+        self.gone = False
+        self.lines = [SessionLine(f"s{number}", f"Trip {number}", "2 messages") for number in range(3)]
+        self.asked: list[str] = []
+
+    def _ask(self, what: str) -> None:
+        self.asked.append(what)
+        if self.gone:
+            raise NotStoredError("the disk is on fire")
+
+    async def complete(self, source: SessionSource, text: str) -> Sequence[Suggestion]:
+        self._ask(f"complete {text}")
+        _name, space, typed = text.partition(" ")
+        if not space:
+            return ()
+        return [Suggestion(line.id, len(typed), line.title, line.about) for line in self.lines]
+
+    async def sessions(self, source: SessionSource, text: str) -> Sequence[SessionLine]:
+        self._ask(f"sessions {text}")
+        return [line for line in self.lines if text.casefold() in line.title.casefold()]
+
+    async def overview(self, source: SessionSource) -> Overview:
+        self._ask("overview")
+        return Overview("echo", "idle", "small", "s0", "Trip 0", 1234)
+
+
 class FakeHost:
     """What the core lends the adapter; `busy` refuses that many messages first, `refuse` has texts that are refused
     for good, and the words that a delivery tells so with."""
@@ -128,6 +163,7 @@ class FakeHost:
         self.handlers: dict[str, FrameHandler] = {}
         self.states: list[AdapterState] = []
         self.arrived: asyncio.Queue[InboundMessage] = asyncio.Queue()
+        self.seen = Seen()
 
     @property
     def clock(self) -> Clock:
@@ -140,6 +176,14 @@ class FakeHost:
     @property
     def commands(self) -> Sequence[tuple[str, str]]:
         return (("help", "What you can say"), ("stop", "Stop the answer"), ("status", "How things stand"))
+
+    @property
+    def command_names(self) -> frozenset[str]:
+        return frozenset(name for name, _help in self.commands)
+
+    @property
+    def look(self) -> Look:
+        return self.seen
 
     async def accept(self, message: InboundMessage) -> Accepted:
         if self.busy:
@@ -158,6 +202,9 @@ class FakeHost:
             self.arrived.put_nowait(message)
         await asyncio.sleep(0)
         return Accepted(1, self.store.states[message.message_id], duplicate=known)
+
+    def admits(self, message: InboundMessage) -> bool:
+        raise NotImplementedError
 
     async def identify(self, account_id: str) -> None:
         raise NotImplementedError

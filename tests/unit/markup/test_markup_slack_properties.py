@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from adapters.markup.messages import Messages
 from adapters.markup.rendered import Look, Rendered
-from adapters.markup.slack import SlackMarkup, SlackMessage
+from adapters.markup.slack import SlackMarkup, SlackMessage, SlackRenderer, harmless
 from tests.property.profile import effort
 from tests.unit.markup.markdown_texts import markdown, sound
 from tests.unit.markup.slack_rules import read, visible
@@ -132,3 +132,11 @@ def test_what_is_settled_stays_while_the_text_grows(text: str, steps: list[int],
     final = draft.update(text, final=True)
     assert isinstance(final, Messages)
     assert final.messages == messages_of(markup, text).messages
+
+
+@given(called, st.integers(0, 400))
+def test_markdown_that_calls_nobody_only_grows(text: str, length: int) -> None:
+    whole = harmless(text)
+    assert whole.startswith(harmless(text[:length]))
+    assert not re.search(r"<[!@#]|@(?:here|channel|everyone)|\][(\[:]|&(?:lt|#)", whole)
+    assert visible(whole) == visible(SlackRenderer().clean(text))

@@ -352,7 +352,7 @@ def test_a_restore_replaces_everything_and_keeps_what_was_there(tmp_path: Path) 
     assert staged(home) is None
     assert apply_staged(home, NOW) is None
     names = {entry.name for entry in home.path.iterdir()}
-    assert names == {"gateway.db", "gateway.yaml", "sessions", "media", "logs", replaced.name}
+    assert names == {"gateway.db", "gateway.yaml", "sessions", "media", "memory", "logs", replaced.name}
 
 
 def test_a_second_restore_keeps_its_own(tmp_path: Path) -> None:

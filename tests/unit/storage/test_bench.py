@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench import limits, path
+from bench import conversations, limits, path
 from bench.__main__ import main
 from bench.limits import HEAVY, modules_of_help
 from bench.stall import percentile
@@ -43,6 +43,14 @@ def test_a_message_goes_the_whole_path(tmp_path: Path) -> None:
         assert 1 <= figure["adapter_calls"] <= 3
         assert 0 < figure["to_agent_p50_ms"] <= figure["to_agent_p99_ms"] < 5_000
         assert 0 < figure["to_platform_p50_ms"] <= figure["to_platform_p99_ms"] < 5_000
+
+
+def test_conversations_are_measured(tmp_path: Path) -> None:
+    plan = conversations.Plan(sessions=40, messages=400, a_person=5, turns=2)
+    figures = conversations.run(plan, lambda _text: None, tmp_path)
+    assert len(figures) == 18
+    assert {figure["who"] for figure in figures} == {conversations.BUSY, conversations.QUIET}
+    assert all(0 < figure["p50_ms"] <= figure["p99_ms"] < 5_000 for figure in figures)
 
 
 def test_operations_have_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

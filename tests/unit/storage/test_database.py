@@ -64,7 +64,7 @@ async def test_every_writer_syncs_each_commit(path: Path) -> None:
                 for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
             ]
         )
-        assert pragmas == ["wal", 2, 1, 5000]
+        assert pragmas == ["wal", 2, 1, 2000]
     async with Database.open(path, synchronous="normal") as database:
         assert await database.write(lambda connection: connection.execute("PRAGMA synchronous").fetchone()[0]) == 1
 

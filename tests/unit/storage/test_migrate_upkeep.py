@@ -30,6 +30,8 @@ INSERT INTO outbox (platform, account, chat, thread, turn_id, kind, text, final,
     ('local', '', '1', '', 't0', 'reply', 'orphan', 0, 'sent', 3),
     ('local', '', '1', '', 't0', 'reply', 'lost', 1, 'dead', 2);
 """
+SESSION_COLUMNS = 30
+"""Of schema 1."""
 TABLES = ("meta", "slots", "sessions", "messages", "turns", "turn_steps", "inbound", "outbox")
 
 
@@ -37,6 +39,7 @@ def rows(path: Path) -> dict[str, list[tuple[object, ...]]]:
     """All rows of all tables, the columns of schema 1."""
     with closing(sqlite3.connect(path)) as connection:
         found = {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES}
+    found["sessions"] = [row[:SESSION_COLUMNS] for row in found["sessions"]]
     found["outbox"] = [row[:19] for row in found["outbox"]]
     found["inbound"] = [row[:14] for row in found["inbound"]]
     return found

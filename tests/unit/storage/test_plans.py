@@ -11,11 +11,15 @@ import pytest
 
 from gateway.storage import (
     access_queries,
+    api_queries,
+    import_queries,
     inbound_queries,
+    memory_queries,
     mirror_queries,
     outbox_queries,
     queries,
     session_queries,
+    tool_queries,
     upkeep,
 )
 from gateway.storage.migrate import migrate
@@ -30,12 +34,14 @@ WHOLE_TABLE: Mapping[str, str] = {
     "GET_HOLDS": "it holds what is to be waited for now, and what has passed is dropped",
     "DROP_HOLDS": "the same; platforms that ask for time are rare",
     "FORGET_OLD_TRIES": "it holds who gave a wrong code in the last hour",
+    "API_KEYS": "it holds what an operator made by hand",
     "AUDIT": "it stops at as many rows as are to be shown",
     "REMOVE_ORPHAN_SLOT": "a purge tidies up once; it rewrites the whole file besides",
 }
 """Statements that may read all of a table, each with the reason."""
 
 WHOLE_INDEX: Mapping[str, str] = {
+    "COUNT_WAITING": "all that waits to be remembered, which is little, and only where conversations are",
     "COUNT_SESSIONS": "all there are, in the narrowest index",
     "TWO_SESSIONS": "it stops at the second row",
 }
@@ -52,7 +58,8 @@ def public_names(module: ModuleType) -> list[str]:
 
 
 def statements() -> Iterator[tuple[str, str]]:
-    for module in (queries, access_queries, inbound_queries, outbox_queries, session_queries, upkeep, mirror_queries):
+    modules = (queries, access_queries, inbound_queries, outbox_queries, session_queries, tool_queries, upkeep)
+    for module in (*modules, api_queries, import_queries, mirror_queries, memory_queries):
         for name in public_names(module):
             value = getattr(module, name)
             if isinstance(value, str):
@@ -137,9 +144,12 @@ def test_every_statement_is_used() -> None:
         for module in (
             queries,
             access_queries,
+            api_queries,
             inbound_queries,
+            memory_queries,
             outbox_queries,
             session_queries,
+            tool_queries,
             upkeep,
             mirror_queries,
         )

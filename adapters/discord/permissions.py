@@ -1,0 +1,38 @@
+"""What the bot may do in a place: the permissions that it needs, and the words for those that it lacks."""
+
+from collections.abc import Iterable
+from typing import Final
+
+import discord
+
+NAMES: Final = {
+    "view_channel": "View Channel",
+    "send_messages": "Send Messages",
+    "send_messages_in_threads": "Send Messages in Threads",
+    "attach_files": "Attach Files",
+    "read_message_history": "Read Message History",
+    "create_public_threads": "Create Public Threads",
+    "add_reactions": "Add Reactions",
+}
+"""Permissions as Discord's settings call them."""
+
+ALWAYS: Final = ("view_channel", "send_messages", "send_messages_in_threads", "attach_files", "read_message_history")
+"""What every set-up needs; what else is needed follows from the settings."""
+
+
+def missing_permissions(client: discord.Client, channel_id: int, *wanted: str) -> list[str]:
+    """The names of those of these permissions that the bot lacks in a channel, as far as is known."""
+    channel = client.get_channel(channel_id)
+    if not isinstance(channel, discord.abc.GuildChannel | discord.Thread):
+        return []
+    return _lacking(channel.permissions_for(channel.guild.me), wanted)
+
+
+def missing_on_server(guild: discord.Guild, wanted: Iterable[str]) -> list[str]:
+    """The names of those that its roles do not give the bot on a server; single channels may."""
+    me: discord.Member | None = guild.me
+    return [] if me is None else _lacking(me.guild_permissions, wanted)
+
+
+def _lacking(held: discord.Permissions, wanted: Iterable[str]) -> list[str]:
+    return [NAMES[name] for name in wanted if not getattr(held, name)]

@@ -1,0 +1,263 @@
+"""Requests for answers: each is a message that goes in like any other, and is waited for."""
+
+import asyncio
+import hashlib
+import logging
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from config import LiveConfig, Platform, PlatformConfig
+from gateway.api.errors import DO_NOT_RETRY, ApiError
+from gateway.api.keys import Holder
+from gateway.api.ledger import CHAT_PREFIX, OVER, RESPONSE_PREFIX, Answer, Asked, Ledger
+from gateway.api.orders import Order
+from gateway.api.platform import ApiPlatform
+from gateway.api.waiting import TooManyWaitingError, Waiter, WaitingRoom
+from gateway.ports import Accepted, AdapterHost, Clock, InboundMessage, InboundState, NotStoredError
+from gateway.roster import AgentRoster
+from gateway.source import SessionSource
+from gateway.storage.errors import StorageError
+
+__all__ = ["ANSWERS_KEPT", "Service", "Submission", "refusal"]
+
+log = logging.getLogger(__name__)
+
+ANSWERS_KEPT: Final = timedelta(days=1)
+"""How long the answer to a request can be had again: as long as the ids of messages are known."""
+
+LOOK_SECONDS: Final = 10.0
+"""How often somebody who waits is looked after: a stream then says that it is alive, and it is looked up whether the
+message has come to its end without an answer."""
+
+BUSY: Final = "as many clients wait for answers as may (http.max_waiting): try again later"
+PREFIXES: Final = {"chat": CHAT_PREFIX, "response": RESPONSE_PREFIX}
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A request that has gone in, and whoever waits for it."""
+
+    asked: Asked
+    order: Order
+    waiter: Waiter
+    deadline: float
+    """By the event loop's clock."""
+
+    def left(self) -> float:
+        """Seconds until nobody waits for it any more."""
+        return self.deadline - asyncio.get_running_loop().time()
+
+
+class Service:
+    """Takes requests in, and finds their answers. `ledger` and `room` are shared with the platform that the core
+    delivers to; that is built by `platform`, anew where its settings change."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        config: LiveConfig,
+        clock: Clock,
+        roster: AgentRoster,
+        *,
+        random_hex: Callable[[int], str] = secrets.token_hex,
+    ) -> None:
+        self._ledger = ledger
+        self._room = WaitingRoom()
+        self._config = config
+        self._clock = clock
+        self._roster = roster
+        self._random_hex = random_hex
+        self._host: AdapterHost | None = None
+
+    def platform(self, config: PlatformConfig, host: AdapterHost) -> ApiPlatform:
+        """The adapter of the platform that this is."""
+        self._host = host
+        return ApiPlatform(config, host, ledger=self._ledger, room=self._room)
+
+    @property
+    def waiting(self) -> int:
+        """How many clients wait."""
+        return len(self._room)
+
+    def models(self) -> Mapping[str, str | None]:
+        """The agents that can be asked, each with the model behind it where that is known."""
+        return {name: self._roster.model(name) for name in self._roster.names}
+
+    # --- going in ----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def place(self, asked: Asked) -> Iterator[Waiter]:
+        """A place among those who wait. Raises `ApiError`."""
+        try:
+            with self._room.enter(asked.id, asked.chat, self._config.current.http.max_waiting) as waiter:
+                yield waiter
+        except TooManyWaitingError as error:
+            raise ApiError(503, BUSY, code="busy", headers={"Retry-After": "5"}) from error
+
+    async def ask(self, holder: Holder, order: Order, print_: str, idempotency: str | None) -> Asked:
+        """What a request is noted as; nothing is yet. Raises `ApiError`."""
+        if order.model not in self._roster.names:
+            known = ", ".join(self._roster.names)
+            words = f"there is no model {order.model!r}; there are {known}"
+            raise ApiError(404, words, code="model_not_found", param="model")
+        request_id = f"{PREFIXES[order.kind]}{self._id(holder, order, idempotency)}"
+        if idempotency is not None and (known_as := await self._find(request_id)) is not None:
+            if known_as.fingerprint != print_:
+                words = "this Idempotency-Key was used for another request: take a new one"
+                raise ApiError(422, words, code="idempotency_key_reused", param="Idempotency-Key")
+            return known_as
+        chat = await self._chat(holder, order, request_id)
+        fields = {**order.fields, "model": order.model}
+        return Asked(request_id, holder.name, order.kind, chat, print_, fields, self._clock.now())
+
+    def _id(self, holder: Holder, order: Order, idempotency: str | None) -> str:
+        if idempotency is None:
+            return self._random_hex(16)
+        named = "\0".join((holder.name, order.kind, idempotency))
+        return hashlib.sha256(named.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+    async def _chat(self, holder: Holder, order: Order, request_id: str) -> str:
+        """The conversation: the one that is named, that of the response before, or one of its own."""
+        if order.conversation is not None:
+            return f"{holder.name}/{order.conversation}"
+        if order.previous is None:
+            return request_id
+        before = await self._find(order.previous)
+        if before is None or before.holder != holder.name or before.kind != "response":
+            words = f"there is no response {order.previous}, or it is older than can be gone on from"
+            raise ApiError(404, words, code="previous_response_not_found", param="previous_response_id")
+        if not await self._is_last(before):
+            words = "the conversation has gone on since that response: go on from the latest one"
+            raise ApiError(409, words, code="previous_response_not_last", headers=DO_NOT_RETRY)
+        return before.chat
+
+    async def submit(self, asked: Asked, order: Order, waiter: Waiter) -> Submission:
+        """Have the message taken in; it is durable then. Raises `ApiError`."""
+        if self._host is None:
+            raise ApiError(503, "the gateway is starting: try again", code="starting", headers={"Retry-After": "1"})
+        seconds = self._config.current.http.answer_seconds
+        submission = Submission(asked, order, waiter, asyncio.get_running_loop().time() + seconds)
+        try:
+            noted = self._ledger.note(asked)
+            accepted = await self._host.accept(_message(asked, order))
+            await noted
+        except (NotStoredError, StorageError) as error:
+            raise ApiError(503, str(error), code="not_stored", headers={"Retry-After": "2"}) from error
+        await self._look(waiter, asked, accepted)
+        return submission
+
+    async def _look(self, waiter: Waiter, asked: Asked, accepted: Accepted) -> None:
+        """What came of a message at once. Raises `ApiError` where it was not let in."""
+        if accepted.state not in OVER:
+            return
+        answer = await self._answer(asked.id)
+        if answer is not None:
+            waiter.finish(answer)
+        elif (refused := refusal(accepted.state, accepted.reason)) is not None:
+            raise refused
+
+    # --- coming out --------------------------------------------------------------------------------------------
+
+    async def news(self, submission: Submission) -> bool:
+        """Wait a while for more of the answer; False if there is nothing new. Raises `ApiError`."""
+        waiter, left = submission.waiter, submission.left()
+        if waiter.answer is not None:
+            return True
+        if left <= 0:
+            words = "the answer takes longer than is waited for (http.answer_seconds); it is still being made"
+            raise ApiError(504, f"{words}: ask for it later", code="still_under_way", headers=DO_NOT_RETRY)
+        if await waiter.change(min(left, LOOK_SECONDS)):
+            return True
+        await self._look_after(submission)
+        return waiter.answer is not None
+
+    async def _look_after(self, submission: Submission) -> None:
+        """A message may come to its end without anything that is delivered. Raises `ApiError`."""
+        found = await self._state(submission.asked)
+        if found is None or found[0] not in OVER:
+            return
+        answer = await self._answer(submission.asked.id)
+        if answer is not None:
+            submission.waiter.finish(answer)
+        elif (refused := refusal(*found)) is not None:
+            raise refused
+
+    async def answer(self, submission: Submission) -> Answer:
+        """Wait for the answer. Raises `ApiError`, also where the agent failed."""
+        while submission.waiter.answer is None:
+            await self.news(submission)
+        return submission.waiter.answer
+
+    async def get(self, holder: Holder, request_id: str, kind: str) -> tuple[Asked, Answer | None]:
+        """A request of this holder, and its answer if there is one yet. Raises `ApiError`."""
+        asked = await self._find(request_id)
+        if asked is None or asked.kind != kind or asked.holder != holder.name:
+            raise ApiError(404, f"there is no {kind} {request_id}, or it is older than a day", code="not_found")
+        return asked, await self._answer(request_id)
+
+    # --- the records, in the terms of the interface ---------------------------------------------------------------
+
+    async def _find(self, request_id: str) -> Asked | None:
+        with _reading():
+            return await self._ledger.find(request_id)
+
+    async def _answer(self, request_id: str) -> Answer | None:
+        with _reading():
+            return await self._ledger.answer(request_id)
+
+    async def _state(self, asked: Asked) -> tuple[InboundState, str | None] | None:
+        with _reading():
+            return await self._ledger.state(asked)
+
+    async def _is_last(self, asked: Asked) -> bool:
+        with _reading():
+            return await self._ledger.is_last(asked)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except StorageError as error:
+        words = "what was asked before cannot be looked up at present: try again later"
+        raise ApiError(503, words, code="not_readable", headers={"Retry-After": "2"}) from error
+
+
+def failure(answer: Answer) -> ApiError | None:
+    """The error that an answer is, if it is one."""
+    if answer.error is None:
+        return None
+    return ApiError(502, answer.error, code="agent_failed", headers=DO_NOT_RETRY)
+
+
+def refusal(state: InboundState, reason: str | None) -> ApiError | None:
+    """Why a message that came to no turn was not taken, where that is not told by a delivery."""
+    reason = reason or "not let in"
+    if state is InboundState.IGNORED:
+        return ApiError(403, f"the message was not taken: {reason}", code="not_let_in")
+    if state is not InboundState.REFUSED:
+        return None
+    if reason.startswith("over limits.") or reason == "queue full":
+        words = f"the message was not taken: {reason}; try again later"
+        return ApiError(429, words, code="rate_limit_exceeded", headers={"Retry-After": "30"})
+    if reason in ("too long", "empty"):
+        return ApiError(400, f"the message was not taken: it is {reason}", code="invalid_value")
+    return ApiError(403, f"the message was not taken: {reason}", code="not_let_in")
+
+
+def _message(asked: Asked, order: Order) -> InboundMessage:
+    """The message that goes in."""
+    name = None if asked.own_chat else asked.chat.partition("/")[2] or None
+    source = SessionSource(
+        platform=Platform.API_SERVER,
+        chat_id=asked.chat,
+        chat_name=name,
+        chat_type="dm",
+        user_id=asked.holder,
+        user_name=asked.holder,
+    )
+    return InboundMessage(source, asked.id, order.inbound_text, brought=order.brought())

@@ -1,0 +1,105 @@
+"""Those who wait for an answer over HTTP: each sees the newest text as it grows, and the answer once it stands."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.api.ledger import Answer
+
+MAX_TURNS: Final = 4_096
+"""Turns of which it is remembered which requests they answer; for another one it is looked up again."""
+
+
+class TooManyWaitingError(Exception):
+    """As many clients wait as may."""
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """One request that somebody waits for. `text` is all of the answer that is known so far; there is no queue, so one
+    who reads slowly costs no more than the answer itself."""
+
+    id: str
+    chat: str
+    text: str = ""
+    answer: Answer | None = None
+    clients: int = 0
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def grow(self, text: str) -> None:
+        """There is more of the answer."""
+        self.text = text
+        self._touch()
+
+    def finish(self, answer: Answer) -> None:
+        """The answer stands."""
+        self.answer = answer
+        self._touch()
+
+    async def change(self, seconds: float) -> bool:
+        """Wait until there is news, but no longer than this; whether there is."""
+        changed = self._changed
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await changed.wait()
+        return changed.is_set()
+
+    def _touch(self) -> None:
+        before, self._changed = self._changed, asyncio.Event()
+        before.set()
+
+
+class WaitingRoom:
+    """Everyone who waits, by request and by conversation."""
+
+    def __init__(self) -> None:
+        self._waiters: dict[str, Waiter] = {}
+        self._chats: dict[str, dict[str, Waiter]] = {}
+        self._turns: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        """Which requests a turn answers, for turns of conversations that somebody waits in."""
+
+    def __len__(self) -> int:
+        return sum(waiter.clients for waiter in self._waiters.values())
+
+    @contextmanager
+    def enter(self, request_id: str, chat: str, limit: int) -> Iterator[Waiter]:
+        """Wait for a request; several can for the same. Raises `TooManyWaitingError`."""
+        if len(self) >= limit:
+            raise TooManyWaitingError
+        waiter = self._waiters.setdefault(request_id, Waiter(request_id, chat))
+        self._chats.setdefault(chat, {})[request_id] = waiter
+        waiter.clients += 1
+        try:
+            yield waiter
+        finally:
+            waiter.clients -= 1
+            if not waiter.clients:
+                self._leave(waiter)
+
+    def _leave(self, waiter: Waiter) -> None:
+        del self._waiters[waiter.id]
+        there = self._chats[waiter.chat]
+        del there[waiter.id]
+        if not there:
+            del self._chats[waiter.chat]
+
+    def find(self, request_id: str) -> Waiter | None:
+        """Who waits for a request."""
+        return self._waiters.get(request_id)
+
+    def has_chat(self, chat: str) -> bool:
+        """Whether anybody waits in a conversation."""
+        return chat in self._chats
+
+    def requests_of(self, turn_id: str) -> tuple[str, ...] | None:
+        """The requests that a turn answers, if that was asked before."""
+        return self._turns.get(turn_id)
+
+    def remember(self, turn_id: str, request_ids: tuple[str, ...]) -> None:
+        """Note which requests a turn answers."""
+        self._turns[turn_id] = request_ids
+        if len(self._turns) > MAX_TURNS:
+            self._turns.popitem(last=False)

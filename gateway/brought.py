@@ -1,0 +1,55 @@
+"""What a program brings with its message: where it belongs in a prompt, and which of its tools it is asked to run."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from gateway.ports import Brought, Call, ClientTool, Message
+
+
+def brought_from(values: Mapping[str, Any]) -> Brought:
+    """What `dataclasses.asdict` made of it. Raises ValueError, KeyError and TypeError for anything else."""
+    return Brought(
+        messages=tuple(values.get("messages", ())),
+        instructions=values.get("instructions"),
+        tools=tuple(ClientTool(**tool) for tool in values.get("tools", ())),
+        agent=values.get("agent"),
+    )
+
+
+def newest_exchange(messages: Sequence[Message]) -> int:
+    """Where the newest part of a conversation begins: what is to be answered now, and cannot be left out.
+
+    That is the last message of a person; or, where results of tools come last, the step that asked for them.
+    """
+    for number in range(len(messages) - 1, -1, -1):
+        role = messages[number].get("role")
+        if role == "user" or (role == "assistant" and messages[number].get("tool_calls")):
+            return number
+    return 0
+
+
+def open_calls(messages: Sequence[Message]) -> tuple[Call, ...]:
+    """The calls of the last step that have no result: those of tools that the program is to run."""
+    answered: set[str] = set()
+    for message in reversed(messages):
+        if message.get("role") == "tool":
+            answered.add(str(message.get("tool_call_id")))
+        elif message.get("role") == "assistant":
+            calls = message.get("tool_calls") or ()
+            return tuple(_call(call) for call in calls if str(call.get("id")) not in answered)
+        else:
+            break
+    return ()
+
+
+def split_calls(calls: Iterable[Call], tools: Iterable[ClientTool]) -> tuple[tuple[Call, ...], tuple[Call, ...]]:
+    """The calls that the gateway runs, and those that the program does."""
+    theirs = {tool.name for tool in tools}
+    calls = tuple(calls)
+    own = tuple(call for call in calls if call.name not in theirs)
+    return own, tuple(call for call in calls if call.name in theirs)
+
+
+def _call(call: Mapping[str, Any]) -> Call:
+    function = call.get("function") or {}
+    return Call(str(call.get("id")), str(function.get("name")), str(function.get("arguments") or "{}"))

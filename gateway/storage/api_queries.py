@@ -1,0 +1,59 @@
+"""The SQL statements about the HTTP interface: its keys, what was asked through it, and what was answered."""
+
+from typing import Final
+
+# --- keys ----------------------------------------------------------------------------------------------
+
+API_KEYS: Final = "SELECT * FROM api_keys"
+"""Every key there ever was; an operator makes them by hand."""
+
+API_KEY_BY_NAME: Final = "SELECT * FROM api_keys WHERE name = ? AND revoked_at IS NULL"
+"""The key that has a name at present."""
+
+ADD_API_KEY: Final = "INSERT INTO api_keys (id, name, secret_hash, scopes, created_at) VALUES (?, ?, ?, ?, ?)"
+"""Note a new key."""
+
+REVOKE_API_KEY: Final = "UPDATE api_keys SET revoked_at = ? WHERE id = ?"
+"""Let a key count no more."""
+
+USE_API_KEY: Final = "UPDATE api_keys SET last_used_at = max(coalesce(last_used_at, 0), ?) WHERE id = ?"
+"""Note that a key was used."""
+
+# --- requests and answers ------------------------------------------------------------------------------
+
+ADD_API_REQUEST: Final = """
+INSERT INTO api_requests (id, holder, kind, chat, fingerprint, asked, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO NOTHING"""
+"""Note a request; the same one again is not noted again."""
+
+GET_API_REQUEST: Final = "SELECT * FROM api_requests WHERE id = ?"
+"""A request."""
+
+LAST_API_REQUEST: Final = "SELECT id FROM api_requests WHERE chat = ? ORDER BY created_at DESC LIMIT 1"
+"""The latest request in a conversation."""
+
+ADD_API_ANSWER: Final = """
+INSERT INTO api_answers (id, answer, answered_at) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING"""
+"""Note the answer to a request; the first one stands."""
+
+GET_API_ANSWER: Final = "SELECT answer FROM api_answers WHERE id = ?"
+"""The answer to a request."""
+
+OLD_API_REQUESTS: Final = """
+SELECT id, chat FROM api_requests WHERE created_at < ? ORDER BY created_at LIMIT ?"""
+"""The oldest requests from before an instant."""
+
+REMOVE_API_REQUEST: Final = "DELETE FROM api_requests WHERE id = ?"
+"""Forget a request."""
+
+REMOVE_OLD_API_ANSWERS: Final = """
+DELETE FROM api_answers WHERE id IN (SELECT id FROM api_answers WHERE answered_at < ? LIMIT ?)"""
+"""Forget answers from before an instant."""
+
+SESSIONS_OF_CHAT: Final = """
+SELECT sessions.id FROM slots JOIN sessions ON sessions.slot_id = slots.id
+WHERE slots.platform = ? AND slots.chat = ?"""
+"""The sessions that were held in a chat."""
+
+ARCHIVE_SESSION: Final = "UPDATE sessions SET archived = 1 WHERE id = ?"
+"""Keep a session out of the lists."""

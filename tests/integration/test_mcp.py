@@ -1,0 +1,332 @@
+"""The session tools over MCP, with the official client: over HTTP and over standard input and output."""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import httpx2
+import pytest
+from mcp import Client, StdioServerParameters
+from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
+
+from config import GatewayConfig, Home
+from gateway.daemon import Daemon
+from gateway.ports import AgentTurn, InboundMessage
+from gateway.session.key import SlotIdentity
+from gateway.source import SessionSource
+from gateway.tools.toolkit import TOOLS
+from tests.unit.tools.support import ToolAgent
+
+KEY = "key-of-this-test"
+TERMINAL = SessionSource.local_cli()
+SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Running:
+    """A gateway that runs, and its agent."""
+
+    daemon: Daemon
+    agent: ToolAgent
+    home: Home
+    url: str
+
+    @property
+    def parts(self) -> Any:
+        assert self.daemon._parts is not None
+        return self.daemon._parts
+
+    async def session(self, source: SessionSource = TERMINAL) -> str:
+        """The id of a place's live session."""
+        entry = await self.parts.store.get_or_create_session(source)
+        return str(entry.session_id)
+
+
+@contextlib.asynccontextmanager
+async def running(
+    home: Home, free_port: Callable[[], int], agent: ToolAgent | None = None, **sections: Any
+) -> AsyncIterator[Running]:
+    agent, port = agent or ToolAgent(), free_port()
+    values = {
+        "agent": "a",
+        "agents": {"a": {"type": "echo"}},
+        "http": {"enabled": True, "port": port, "api_key": KEY},
+        "platforms": {"local": {}},
+        "drain_seconds": 1,
+        **sections,
+    }
+    daemon = Daemon(GatewayConfig.model_validate(values), home, agents={"a": agent})
+    ready = asyncio.Event()
+    task = asyncio.create_task(daemon.run(ready.set))
+    waiting = asyncio.create_task(ready.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED, timeout=SECONDS)
+    waiting.cancel()
+    try:
+        if task.done():
+            await task
+        yield Running(daemon, agent, home, f"http://127.0.0.1:{port}/mcp")
+    finally:
+        daemon.stop()
+        await task
+
+
+@contextlib.asynccontextmanager
+async def over_http(gateway: Running, token: str = KEY, **headers: str) -> AsyncIterator[Client]:
+    headers = {"Authorization": f"Bearer {token}", **headers}
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=SECONDS) as http,
+        Client(streamable_http_client(gateway.url, http_client=http)) as client,
+    ):
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def over_stdio(gateway: Running, *arguments: str, **environment: str) -> AsyncIterator[Client]:
+    program = Path(__file__).parents[2] / "hermes_gateway.py"
+    env = {**os.environ, "HERMES_GATEWAY_HOME": str(gateway.home.path), **environment}
+    server = StdioServerParameters(command=sys.executable, args=[str(program), "mcp", *arguments], env=env)
+    async with Client(stdio_client(server)) as client:
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def over(transport: str, gateway: Running) -> AsyncIterator[Client]:
+    async with over_http(gateway) if transport == "http" else over_stdio(gateway) as client:
+        yield client
+
+
+async def call(client: Client, tool: str, /, **arguments: Any) -> dict[str, Any]:
+    """A tool's result; that what is said in words is the same."""
+    result = await client.call_tool(tool, arguments)
+    found = dict(result.structured_content or {})
+    assert json.loads(getattr(result.content[0], "text", "")) == found
+    assert result.is_error == ("error" in found)
+    return found
+
+
+@pytest.mark.parametrize("transport", ["http", "stdio"])
+async def test_the_official_client_lists_and_uses_the_tools(
+    transport: str, home: Home, free_port: Callable[[], int]
+) -> None:
+    agent = ToolAgent({"ping — 🐚": "pong"})
+    async with running(home, free_port, agent) as gateway, over(transport, gateway) as client:
+        listed = (await client.list_tools()).tools
+        assert {tool.name for tool in listed} == set(TOOLS)
+        assert all(tool.description and tool.input_schema["properties"] for tool in listed)
+        made = await call(client, "create_session", name="Résumé [1]", model="a")
+        sent = await call(client, "send_to_session", session_id=made["session_id"], message="ping — 🐚")
+        assert sent == {"session_id": made["session_id"], "session_name": "Résumé [1]", "response": "pong"}
+        shown = await call(client, "list_sessions", filter="RÉSUMÉ")
+        assert f"[Résumé \\[1\\]](#session-{made['session_id']})" in shown["results"]
+        asked = await call(client, "manage_session", content=f"rename\n{made['session_id']}\nOther")
+        assert asked["results"] == "Session renamed to 'Other'"
+        while made["session_id"] not in (await call(client, "search_sessions", query="ping"))["results"]:
+            await asyncio.sleep(0.05)
+        assert "on its way" in (await call(client, "send_message", message="hello"))["results"]
+        (row,) = await gateway.parts.database.read("SELECT text FROM outbox WHERE kind = 'notice'")
+        assert row["text"] == "hello"
+        gone = await call(client, "manage_session", action="delete", session_id=made["session_id"])
+        assert gone["results"] == "Session 'Other' deleted"
+
+
+@pytest.mark.parametrize("transport", ["http", "stdio"])
+async def test_nonsense_is_answered_and_breaks_nothing(
+    transport: str, home: Home, free_port: Callable[[], int]
+) -> None:
+    async with running(home, free_port) as gateway, over(transport, gateway) as client:
+        assert "no tool" in (await call(client, "frobnicate"))["error"]
+        assert "not found" in (await call(client, "send_to_session", session_id="../etc", message="x"))["error"]
+        assert "not found" in (await call(client, "send_to_session", session_id="20990101_x", message="x"))["error"]
+        assert "error" in await call(client, "send_to_session", session_id=7, message=None)
+        assert "error" in await call(client, "list_sessions", filter={"a": [1]})
+        assert "error" in await call(client, "manage_session", action="rename", session_id="\u202e\0x", value="y")
+        made = await call(client, "create_session", name="Big")
+        huge = await call(client, "send_to_session", session_id=made["session_id"], message="x" * 1_500_000)
+        assert "1,500,000 characters" in huge["error"]
+        assert "results" in await call(client, "list_sessions")
+
+
+async def test_without_a_credential_nothing_is_answered(home: Home, free_port: Callable[[], int]) -> None:
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    accept = {"Accept": "application/json, text/event-stream"}
+    async with running(home, free_port) as gateway, aiohttp.ClientSession(headers=accept) as session:
+        key = {"Authorization": f"Bearer {KEY}"}
+        good = gateway.url.replace("http://", "").replace("/mcp", "")
+        for headers, status in (
+            ({}, 401),
+            ({"Authorization": "Bearer wrong"}, 401),
+            ({"Authorization": f"Basic {KEY}"}, 401),
+            ({"Authorization": f"Bearer {'0' * 24}.{'0' * 64}"}, 401),
+            ({**key, "Host": "evil.example"}, 421),
+            ({**key, "Origin": "http://evil.example"}, 403),
+            ({**key, "Origin": "http://127.0.0.1.evil.example:80"}, 403),
+            ({**key, "Origin": "null"}, 403),
+            ({**key, "Hermes-Session": "nobody"}, 401),
+            ({**key, "Origin": f"http://{good}"}, 200),
+            (key, 200),
+        ):
+            async with session.post(gateway.url, json=body, headers=headers) as response:
+                assert (headers, response.status) == (headers, status), await response.text()
+                assert ("create_session" in await response.text()) == (status == 200)
+
+
+async def test_without_a_key_in_the_configuration_nobody_is_the_operator(
+    home: Home, free_port: Callable[[], int]
+) -> None:
+    http = {"enabled": True, "port": free_port()}
+    async with running(home, free_port, http=http) as gateway, aiohttp.ClientSession() as session:
+        for token in ("", "None", KEY):
+            headers = {"Authorization": f"Bearer {token}"}
+            async with session.post(f"http://127.0.0.1:{http['port']}/mcp", json={}, headers=headers) as response:
+                assert response.status == 401
+        assert gateway.parts is not None
+
+
+class Asking(ToolAgent):
+    """Waits in its turn until it is let go on, so that a test can act for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached: asyncio.Queue[AgentTurn] = asyncio.Queue()
+        self.go = asyncio.Event()
+
+    async def run(self, turn: AgentTurn) -> AsyncIterator[Any]:
+        if turn.inputs[-1]["content"] == "wait":
+            self.reached.put_nowait(turn)
+            await self.go.wait()
+        async for event in super().run(turn):
+            yield event
+
+
+async def write(gateway: Running, text: str, source: SessionSource) -> None:
+    """Somebody who may do everything writes there, as if through an adapter."""
+    inbox = gateway.parts.lanes._inbox()
+    await inbox.accept(InboundMessage(source, f"m {text}", text), operator=True)
+
+
+@pytest.mark.parametrize("transport", ["http", "stdio"])
+async def test_a_turns_token_binds_to_its_person_and_ends_with_the_turn(
+    transport: str, home: Home, free_port: Callable[[], int]
+) -> None:
+    agent = Asking()
+    async with running(home, free_port, agent) as gateway:
+        await write(gateway, "of the terminal", TERMINAL)
+        ann = SessionSource("api_server", chat_id="ann/1", chat_type="dm", user_id="ann")  # type: ignore[arg-type]
+        other = await gateway.session(TERMINAL)
+        await write(gateway, "wait", ann)
+        turn = await agent.reached.get()
+        token = gateway.parts.door.token(turn.turn_id)
+
+        @contextlib.asynccontextmanager
+        async def connected() -> AsyncIterator[Client]:
+            if transport == "http":
+                async with over_http(gateway, token) as client:
+                    yield client
+            else:
+                async with over_stdio(gateway, HERMES_GATEWAY_MCP_TOKEN=token) as client:
+                    yield client
+
+        async with connected() as client:
+            shown = (await call(client, "list_sessions"))["results"]
+            assert turn.session_id in shown
+            assert other not in shown
+            refused = await call(client, "send_to_session", session_id=other, message="x")
+            assert refused == {"error": f"Session '{other}' not found"}
+            missing = await call(client, "send_to_session", session_id="a" * 20, message="x")
+            assert missing == {"error": f"Session '{'a' * 20}' not found"}
+            itself = await call(client, "send_to_session", session_id=turn.session_id, message="x")
+            assert "that you are in" in itself["error"]
+            agent.go.set()
+            while await gateway.parts.database.read("SELECT 1 FROM turns WHERE ended_at IS NULL"):
+                await asyncio.sleep(0.02)
+            if transport == "http":
+                with pytest.raises(MCPError):
+                    await client.call_tool("list_sessions", {})
+            else:
+                assert "no open turn" in (await call(client, "list_sessions"))["error"]
+        headers = {"Authorization": f"Bearer {token}"}
+        async with aiohttp.ClientSession() as session, session.post(gateway.url, json={}, headers=headers) as response:
+            assert response.status == 401
+
+
+async def test_the_same_call_of_a_turn_that_is_tried_again_is_one_call(
+    home: Home, free_port: Callable[[], int]
+) -> None:
+    agent = Asking()
+    async with running(home, free_port, agent) as gateway:
+        await write(gateway, "wait", TERMINAL)
+        turn = await agent.reached.get()
+        async with over_http(gateway, gateway.parts.door.token(turn.turn_id)) as client:
+            first = await call(client, "create_session", name="One")
+            second = await call(client, "create_session", name="One")
+            await gateway.parts.database.write(
+                lambda connection: connection.execute("UPDATE turns SET attempts = attempts + 1").rowcount
+            )
+            again = await call(client, "create_session", name="One")
+            assert first["session_id"] == again["session_id"] != second["session_id"]
+        agent.go.set()
+
+
+async def test_the_operator_works_in_the_place_of_whoever_has_a_session(
+    home: Home, free_port: Callable[[], int]
+) -> None:
+    async with running(home, free_port) as gateway:
+        ann = SessionSource("api_server", chat_id="ann/1", chat_type="dm", user_id="ann")  # type: ignore[arg-type]
+        hers, mine = await gateway.session(ann), await gateway.session(TERMINAL)
+        async with over_stdio(gateway, "--session", hers) as client:
+            shown = (await call(client, "list_sessions"))["results"]
+        async with over_http(gateway, **{"Hermes-Session": hers}) as client:
+            assert (await call(client, "list_sessions"))["results"] == shown
+        assert hers in shown
+        assert mine not in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [((), "start it"), (("--session", "nobody"), "there is no session nobody")],
+)
+async def test_the_command_says_why_it_cannot_serve(
+    arguments: tuple[str, ...], words: str, home: Home, free_port: Callable[[], int]
+) -> None:
+    async def tried() -> tuple[int | None, str]:
+        program = Path(__file__).parents[2] / "hermes_gateway.py"
+        env: Mapping[str, str] = {**os.environ, "HERMES_GATEWAY_HOME": str(home.path)}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, str(program), "mcp", *arguments, env=env,
+            stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        _out, said = await process.communicate()
+        return process.returncode, said.decode()
+
+    if arguments:
+        async with running(home, free_port):
+            code, said = await tried()
+    else:
+        code, said = await tried()
+    assert (code, words in said, said.count("\n")) == (1, True, 1), said
+
+
+def test_the_terminals_place_is_the_one_that_people_write_in() -> None:
+    identity = SlotIdentity("main", "local", "dm", TERMINAL.chat_id or "")
+    assert identity.key == "agent:main:local:dm:cli"
+
+
+async def test_an_agent_gets_the_address_and_a_token_for_its_turn(home: Home, free_port: Callable[[], int]) -> None:
+    agent = Asking()
+    async with running(home, free_port, agent) as gateway:
+        await write(gateway, "wait", TERMINAL)
+        turn = await agent.reached.get()
+        server = gateway.parts.roster._mcp(turn.turn_id)
+        assert server.url == gateway.url
+        async with over_http(gateway, server.token) as client:
+            assert turn.session_id in (await call(client, "list_sessions"))["results"]
+        agent.go.set()
