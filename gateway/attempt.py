@@ -6,7 +6,7 @@ import json
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
@@ -226,7 +226,7 @@ class Attempt:
             inputs=presented[begin:end],
             resumed=presented[end:],
             client_tools=brought.tools,
-            tools=tuple(tool for tool in shop.tools.values() if tool.name not in theirs and self._may_use(tool.name)),
+            tools=self._tools(theirs),
             run_tool=self._run_tool,
             take_steering=self._take_steering,
             recalled=recalled,
@@ -283,6 +283,14 @@ class Attempt:
         """Whether what came with a message has been fetched."""
         known = self._workshop.attachments is None or record.id in self._turn.enclosed
         return known or not record.attachments
+
+    def _tools(self, theirs: Collection[str]) -> tuple[Tool, ...]:
+        """What this turn's agent may use, but for the names that are taken by `theirs`."""
+        rights, tools = self._workshop.rights, self._workshop.tools
+        allowed = None if rights is None else rights.tools(self._turn.first)
+        return tuple(
+            tool for name, tool in tools.items() if name not in theirs and (allowed is None or name in allowed)
+        )
 
     def _may_use(self, tool: str) -> bool:
         """Whether this turn's agent gets a tool: who joined the turn may do as much as who began it."""

@@ -127,14 +127,14 @@ class Limits:
 
     def over_day(self, connection: sqlite3.Connection, source: SessionSource, now: datetime) -> Limited | None:
         """The limit on a day's tokens that is reached, as part of a job of the writer."""
-        limits, day = self._config.current.limits, self._day(now)
+        limits = self._config.current.limits
         for limit, most, kind, holder in (
             ("tokens_per_day", limits.tokens_per_day, "person", person_of(source)),
             ("chat_tokens_per_day", limits.chat_tokens_per_day, "chat", source.chat_id),
         ):
             if not most or holder is None:
                 continue
-            key = (day, str(source.platform), kind, holder)
+            key = (self._day(now), str(source.platform), kind, holder)
             row = connection.execute(access_queries.GET_TOKENS, key).fetchone()
             if row is not None and row["tokens"] >= most:
                 whose = "Your turns have" if kind == "person" else "This chat has"

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Protocol
 
 
 class Places:
@@ -54,3 +56,56 @@ class Places:
             if not place.done():
                 self._taken += 1
                 place.set_result(None)
+
+
+class Waiter(Protocol):
+    """What waits for places: a turn."""
+
+    queued: bool
+    history: Any
+    stopped: "asyncio.Future[None]"
+
+
+class Held:
+    """A place among each of these, one after the other, as soon as there is one; none of those for which the turn still
+    waits when it is stopped. Use as an async context manager."""
+
+    def __init__(self, turn: Waiter, wanted: Sequence[Places]) -> None:
+        self._turn = turn
+        self._wanted = wanted
+        self._taken: list[Places] = []
+
+    async def __aenter__(self) -> None:
+        try:
+            for places in self._wanted:
+                if places.take() or await self._wait(places):
+                    self._taken.append(places)
+        except asyncio.CancelledError:
+            self._release()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._release()
+
+    async def _wait(self, places: Places) -> bool:
+        """Wait for a place, until the turn is stopped; whether it has one."""
+        acquired = asyncio.ensure_future(places.acquire())
+        self._turn.queued = True
+        self._turn.history = None  # by the time that it has its place, more may have been said
+        try:
+            await asyncio.wait({acquired, self._turn.stopped}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            if acquired.done():
+                places.release()
+            raise
+        finally:
+            self._turn.queued = False
+            if not acquired.done():
+                acquired.cancel()
+        return acquired.done()
+
+    def _release(self) -> None:
+        while self._taken:
+            self._taken.pop().release()

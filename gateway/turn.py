@@ -88,6 +88,8 @@ class Turn:
     """What came with the messages, by message, once it was fetched."""
     files: TurnFiles | None = None
     """What the answer names to be sent."""
+    _target: tuple[InboundRecord, Target] | None = None
+    _inputs: tuple[tuple[object, ...], list[Message]] | None = None
 
     @property
     def first(self) -> InboundRecord:
@@ -97,13 +99,19 @@ class Turn:
     @property
     def target(self) -> Target:
         """Where the answer goes."""
-        return self.first.target
+        if self._target is None or self._target[0] is not self.first:
+            self._target = (self.first, self.first.target)
+        return self._target[1]
 
     @property
     def inputs(self) -> list[Message]:
         """The messages that the turn began with; what it absorbed later stands where it was absorbed."""
-        own = (record for record in self.inbound if record.id not in self.progress.absorbed)
-        return [message for record in own for message in user_messages(record, self.enclosed.get(record.id))]
+        made_of = (*self.inbound, len(self.progress.absorbed), len(self.enclosed))
+        if self._inputs is None or self._inputs[0] != made_of:
+            own = (record for record in self.inbound if record.id not in self.progress.absorbed)
+            made = [message for record in own for message in user_messages(record, self.enclosed.get(record.id))]
+            self._inputs = (made_of, made)
+        return list(self._inputs[1])
 
     def stop(self, reason: str) -> None:
         """Ask the turn to end with what it has."""

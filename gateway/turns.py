@@ -8,8 +8,7 @@ import logging
 import sqlite3
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Container, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Container, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -27,7 +26,7 @@ from gateway.logs import redacted
 from gateway.media.content import Attachments
 from gateway.media.outgoing import OutgoingFiles, TurnFiles
 from gateway.outbox import Outbox
-from gateway.places import Places
+from gateway.places import Held, Places
 from gateway.ports import Clock, DeliveryKind, InboundState, OutgoingFile, StorageBusyError, Tool
 from gateway.presence import Typing
 from gateway.remembering.hooks import NO_MEMORY, TurnMemory
@@ -215,65 +214,35 @@ class TurnRunner:
     ) -> bool:
         """One attempt; True if the turn's end is decided, False if it was put off."""
         turn.begun = False
-        # The last edit of the preview may take long: its turn has no place any more while it does.
-        async with contextlib.AsyncExitStack() as preview, self._place(turn):
-            if again and turn.stop_reason is None and not await self._may_try_again(turn):
-                return True
-            turn.progress.step_text = ""
-            stream = await preview.enter_async_context(self._stream(turn))
-            attempt = Attempt(turn, stream, self._workshop, waiting=waiting, absorbed=absorbed)
-            async with self._typing(turn):
-                failure = None if turn.stop_reason else await self._watch(turn, attempt)
+        holder = self._rights.holder(turn.first)
+        try:
+            # The last edit of the preview may take long: its turn has no place any more while it does.
+            async with contextlib.AsyncExitStack() as preview, Held(turn, self._wanted(turn, holder)):
+                if again and turn.stop_reason is None and not await self._may_try_again(turn):
+                    return True
+                turn.progress.step_text = ""
+                stream = await preview.enter_async_context(self._stream(turn))
+                attempt = Attempt(turn, stream, self._workshop, waiting=waiting, absorbed=absorbed)
+                async with self._typing(turn):
+                    failure = None if turn.stop_reason else await self._watch(turn, attempt)
+        finally:
+            self._forget(holder)
         return await self._conclude(turn, attempt, failure)
 
-    @asynccontextmanager
-    async def _place(self, turn: Turn) -> AsyncIterator[None]:
-        """A place among those of the turn's person, and one among those of its agent; or none if the turn is stopped
-        while it waits for one. What another turn waits for needs none: that one has its own, and does nothing."""
+    def _wanted(self, turn: Turn, holder: str | None) -> Sequence[Places]:
+        """Among which places a turn needs one: those of who began it, where they are limited, and those of its agent.
+        What another turn waits for needs none: that one has its own, and does nothing."""
         if turn.first.id in self._awaited:
-            yield
-            return
-        places = self._places.setdefault(turn.agent, Places(lambda: self._config.current.turns.max_concurrent))
-        async with self._share(turn), self._held(turn, places):
-            yield
-
-    @asynccontextmanager
-    async def _share(self, turn: Turn) -> AsyncIterator[None]:
-        """A place among those of who began the turn, where they are limited."""
-        holder = self._rights.holder(turn.first)
+            return ()
+        own = self._places.setdefault(turn.agent, Places(lambda: self._config.current.turns.max_concurrent))
         if holder is None:
-            yield
-            return
-        places = self._shares.setdefault(holder, Places(lambda: self._rights.turns_at_once or sys.maxsize))
-        try:
-            async with self._held(turn, places):
-                yield
-        finally:
-            if places.is_idle:
-                self._shares.pop(holder, None)
+            return (own,)
+        return (self._shares.setdefault(holder, Places(lambda: self._rights.turns_at_once or sys.maxsize)), own)
 
-    @asynccontextmanager
-    async def _held(self, turn: Turn, places: Places) -> AsyncIterator[None]:
-        """One of these places, as soon as there is one."""
-        if places.take():
-            try:
-                yield
-            finally:
-                places.release()
-            return
-        acquired = asyncio.ensure_future(places.acquire())
-        turn.queued = True
-        turn.history = None  # by the time that it has its place, more may have been said
-        try:
-            await asyncio.wait({acquired, turn.stopped}, return_when=asyncio.FIRST_COMPLETED)
-            turn.queued = False
-            yield
-        finally:
-            turn.queued = False
-            if acquired.done():
-                places.release()
-            else:
-                acquired.cancel()
+    def _forget(self, holder: str | None) -> None:
+        """Who has no turns needs no places."""
+        if holder is not None and holder in self._shares and self._shares[holder].is_idle:
+            del self._shares[holder]
 
     def _hand_out_places(self) -> None:
         for places in (*self._places.values(), *self._shares.values()):

@@ -1,7 +1,7 @@
 """What somebody who is let in gets, by their role as things stand, and by where they write: which agent, which tools,
 which commands, how many turns at once."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from config import GatewayConfig, LiveConfig, RoleConfig, RuleConfig
 from gateway.access.decision import Role
@@ -23,8 +23,12 @@ class Rights:
 
     def may_use(self, record: InboundRecord, tool: str) -> bool:
         """Whether their agent may use a tool."""
-        tools = next((said.tools for said in self._of(record) if said.tools is not None), None)
+        tools = self.tools(record)
         return tools is None or tool in tools
+
+    def tools(self, record: InboundRecord) -> Collection[str] | None:
+        """The names of the tools that their agent may use; None for all."""
+        return next((said.tools for said in self._of(record) if said.tools is not None), None)
 
     def may_run(self, record: InboundRecord, command: str) -> bool:
         """Whether they may use a command, if it is one for their role."""
