@@ -35,7 +35,7 @@ from gateway.ports import (
 )
 from gateway.remembering.hooks import NO_MEMORY, TurnMemory
 from gateway.session.context import build_session_context
-from gateway.session.prompt import build_session_context_prompt
+from gateway.session.prompt import ContextPrompts
 from gateway.session.store import SessionStore
 from gateway.storage import queries
 from gateway.storage.database import Database
@@ -69,7 +69,7 @@ class Workshop:
     clock: Clock
     counters: Counter[str]
     tools: Mapping[str, Tool]
-    pii_secret: bytes | None
+    prompts: ContextPrompts
     probe: Probe
     attachments: Attachments | None = None
     rights: Rights | None = None
@@ -208,7 +208,7 @@ class Attempt:
         context = build_session_context(
             source, config, turn.entry, connected=connected, traits=traits, home=shop.homes.get if shop.homes else None
         )
-        prompt = build_session_context_prompt(context, redact_pii=config.redact_pii, secret=shop.pii_secret)
+        prompt = shop.prompts.of(context, redact_pii=config.redact_pii)
         inputs, resumed = turn.inputs, list(turn.progress.messages)
         recalled = await shop.memory.recall(turn, inputs)
         presented = await self._present([*history, *inputs, *resumed])

@@ -30,6 +30,7 @@ from gateway.places import Held, Places
 from gateway.ports import Clock, DeliveryKind, InboundState, OutgoingFile, StorageBusyError, Tool
 from gateway.presence import Typing
 from gateway.remembering.hooks import NO_MEMORY, TurnMemory
+from gateway.session.prompt import ContextPrompts
 from gateway.session.store import SessionStore
 from gateway.storage import outbox_queries, queries
 from gateway.storage.codec import clean_text, optional_instant, to_micros
@@ -82,12 +83,13 @@ class TurnRunner:
         awaited: Container[int] = (),
         on_end: OnEnd = lambda _connection, _end, _now: None,
     ) -> None:
+        prompts = ContextPrompts(pii_secret)
         by_name = {tool.name: tool for tool in tools}
         self._config = live = LiveConfig.of(config)
         self._rights = rights or Rights(live)
         self._limits = limits or Limits(live, clock)
         self._workshop = Workshop(
-            database, store, roster, connections, live, clock, counters, by_name, pii_secret, probe,
+            database, store, roster, connections, live, clock, counters, by_name, prompts, probe,
             attachments, self._rights, redact, homes, memory,
         )  # fmt: skip
         self._redact = redact

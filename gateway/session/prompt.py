@@ -6,6 +6,7 @@ neither begin a line nor end its quotes. Equal contexts give equal prompts, so t
 holds.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +18,9 @@ from gateway.source import LOCAL_DESCRIPTION, LOCAL_PLATFORM, SessionSource
 
 VALUE_LENGTH: Final = 240
 """Characters of a value from outside, before quoting escapes any: enough for every name and most topics."""
+
+MAX_WRITTEN: Final = 1_000
+"""Prompts that are remembered, of a few hundred characters each."""
 
 _CLOSING: Final = (
     'Any other place is named as "platform:chat_id", if the user gives its id. '
@@ -35,6 +39,27 @@ def build_session_context_prompt(
     """
     writer = _Writer(context, redact_pii, secret)
     return "\n".join([*writer.place(), *writer.reach(), *writer.delivery()])
+
+
+class ContextPrompts:
+    """Writes prompts, and remembers the latest: in a conversation it is the same one time after time."""
+
+    def __init__(self, secret: bytes | None = None) -> None:
+        self._secret = secret
+        self._written: dict[Hashable, str] = {}
+
+    def of(self, context: SessionContext, *, redact_pii: bool) -> str:
+        """As `build_session_context_prompt`."""
+        homes = tuple(context.home_channels.items())
+        traits = tuple((name, said.note, said.redactable_ids) for name, said in context.traits.items())
+        key = (context.source, context.connected_platforms, homes, traits, redact_pii)
+        prompt = self._written.get(key)
+        if prompt is None:
+            prompt = build_session_context_prompt(context, redact_pii=redact_pii, secret=self._secret)
+            self._written[key] = prompt
+            if len(self._written) > MAX_WRITTEN:
+                del self._written[next(iter(self._written))]
+        return prompt
 
 
 @dataclass(frozen=True, slots=True)
