@@ -16,7 +16,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from gateway.cli import backups, configuration, imports, keys, mcp, pairing, reports, sessions
+from gateway.cli import (
+    backups,
+    completion,
+    configuration,
+    imports,
+    keys,
+    logs,
+    mcp,
+    pairing,
+    reports,
+    send,
+    service,
+    sessions,
+    setup,
+)
 from gateway.cli.errors import FAILED, PROGRAM, USAGE, CommandError, Invocation, explain, unforeseen
 from gateway.cli.options import ConfigFile, debug_of, examples, find_home, load, prepared_home
 from gateway.cli.output import say
@@ -53,7 +67,7 @@ app = typer.Typer(
     help="Puts an AI agent where people already talk, and loses nothing on the way.",
     epilog=examples(
         "hermes-gateway chat                 talk to the agent here, in the terminal",
-        "hermes-gateway config init          write a commented configuration file",
+        "hermes-gateway setup                answer questions, and have the rest written",
         "hermes-gateway run                  connect the platforms that it names",
         "hermes-gateway status               how the gateway is",
     ),
@@ -189,13 +203,22 @@ def run(context: typer.Context, config: ConfigFile = None) -> None:
 
 async def _run(source: "ConfigSource", home: "Home", redact: "Redactor") -> None:
     from gateway.memory import settle
+    from gateway.notify import ServiceManager
 
-    gateway = _Gateway(_daemon(source, home, redact))
-    with _on_signals(gateway.stop, hangup=_reload_unless_alone(gateway)):
-        if await gateway.started():
-            settle()
-            say(_ready_line(await gateway.daemon.status()))
-        await gateway.ended()
+    gateway, manager = _Gateway(_daemon(source, home, redact)), ServiceManager()
+
+    def stop() -> None:
+        manager.stopping()
+        gateway.stop()
+
+    with _on_signals(stop, hangup=_reload_unless_alone(gateway)):
+        async with manager.watched():
+            if await gateway.started():
+                settle()
+                line = _ready_line(await gateway.daemon.status())
+                say(line)
+                manager.ready(line)
+            await gateway.ended()
 
 
 def _ready_line(status: dict[str, Any]) -> str:
@@ -452,18 +475,23 @@ async def _leave(gateway: _Gateway) -> None:
 # --- the other commands ------------------------------------------------------------------------------------
 
 
+app.command(epilog=setup.SETUP_EXAMPLES)(setup.setup)
 app.command(epilog=reports.STATUS_EXAMPLES)(reports.status)
+app.command(epilog=logs.LOGS_EXAMPLES)(logs.logs)
 app.command(epilog=reports.UNANSWERED_EXAMPLES)(reports.unanswered)
 app.command(epilog=reports.DOCTOR_EXAMPLES)(reports.doctor)
 app.command(epilog=backups.BACKUP_EXAMPLES)(backups.backup)
 app.command(epilog=backups.RESTORE_EXAMPLES)(backups.restore)
 app.command("import", epilog=imports.IMPORT_EXAMPLES)(imports.import_)
 app.command(epilog=mcp.MCP_EXAMPLES)(mcp.mcp)
+app.command(epilog=send.SEND_EXAMPLES)(send.send)
 app.command(epilog=pairing.AUDIT_EXAMPLES)(pairing.audit)
 app.add_typer(sessions.app)
 app.add_typer(pairing.app)
 app.add_typer(keys.app)
 app.add_typer(configuration.app)
+app.add_typer(service.app)
+app.command(epilog=completion.COMPLETION_EXAMPLES)(completion.completion)
 
 
 if __name__ == "__main__":

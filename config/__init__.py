@@ -28,6 +28,7 @@ from config.platforms import (
     SlackConfig,
     TelegramConfig,
 )
+from config.webhooks import FieldRef, WebhookConfig
 
 __all__ = [
     "ADAPTER_GROUP",
@@ -39,6 +40,7 @@ __all__ = [
     "DeliveryConfig",
     "DiscordConfig",
     "EchoAgentConfig",
+    "FieldRef",
     "GatewayConfig",
     "Home",
     "HomeChannel",
@@ -65,6 +67,7 @@ __all__ = [
     "StorageConfig",
     "TelegramConfig",
     "TurnsConfig",
+    "WebhookConfig",
     "load_config",
     "load_settings",
 ]

@@ -126,7 +126,7 @@ def read_value(
     text: str, origin: Origin, look_up: Callable[[str], str | None] | None = None, path: tuple[str, ...] = ()
 ) -> tuple[Entry | None, tuple[Problem, ...]]:
     """Return the entry that a YAML text holds, None if it is empty or broken, and its problems."""
-    masked = _mask(text) if look_up else text
+    masked = mask_references(text) if look_up else text
     source = _Source(origin, look_up, masked=masked != text)
     try:
         loader = _Loader(masked)
@@ -144,7 +144,7 @@ def read_value(
     return entry, tuple(source.problems)
 
 
-def _mask(text: str) -> str:
+def mask_references(text: str) -> str:
     """Hide what YAML would read inside of `${…}`, letter for letter, so that places stay right.
 
     Without this a reference could not stand in a flow mapping, where braces and commas have a meaning.

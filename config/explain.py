@@ -61,7 +61,8 @@ def _problem(fault: ErrorDetails, plain: Mapping[str, Any], tree: Tree) -> Probl
     parent, shape, value = _follow(path, plain)
     entry = find(tree, path)
     origin = entry.origin if entry is not None else Origin(Rank.DEFAULT)
-    if fault["type"] in _UNKNOWN or fault["loc"][-1:] == ("[key]",):
+    is_name = fault["loc"][-1:] == ("[key]",) and "hint" not in fault.get("ctx", {})
+    if fault["type"] in _UNKNOWN or is_name:
         return origin.problem(dotted(path), "unknown key", _known(str(path[-1]), parent))
     message = _message(fault, shape)
     return origin.problem(dotted(path), message, _advice(fault, shape, value))

@@ -17,6 +17,7 @@ from config.memory import MemoryConfig
 from config.platform import Platform, nearest
 from config.platforms import PlatformConfig, platform_model, section_model
 from config.tools import ToolsConfig
+from config.webhooks import WebhookConfig, WebhookName
 
 ResetMode = Literal["none", "idle", "daily", "both"]
 SessionType = Literal["dm", "group", "channel", "thread"]
@@ -331,6 +332,9 @@ class GatewayConfig(Section):
     tools: ToolsConfig = Field(
         default_factory=ToolsConfig, description="What agents may do with the sessions of whom they work for."
     )
+    webhooks: Mapping[WebhookName, WebhookConfig] = Field(
+        default_factory=dict, description="What is posted to /webhooks/<name> of the HTTP listener, by that name."
+    )
     logging: LoggingConfig = Field(default_factory=LoggingConfig, description="What is logged, and how.")
     drain_seconds: Float = Field(
         default=30.0,
@@ -369,6 +373,11 @@ class GatewayConfig(Section):
             if section.agent is not None and section.agent not in known:
                 hint = {"where": where, "hint": suggestion(section.agent, known)}
                 raise PydanticCustomError("undefined_agent_of_role", "access.{where}.agent: {hint}", hint)
+        for name, hook in self.webhooks.items():
+            if hook.agent is not None and hook.agent not in known:
+                hint = {"where": name, "hint": suggestion(hook.agent, known)}
+                words = "webhooks.{where}.agent names no agent: {hint}"
+                raise PydanticCustomError("undefined_agent_of_webhook", words, hint)
         return self
 
     @property
@@ -384,7 +393,8 @@ class GatewayConfig(Section):
 
     def is_on(self, name: Platform) -> bool:
         """Return whether messages of a platform are taken; those of programs come over the HTTP listener."""
-        return self._is_enabled(name) or (name == Platform.API_SERVER and self.http.enabled)
+        programs = name == Platform.API_SERVER or (name == Platform.WEBHOOK and bool(self.webhooks))
+        return self._is_enabled(name) or (programs and self.http.enabled)
 
     def platform(self, name: Platform | str) -> PlatformConfig:
         """Return the section of a platform, or its defaults; `enabled` is decided in it.

@@ -17,6 +17,7 @@ from config.models import GatewayConfig, SessionResetPolicy
 from config.platforms import HomeChannel, platform_model
 from config.schema import Shape, fields_of, in_words, shape_of
 from config.show import in_yaml
+from config.webhooks import WebhookConfig
 
 REFERENCE_FILE: Final = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 """Where the reference stands in the source tree."""
@@ -91,6 +92,8 @@ def _body() -> Iterator[str]:
             yield from _agents(shape)
         elif name == "platforms":
             yield from _platforms(shape)
+        elif name == "webhooks":
+            yield from _webhooks(shape)
         elif shape.is_section:
             yield from _tables(shape, (name,))
 
@@ -110,6 +113,11 @@ def _agents(shape: Shape) -> Iterator[str]:
         model = agent_model(kind)
         title = f"`agents.<name>` with `type: {kind}`"
         yield from _table(title, _doc(model), fields_of(model), ("agents", "<name>"), level=3)
+
+
+def _webhooks(shape: Shape) -> Iterator[str]:
+    text = f"{shape.description} See [webhooks.md](webhooks.md)."
+    yield from _table("`webhooks.<name>`", text, fields_of(WebhookConfig), ("webhooks", "<name>"))
 
 
 def _platforms(shape: Shape) -> Iterator[str]:

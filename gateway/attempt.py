@@ -164,6 +164,7 @@ class Attempt:
         elif len(progress.step_text) > MAX_ANSWER_CHARS:
             raise AgentError(f"the answer grew beyond {MAX_ANSWER_CHARS:,} characters")
         elif progress.step_text:
+            self._turn.spoke_at = self._turn.spoke_at or self._workshop.clock.now()
             self._stream.touch()
             self._workshop.probe("turn.text")
         self._moved()

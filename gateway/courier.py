@@ -25,6 +25,7 @@ from gateway.delivery import (
 )
 from gateway.errand import Errand, Next, Shown
 from gateway.media.words import describe_file
+from gateway.metrics.meters import Meters
 from gateway.patience import Patience
 from gateway.ports import (
     Adapter,
@@ -95,6 +96,7 @@ class Courier:
         sent: Sent,
         offer: Callable[[Target], object],
         later: Callable[[Coroutine[Any, Any, None]], object],
+        meters: Meters,
     ) -> None:
         """`sent` is told what was recorded, `offer` where something else waits, `later` runs what is to be done beside
         everything else."""
@@ -110,6 +112,7 @@ class Courier:
         self._sent = sent
         self._offer = offer
         self._later = later
+        self._meters = meters
         self._unrecorded: dict[int, Shown] = {}
         """Deliveries that were shown while the database could not say so yet."""
         self._unsure: set[int] = set()
@@ -353,6 +356,7 @@ class Courier:
         if state == "sent":
             self._unsure.discard(delivery_id)
             if shown.final:
+                self._meters.deliveries[key[0], "sent"] += 1
                 self._screen.forget(delivery_id)
             self._sent(delivery_id, [part.message_id for part in shown.done])
         return more
@@ -442,6 +446,7 @@ class Courier:
             outbox_queries.POSTPONE_DELIVERY, (state, not_before, clean_text(str(error)), counted, job.id)
         )
         if seconds is not None:
+            self._meters.retries[job.delivery.target.platform] += 1
             self._patience.put_off(job.id, seconds)
         return Postponed(until)
 
@@ -458,6 +463,7 @@ class Courier:
                 add_delivery(connection, told, now)
 
         await self._database.write(bury)
+        self._meters.deliveries[job.delivery.target.platform, "dead"] += 1
         self._unsure.discard(job.id)
         self._screen.forget(job.id)
         self._sent(job.id, None)

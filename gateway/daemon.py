@@ -44,6 +44,7 @@ from gateway.media.files import session_folders
 from gateway.media.outgoing import OutgoingFiles
 from gateway.media.store import MediaStore
 from gateway.media.transcriber import Transcriber
+from gateway.metrics.report import report
 from gateway.mirror import JsonlMirror
 from gateway.naming import Namer
 from gateway.outbox import Outbox
@@ -205,7 +206,8 @@ class Daemon:
             )
             given = {**http.adapters, **(self._adapters or {})}
             adapters = AdapterPool(config, self._platforms(config.current), services, counters, given)
-            outbox = Outbox(database, config, clock, adapters.find, counters, probe=self._probe)
+            outbox = Outbox(database, config, clock, adapters.find, counters, probe=self._probe, meters=http.meters)
+            http.connect(homes, outbox.offer, self._redact.values, control)
             media = self._home.media_dir
             files = OutgoingFiles(media, config, clock, counters)
             fetched = MediaStore(media, config, clock, adapters.find, counters)
@@ -242,6 +244,7 @@ class Daemon:
                 limits=limits,
                 redact=self._redact.values,
                 on_end=together(namer.note, http.ledger.note_end),
+                meters=http.meters,
             )
             lanes = Lanes(
                 database,
@@ -267,6 +270,7 @@ class Daemon:
                 door=Door(config, clock, gate=gate, pairing=pairing, limits=limits, counters=counters, secret=secret),
                 redact=self._redact.values,
                 probe=self._probe,
+                meters=http.meters,
             )
             corrections = Corrections(
                 database, config, clock, on_amended=lanes.amend, on_moved=moved, on_delivery=outbox.offer, gate=gate,
@@ -335,7 +339,7 @@ class Daemon:
     def _platforms(self, config: GatewayConfig) -> list[Platform]:
         if self._local_only:
             return [Platform.LOCAL]
-        programs = (Platform.API_SERVER,) if config.is_on(Platform.API_SERVER) else ()
+        programs = [name for name in (Platform.API_SERVER, Platform.WEBHOOK) if config.is_on(name)]
         return list(dict.fromkeys((*config.enabled_platforms, *programs)))
 
     # --- running ---------------------------------------------------------------------------------------------
@@ -432,7 +436,7 @@ class Daemon:
         """Serve HTTP, where it is wanted; gives the address that it listens on."""
         if self._local_only:
             return nullcontext()
-        probes = Probes(self._health, self._readiness)
+        probes = Probes(self._health, self._readiness, lambda: report(parts, self._counters, self._readiness))
         return parts.http.listen(probes, parts.adapters.http_handler, self._redact, parts.door)
 
     # --- how it stands ---------------------------------------------------------------------------------------
@@ -445,7 +449,7 @@ class Daemon:
         parts = self._parts
         if not self._ready or parts is None:
             return False, {"reasons": ["the gateway is starting or stopping"]}
-        return readiness(parts.adapters.states, parts.database, parts.mirror.trouble)
+        return readiness(parts)
 
     async def status(self) -> dict[str, Any]:
         """How the gateway stands, as plain data."""

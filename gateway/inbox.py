@@ -14,6 +14,7 @@ from gateway.access.door import Door, limited_entry, note
 from gateway.audit import AuditEntry
 from gateway.delivery import NewDelivery, add_delivery
 from gateway.inbound import Extra, InboundRecord, record_from_row, target_of
+from gateway.metrics.meters import Meters
 from gateway.ports import Accepted, Clock, InboundMessage, InboundState, StorageBusyError, Target
 from gateway.session.key import SlotIdentity
 from gateway.session.slots import present_identity, slot_number
@@ -88,6 +89,7 @@ class Inbox:
         door: Door | None = None,
         redact: Callable[[str], str] = str,
         probe: Probe = no_probe,
+        meters: Meters | None = None,
     ) -> None:
         self._database = database
         self._store = store
@@ -100,6 +102,7 @@ class Inbox:
         self._door = door or Door(self._config, clock)
         self._redact = redact
         self._probe = probe
+        self._meters = meters or Meters()
 
     def accept(self, message: InboundMessage, *, operator: bool) -> "asyncio.Future[Accepted]":
         """Queue the message to the database before returning; the future ends once it is durable.
@@ -276,13 +279,15 @@ class Inbox:
         received_at: datetime,
     ) -> None:
         """On the loop, right after the commit and in its order; nobody need wait for `result` any more."""
-        error = done.exception()
+        error, platform = done.exception(), message.source.platform
         if error is not None:
+            self._meters.inbound[platform, "not_stored"] += 1
             if not result.done():
                 result.set_exception(error)
             return
         self._probe("inbox.accepted")
         stored = done.result()
+        self._meters.inbound[platform, _outcome(stored.accepted)] += 1
         try:
             self._pass_on(stored, message, extra, received_at)
         except Exception:
@@ -311,6 +316,13 @@ class Inbox:
             moved=stored.source is not message.source,
         )
         self._on_message(record)
+
+
+def _outcome(accepted: Accepted) -> str:
+    """What became of a message, in the words of `gateway.metrics.names.INBOUND`."""
+    if accepted.duplicate:
+        return "duplicate"
+    return "accepted" if accepted.state is InboundState.PENDING else accepted.state.value
 
 
 def check_ids(message: InboundMessage) -> None:

@@ -14,6 +14,7 @@ from gateway.budget import ChatKey, FloodBudget
 from gateway.clock import call_at
 from gateway.constants import OUTBOX_ERROR_PAUSE_SECONDS
 from gateway.courier import Connection, Courier, Postponed
+from gateway.metrics.meters import Meters
 from gateway.ports import Clock, Target
 from gateway.shown import Screen
 from gateway.storage import outbox_queries
@@ -57,6 +58,7 @@ class Outbox:
         counters: Counter[str],
         *,
         probe: Probe = no_probe,
+        meters: Meters | None = None,
     ) -> None:
         self._database = database
         self._config = LiveConfig.of(config)
@@ -78,6 +80,7 @@ class Outbox:
             self._tell,
             self.offer,
             self._do_later,
+            meters or Meters(),
         )
         self._chats: dict[ChatKey, _Chat] = {}
         self._tasks: asyncio.TaskGroup | None = None

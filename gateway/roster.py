@@ -73,6 +73,13 @@ class AgentRoster:
         """The agents that can be chosen."""
         return list(dict.fromkeys((*self._given, *self._config.current.agents, self.default)))
 
+    @property
+    def trouble(self) -> str | None:
+        """Why the default agent cannot answer, None if it can. It is tried again with the next message."""
+        if self.default in self._started:
+            return None
+        return f"the agent {self.default} is not started: the log and `hermes-gateway doctor` say why"
+
     def model(self, name: str) -> str | None:
         """The model behind an agent, where the configuration names one."""
         return getattr(self._section(self._config.current, name), "model", None)

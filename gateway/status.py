@@ -54,6 +54,14 @@ async def ask_about_people(socket: Path, operation: str, request: Mapping[str, A
     return await _answer(socket, operation, STATUS_TIMEOUT_SECONDS, request)
 
 
+async def ask_to_send(socket: Path, request: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Have the gateway that listens on `socket` send a message; its answer, None if none listens.
+
+    The answer has `status` and `target`, or, where it was not taken, `error`. Raises `StatusError`.
+    """
+    return await _answer(socket, "send", STATUS_TIMEOUT_SECONDS, {**request, "service": "send"})
+
+
 async def _request(socket: Path, operation: str, seconds: float) -> Mapping[str, Any] | None:
     answer = await _answer(socket, operation, seconds)
     if answer is None:
@@ -69,7 +77,7 @@ async def _answer(
 ) -> Mapping[str, Any] | None:
     try:
         async with asyncio.timeout(seconds):
-            return await _converse(socket, {**(request or {}), "service": "control", "op": operation})
+            return await _converse(socket, {"service": "control", **(request or {}), "op": operation})
     except TimeoutError as error:
         raise StatusError(
             f"the gateway does not answer on {socket}; `hermes-gateway doctor` says which process that is"

@@ -88,6 +88,8 @@ class Turn:
     """What came with the messages, by message, once it was fetched."""
     files: TurnFiles | None = None
     """What the answer names to be sent."""
+    spoke_at: datetime | None = None
+    """When the agent's first text came, in this process."""
     _target: tuple[InboundRecord, Target] | None = None
     _inputs: tuple[tuple[object, ...], list[Message]] | None = None
 

@@ -25,6 +25,7 @@ from gateway.limits import Limits
 from gateway.logs import redacted
 from gateway.media.content import Attachments
 from gateway.media.outgoing import OutgoingFiles, TurnFiles
+from gateway.metrics.meters import Meters
 from gateway.outbox import Outbox
 from gateway.places import Held, Places
 from gateway.ports import Clock, DeliveryKind, InboundState, OutgoingFile, StorageBusyError, Tool
@@ -82,6 +83,7 @@ class TurnRunner:
         memory: TurnMemory = NO_MEMORY,
         awaited: Container[int] = (),
         on_end: OnEnd = lambda _connection, _end, _now: None,
+        meters: Meters | None = None,
     ) -> None:
         prompts = ContextPrompts(pii_secret)
         by_name = {tool.name: tool for tool in tools}
@@ -103,6 +105,7 @@ class TurnRunner:
         self._counters = counters
         self._probe = probe
         self._files, self._awaited, self._on_end = files, awaited, on_end
+        self._meters = meters or Meters()
         self._places: dict[str, Places] = {}
         """By agent, so that the turns of one that hangs take no other's places; as many as agents were ever named."""
         self._shares: dict[str, Places] = {}
@@ -388,7 +391,7 @@ class TurnRunner:
         )  # fmt: skip
         now = self._clock.now()
         await self._database.write(lambda connection: end_bare(connection, turn_end, now))
-        self._counters["turns.dead"] += 1
+        self._measure(turn, turn_end)
         self._outbox.offer(turn.target)
 
     async def _decide(self, turn: Turn, state: InboundState, reason: str | None, words: str | None) -> None:
@@ -437,9 +440,16 @@ class TurnRunner:
         await self._database.write(job)
         self._probe("turn.ended")
         self._workshop.memory.turn_ended(turn, turn_end)
-        stopped = turn_end.state is InboundState.ANSWERED and turn_end.reason is not None
-        self._counters["turns.stopped" if stopped else f"turns.{turn_end.state.value}"] += 1
+        self._measure(turn, turn_end)
         self._outbox.offer(turn.target)
+
+    def _measure(self, turn: Turn, end: TurnEnd) -> None:
+        stopped = end.state is InboundState.ANSWERED and end.reason is not None
+        outcome, came, spoke = "stopped" if stopped else end.state.value, turn.first.received_at, turn.spoke_at
+        self._counters[f"turns.{outcome}"] += 1
+        first_text = None if spoke is None else (spoke - came).total_seconds()
+        seconds = (self._clock.now() - came).total_seconds()
+        self._meters.turn_ended(turn.agent, outcome, end.usage, seconds, first_text)
 
 
 def _stopped_words(reason: str | None, reply: str | None) -> str:

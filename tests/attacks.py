@@ -17,6 +17,8 @@ _CONTENT = "unit/media/test_content.py"
 _LOGS = "unit/test_logs.py"
 _HOOK = "unit/telegram/test_webhook.py"
 _SLACK_HTTP = "integration/test_slack_http.py"
+_WEBHOOKS = "integration/test_webhooks.py"
+_POSTED = "unit/api/test_webhooks.py"
 _INBOX = "unit/core/test_inbox.py"
 _BAD = "integration/test_bad_input.py"
 
@@ -44,6 +46,11 @@ ATTACKS: Final[Mapping[str, Sequence[str]]] = {
     ),
     "a text file | the end of its marks: nothing in it ends them": (
         f"{_CONTENT}::test_nothing_in_a_file_ends_its_marks",
+    ),
+    "a field of what is posted | orders, a command, lines, hidden characters: each line marked, or one JSON string": (
+        f"{_POSTED}::test_fields_are_quoted_and_nothing_else_is_read",
+        f"{_POSTED}::test_nothing_in_a_body_leaves_its_quotes",
+        f"{_PROPERTY}::test_who_knows_the_secret_reaches_the_agent_and_no_command",
     ),
     "a contact, a poll, a place | brackets: none": (
         f"{_OUTSIDE}::test_what_a_contact_and_a_poll_say_stays_in_their_brackets",
@@ -101,6 +108,12 @@ ATTACKS: Final[Mapping[str, Sequence[str]]] = {
         "unit/markup/test_markup_parse.py::test_no_text_takes_a_long_time_or_a_deep_stack",
     ),
     "the body of a webhook | too large, nested too deeply, no JSON: 413 or 400": (f"{_HOOK}::test_who_may_post",),
+    "what is posted | too large, slow, nested too deeply, packed wrongly, huge values: refused, or cut": (
+        f"{_WEBHOOKS}::test_each_request_that_is_not_right_gets_its_status",
+        f"{_WEBHOOKS}::test_a_body_without_a_length_is_bounded_and_a_slow_one_is_not_waited_for",
+        f"{_POSTED}::test_what_is_no_json_object_is_refused",
+        f"{_POSTED}::test_a_field_is_cut_and_so_is_the_whole",
+    ),
     "the answer of a platform | nested too deeply: an error": (
         "unit/telegram/test_client.py::test_answer_that_is_nested_too_deeply",
     ),
@@ -150,6 +163,13 @@ ATTACKS: Final[Mapping[str, Sequence[str]]] = {
     "the signature of an event | missing, another's, of another body, old, of the future: refused": (
         f"{_SLACK_HTTP}::test_only_slack_is_heard",
     ),
+    "what is posted | unsigned, signed by others, for another time or body, under another host's name: refused": (
+        f"{_POSTED}::test_what_is_not_signed_is_refused",
+        f"{_POSTED}::test_only_what_was_signed_lately_is_taken",
+        f"{_WEBHOOKS}::test_each_request_that_is_not_right_gets_its_status",
+        f"{_PROPERTY}::test_who_knows_no_secret_of_a_webhook_reaches_nothing",
+        "unit/api/test_calls.py::test_a_webhook_whose_secret_could_not_be_read_lets_nobody_in",
+    ),
     "the key of a request | missing, wrong, empty: 401": (
         "integration/test_http.py::test_a_wrong_key_is_unauthorized",
         "integration/test_http.py::test_an_empty_key_is_none",
@@ -170,6 +190,11 @@ ATTACKS: Final[Mapping[str, Sequence[str]]] = {
         f"{_ATTACKS}::test_a_message_that_is_replayed_with_other_words_is_the_first_one",
         f"{_ATTACKS}::test_somebody_else_s_message_id_cannot_be_taken",
         f"{_SLACK_HTTP}::test_what_is_posted_twice_is_answered_once",
+    ),
+    "what is posted | once more, under another id, after a restart, in an outage: taken once": (
+        f"{_WEBHOOKS}::test_a_request_that_is_repeated_makes_no_second_turn_not_even_after_a_restart",
+        f"{_WEBHOOKS}::test_the_same_id_is_taken_once_however_it_is_signed",
+        "unit/api/test_calls.py::test_what_came_before_an_outage_is_known_in_it_and_the_other_way_round",
     ),
     # --- commands that only look like one --------------------------------------------------------------------
     "a command | homoglyphs, full width, invisible characters: for the agent": (

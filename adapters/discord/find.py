@@ -68,12 +68,17 @@ def _is_it(message: discord.Message, delivery: Delivery) -> bool:
     """Whether the message shows what the delivery says, with the mark of a repeat or without it."""
     match delivery.content:
         case DiscordMessage() as part:
-            return message.content in (part.content, marked(part.content))
+            # An answer that grows may have been sent when it was shorter.
+            return message.content in (part.content, marked(part.content)) or _begins(message.content, part.content)
         case TextFile() as text:
             return _holds(message, text.name, len(text.text.encode()))
         case OutgoingFile() as file:
             return _holds(message, file.name, None)
     return False
+
+
+def _begins(sent: str, content: str) -> bool:
+    return bool(sent.strip()) and content.startswith(sent.strip())
 
 
 def _holds(message: discord.Message, name: str, size: int | None) -> bool:

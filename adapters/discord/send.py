@@ -7,6 +7,7 @@ import io
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 import discord
@@ -67,6 +68,10 @@ class Sender:
         self._begun[part_key(delivery)] = self._monotonic()
         upload = not isinstance(delivery.content, DiscordMessage)
         message = await self._told(self._send(delivery), delivery.target, upload=upload)
+        wanted = expected_content(delivery)
+        if wanted is not None and not message.attachments and message.content.strip() != wanted.strip():
+            # Its nonce was used before: this is what was sent then, when the answer had not grown as far.
+            await self.edit(replace(delivery, message_id=str(message.id)))
         if not delivery.part:
             self._seen(delivery)
         return str(message.id)

@@ -1,17 +1,17 @@
-"""The HTTP application: health and readiness; and the listener that serves it."""
+"""The HTTP application: health, readiness and metrics; and the listener that serves it."""
 
 import errno
 import ipaddress
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from aiohttp import web
 
 from gateway.api import ListenError
-from gateway.api.guard import MAX_BODY_BYTES, Verifier, errors_as_json, guard, json_response, open_to_all
+from gateway.api.guard import MAX_BODY_BYTES, Verifier, errors_as_json, guard, json_response, needs, open_to_all
 from gateway.logs import Redactor, redacted
 
 log = logging.getLogger(__name__)
@@ -21,12 +21,21 @@ SHUTDOWN_SECONDS: Final = 5.0
 
 SERVER_NAME: Final = "hermes-gateway"
 
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+"""https://prometheus.io/docs/instrumenting/exposition_formats/#basic-info"""
+
+
+async def nothing_measured() -> bytes:
+    """The metrics of an application that has none."""
+    return b""
+
 
 def create_app(
     *,
     health: Callable[[], Mapping[str, Any]],
     ready: Callable[[], tuple[bool, Mapping[str, Any]]],
     keys: Verifier,
+    metrics: Callable[[], Awaitable[bytes]] = nothing_measured,
     hosts: Callable[[], Collection[str]] = tuple,
     redact: Callable[[str], str] | None = None,
 ) -> web.Application:
@@ -37,6 +46,8 @@ def create_app(
         ready: whether messages can be taken and answered, and what `/ready` says about it.
         keys: who knows the keys that requests have to carry as `Authorization: Bearer …`; while there are none, every
             route that is not open answers 401.
+        metrics: what `/metrics` says, in Prometheus' text format. It takes a key for `read`: behind a proxy every
+            caller seems to be this machine, and how busy people are is nobody else's business.
         hosts: by which names, besides `localhost` and addresses, programs may address the listener.
         redact: takes secrets out of what health and readiness tell; without one, what has the form of a secret.
     """
@@ -53,7 +64,12 @@ def create_app(
         status = {"status": "ready" if is_ready else "not ready", **redacted(details, redact)}
         return json_response(status, status=200 if is_ready else 503)
 
+    @needs("read")
+    async def show_metrics(_request: web.Request) -> web.Response:
+        return web.Response(body=await metrics(), headers={"Content-Type": METRICS_TYPE})
+
     app.router.add_get("/health", show_health)
+    app.router.add_get("/metrics", show_metrics)
     app.router.add_get("/ready", show_ready)
     app.on_response_prepare.append(_finish_headers)
     return app

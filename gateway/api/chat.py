@@ -6,6 +6,7 @@ https://platform.openai.com/docs/api-reference/chat/object and /chat/streaming.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gateway.api.errors import ApiError
 from gateway.api.ledger import Answer, Asked
 
 
@@ -73,6 +74,10 @@ class ChatStream:
         yield {**self._chunk({}, _finish(answer)), "hermes": about(answer)}
         if self._include_usage:
             yield {**self._head(), "choices": [], "usage": usage(answer)}
+
+    def failed(self, error: ApiError) -> Iterator[Mapping[str, Any]]:
+        """In place of what is left, where there is no answer to be had."""
+        yield error.body()
 
     def _chunk(self, delta: Mapping[str, Any], finish: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": dict(delta), "logprobs": None, "finish_reason": finish}

@@ -11,8 +11,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from gateway.api.errors import ApiError, error_body
+from gateway.api.json_body import parse_object
 from gateway.api.keys import Holder
-from gateway.storage.codec import clean_text
 
 log = logging.getLogger(__name__)
 
@@ -157,37 +157,28 @@ async def read_json(request: web.Request, *, seconds: float = BODY_SECONDS) -> d
     if request.content_type != "application/json":
         words = "send JSON, with Content-Type: application/json"
         raise ApiError(415, words, code="unsupported_media_type")
+    return parse_object(await read_body(request, seconds=seconds))
+
+
+async def read_body(request: web.Request, *, seconds: float = BODY_SECONDS, limit: int = MAX_BODY_BYTES) -> bytes:
+    """The body of a request, as it came. Raises `ApiError`."""
+    if request.content_length is not None and request.content_length > limit:
+        raise _too_large(limit)
+    body = bytearray()
     try:
         async with asyncio.timeout(seconds):
-            body = await request.read()
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > limit:
+                    raise _too_large(limit)
     except TimeoutError:
         raise ApiError(408, "the body takes too long", code="body_timeout", headers={"Connection": "close"}) from None
-    except web.HTTPRequestEntityTooLarge:
-        raise _too_large() from None
-    try:
-        value = json.loads(body, parse_constant=_refuse_constant)
-        if not isinstance(value, dict):
-            raise ApiError(400, "the body must be a JSON object", code="invalid_json")
-        return {str(_clean(name)): _clean(each) for name, each in value.items()}
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise ApiError(400, f"the body is not valid JSON: {reason}", code="invalid_json") from error
+    except web.RequestPayloadError:
+        words = "the body is not what Content-Encoding or Transfer-Encoding says"
+        raise ApiError(400, words, code="invalid_body", headers={"Connection": "close"}) from None
+    return bytes(body)
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _clean(value: Any) -> Any:  # noqa: ANN401 - JSON
-    if isinstance(value, str):
-        return clean_text(value)
-    if isinstance(value, list):
-        return [_clean(each) for each in value]
-    if isinstance(value, dict):
-        return {clean_text(name): _clean(each) for name, each in value.items()}
-    return value
-
-
-def _too_large() -> ApiError:
-    words = f"the body is too large: {MAX_BODY_BYTES // (1024 * 1024)} MiB are taken"
+def _too_large(limit: int = MAX_BODY_BYTES) -> ApiError:
+    words = f"the body is too large: {limit // 1024} KiB are taken"
     return ApiError(413, words, code="body_too_large", headers={"Connection": "close"})

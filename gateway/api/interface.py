@@ -4,21 +4,28 @@ import asyncio
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from config import LiveConfig, Platform
 from gateway.access import Gate, People
+from gateway.api.calls import Calls
 from gateway.api.keys import Keys
-from gateway.api.ledger import CHAT_PREFIX, RESPONSE_PREFIX, Ledger
+from gateway.api.ledger import Ledger, is_named
+from gateway.api.sending import SERVICE, Sender
 from gateway.api.service import ANSWERS_KEPT, Service
+from gateway.api.webhooks import Webhooks
 from gateway.connections import AdapterFactory
+from gateway.control import ControlServer
 from gateway.erasure import EraseError, Eraser
+from gateway.homes import Homes
 from gateway.logs import Redactor
 from gateway.mcp.door import ToolDoor
-from gateway.ports import Clock, HttpHandler, StorageBusyError
+from gateway.metrics.lag import watch_loop
+from gateway.metrics.meters import Meters
+from gateway.ports import Clock, HttpHandler, StorageBusyError, Target
 from gateway.roster import AgentRoster
 from gateway.session.errors import SessionError
 from gateway.storage import api_queries
@@ -40,18 +47,31 @@ class Probes:
 
     health: Callable[[], Mapping[str, Any]]
     ready: Callable[[], tuple[bool, Mapping[str, Any]]]
+    metrics: Callable[[], Awaitable[bytes]]
 
 
 class HttpInterface:
     """Keys, requests and answers, and the listener that they come over."""
 
-    def __init__(self, database: Database, config: LiveConfig, clock: Clock, keys: Keys, roster: AgentRoster) -> None:
+    def __init__(
+        self,
+        database: Database,
+        config: LiveConfig,
+        clock: Clock,
+        keys: Keys,
+        roster: AgentRoster,
+        webhooks: Webhooks,
+    ) -> None:
         self._database = database
         self._config = config
         self._clock = clock
+        self.meters = Meters()
+        """What is measured for `/metrics`."""
         self.keys = keys
         self.ledger = Ledger(database, clock)
         self.service = Service(self.ledger, config, clock, roster)
+        self.webhooks = webhooks
+        self.sender: Sender | None = None
 
     @classmethod
     async def open(
@@ -62,12 +82,27 @@ class HttpInterface:
         await keys.load()
         # Who else is let in may be read anew, and the configuration may have another key.
         gate.listen(keys.let_in)
-        return cls(database, config, clock, keys, roster)
+        webhooks = Webhooks(Calls(database, clock), config, clock, people, gate)
+        return cls(database, config, clock, keys, roster, webhooks)
+
+    def connect(
+        self,
+        homes: Homes,
+        tell: Callable[[Target], object],
+        redact: Callable[[str], str],
+        control: ControlServer,
+    ) -> None:
+        """Let programs, and scripts over the socket, send messages to people. See `Sender`."""
+        self.sender = Sender(self._database, self._config, self._clock, homes, tell, redact)
+        control.serve(SERVICE, self.sender.serve)
 
     @property
     def adapters(self) -> Mapping[str, AdapterFactory]:
-        """What builds the platform that this is."""
-        return {str(Platform.API_SERVER): self.service.platform}
+        """What builds the platforms that this is."""
+        return {
+            str(Platform.API_SERVER): self.service.platform,
+            str(Platform.WEBHOOK): self.webhooks.platform,
+        }
 
     @asynccontextmanager
     async def listen(
@@ -82,6 +117,7 @@ class HttpInterface:
             yield None
             return
         from gateway.api.app import check_exposure, create_app, serve
+        from gateway.api.hook_routes import HookRoutes
         from gateway.api.platforms import PlatformRequests
         from gateway.api.routes import OpenAiRoutes
         from gateway.mcp.http import McpEndpoint
@@ -90,14 +126,16 @@ class HttpInterface:
         app = create_app(
             health=probes.health,
             ready=probes.ready,
+            metrics=probes.metrics,
             keys=self.keys,
             hosts=lambda: self._config.current.http.allowed_hosts,
             redact=redact,
         )
         PlatformRequests(requests).add_to(app)
         OpenAiRoutes(self.service, self._clock).add_to(app)
+        HookRoutes(self.webhooks, lambda: self.sender).add_to(app)
         McpEndpoint(door, self.keys, self._config).add_to(app)
-        async with serve(app, http.host, http.port) as (host, port):
+        async with watch_loop(self.meters.lag), serve(app, http.host, http.port) as (host, port):
             door.listens_at(host, port)
             yield f"{host}:{port}"
 
@@ -126,10 +164,11 @@ class HttpInterface:
             for row in rows:
                 await self._write(api_queries.REMOVE_API_REQUEST, (row["id"],))
                 # One that a program has named can be gone on with, whatever its requests were.
-                if row["chat"].startswith((CHAT_PREFIX, RESPONSE_PREFIX)):
+                if not is_named(row["chat"]):
                     await self._forget_sessions(row["chat"], eraser)
         while await self._write(api_queries.REMOVE_OLD_API_ANSWERS, (before, PAGE)):
             pass
+        await self.webhooks.calls.forget_old()
 
     async def _forget_sessions(self, chat: str, eraser: Eraser) -> None:
         """Remove the sessions of a conversation, unless it was gone on with."""

@@ -109,6 +109,16 @@ class Answer:
         )
 
 
+def is_alone(chat: str) -> bool:
+    """Whether a conversation is one chat completion's own: nobody goes on with it."""
+    return chat.startswith(CHAT_PREFIX) and not is_named(chat)
+
+
+def is_named(chat: str) -> bool:
+    """Whether a program has named a conversation: the name stands after its holder's, which may begin like an id."""
+    return "/" in chat
+
+
 class Ledger:
     """Reads and writes the records."""
 
@@ -143,10 +153,10 @@ class Ledger:
             )
         return None
 
-    async def is_last(self, asked: Asked) -> bool:
-        """Whether nothing was asked in a conversation since. Raises `StorageError`."""
+    async def is_last(self, asked: Asked, following: str) -> bool:
+        """Whether nothing but the request with this id was asked in a conversation since. Raises `StorageError`."""
         rows = await self._database.read(api_queries.LAST_API_REQUEST, (asked.chat,))
-        return not rows or bool(rows[0]["id"] == asked.id)
+        return not rows or rows[0]["id"] in (asked.id, following)
 
     async def answer(self, request_id: str) -> Answer | None:
         """The answer to a request, if there is one yet. Raises `StorageError`."""
@@ -183,9 +193,8 @@ class Ledger:
         if end.inbound[0].source.platform != Platform.API_SERVER:
             return
         _keep(connection, [record.message_id for record in end.inbound], Answer.of_turn(end), now)
-        chat = end.inbound[0].source.chat_id or ""
-        if chat.startswith(CHAT_PREFIX):
-            # Nobody goes on with it: it would only crowd the lists.
+        if is_alone(end.inbound[0].source.chat_id or ""):
+            # It would only crowd the lists.
             connection.execute(api_queries.ARCHIVE_SESSION, (end.session_id,))
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from gateway.api.wire import ChatRequest, ResponseRequest
+from gateway.api.wire import ChatRequest, ResponseRequest, SendRequest
 from gateway.version import program_version
 
 _TEXT: Final = {"type": "string"}
@@ -35,18 +35,20 @@ ERRORS: Final[Mapping[int, str]] = {
 _ASKING: Final = (400, 401, 403, 404, 408, 409, 413, 415, 421, 422, 429, 502, 503, 504)
 _GETTING: Final = (400, 401, 403, 404, 409, 421, 502, 503)
 _LOOKING: Final = (401, 403, 404, 421)
+_SENDING: Final = (400, 401, 403, 404, 408, 413, 415, 421, 422, 429, 503)
+_POSTING: Final = (400, 401, 403, 404, 408, 409, 413, 415, 421, 429, 503)
 
 
 @cache
 def description() -> dict[str, Any]:
     """All that can be called, with every answer that it can give."""
-    schemas = {**_schemas(), **_models(ChatRequest, ResponseRequest)}
+    schemas = {**_schemas(), **_models(ChatRequest, ResponseRequest, SendRequest)}
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Hermes Gateway",
             "version": program_version(),
-            "description": "Ask the agents behind the gateway, as with OpenAI's own API.",
+            "description": "Ask the agents behind the gateway, as with OpenAI's own API; send messages to people.",
         },
         "security": [{"key": []}],
         "paths": _paths(),
@@ -108,6 +110,24 @@ def _paths() -> dict[str, Any]:
         },
         "/v1/models": {"get": _operation("listModels", "See which agents there are.", "Models", _LOOKING)},
         "/v1/models/{id}": {"get": _operation("getModel", "See one agent.", "Model", _LOOKING, parameters=[by_id])},
+        "/api/send": {
+            "post": _taking(
+                "sendMessage", "Send a message to people.", "Sent", _SENDING, parameters=[once], body="SendRequest"
+            )
+        },
+        "/webhooks/{name}": {
+            "post": {
+                **_taking(
+                    "postWebhook",
+                    "Post to a webhook of the configuration, which says how that is signed.",
+                    "Posted",
+                    _POSTING,
+                    parameters=[{**by_id, "name": "name"}, {**once, "description": "The same request is taken once."}],
+                    body="PostedBody",
+                ),
+                "security": [],
+            }
+        },
         "/openapi.json": {"get": _operation("describe", "Get this description.", "Description", _LOOKING)},
         "/health": {"get": _operation("health", "Whether the gateway is alive.", "Health", (421,), key=False)},
         "/ready": {
@@ -115,7 +135,15 @@ def _paths() -> dict[str, Any]:
                 "ready", "Whether messages can be taken and answered.", "Health", (421,), key=False, unready=True
             )
         },
+        "/metrics": {"get": _metrics()},
     }
+
+
+def _metrics() -> dict[str, Any]:
+    operation = _operation("metrics", "How the gateway does, for a monitor.", "Error", (401, 403, 421))
+    words = "Prometheus' text format."
+    operation["responses"]["200"] = {"description": words, "content": {"text/plain": {"schema": _TEXT}}}
+    return operation
 
 
 def _operation(
@@ -139,6 +167,18 @@ def _operation(
     if body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(body)}}}
     return operation if key else {**operation, "security": []}
+
+
+def _taking(
+    name: str, summary: str, schema: str, errors: tuple[int, ...], *, parameters: list[dict[str, Any]], body: str
+) -> dict[str, Any]:
+    """An operation that takes a message in: it is durable when the answer comes."""
+    operation = _operation(name, summary, schema, errors, parameters=parameters, body=body)
+    operation["responses"] |= {
+        "200": _answer("It was taken before, or is left alone.", schema),
+        "202": _answer("It is taken, and on disk.", schema),
+    }
+    return operation
 
 
 def _answer(words: str, schema: str, *, streams: bool = False) -> dict[str, Any]:
@@ -219,6 +259,9 @@ def _schemas() -> dict[str, Any]:
         "Event": _object({"data": {**_TEXT, "description": "JSON, or [DONE]."}}),
         "Health": _object({"status": {"enum": ["ok", "ready", "not ready"]}}),
         "Description": _object({"openapi": _TEXT, "info": {"type": "object"}, "paths": {"type": "object"}}),
+        "Sent": _object({"status": {"enum": ["accepted", "duplicate"]}, "target": _TEXT}),
+        "PostedBody": {"type": "object", "description": "What the sender makes of it."},
+        "Posted": _object({"status": {"enum": ["accepted", "duplicate", "ignored"]}, "id": _NULLABLE_TEXT}),
         "Model": model,
         "Models": _object({"object": {"const": "list"}, "data": {"type": "array", "items": _ref("Model")}}),
         "ChatCompletion": _object(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gateway.api.chat import about
+from gateway.api.errors import ApiError
 from gateway.api.ledger import Answer, Asked
 from gateway.ports import Call
 
@@ -82,6 +83,10 @@ class ResponseStream:
             yield from self._call(number, call)
         whole = response(self._asked, answer)
         yield self._event(f"response.{whole['status']}", response=whole)
+
+    def failed(self, error: ApiError) -> Iterator[Mapping[str, Any]]:
+        """In place of what is left, where there is no answer to be had."""
+        yield self._event("error", code=error.code, message=str(error), param=error.param)
 
     def _call(self, number: int, call: Call) -> Iterator[Mapping[str, Any]]:
         item = _function_call(call, "completed")

@@ -26,6 +26,9 @@ IDEMPOTENCY_HEADER: Final = "Idempotency-Key"
 
 MAX_IDEMPOTENCY_CHARS: Final = 255
 
+CLIENT_LEFT: Final = 499
+"""The status of what nobody reads, as proxies note it."""
+
 CONVERSATION: Final = re.compile(r"[A-Za-z0-9._:@+=-]{1,128}")
 
 
@@ -88,7 +91,9 @@ class OpenAiRoutes:
             if order.stream:
                 events: Events = ChatStream(asked, include_usage=order.include_usage) if chat else ResponseStream(asked)
                 return await stream(request, self._service, submission, events, named=not chat, headers=headers)
-            answer = await self._service.answer(submission)
+            answer = await self._service.answer(submission, lambda: request.transport is not None)
+        if answer is None:
+            return web.Response(status=CLIENT_LEFT)
         if (failed := failure(answer)) is not None:
             raise failed
         return json_response(completion(asked, answer) if chat else response(asked, answer), headers=headers)

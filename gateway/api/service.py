@@ -94,6 +94,7 @@ class Service:
         """A place among those who wait. Raises `ApiError`."""
         try:
             with self._room.enter(asked.id, asked.chat, self._config.current.http.max_waiting) as waiter:
+                waiter.asked = waiter.asked or asked
                 yield waiter
         except TooManyWaitingError as error:
             raise ApiError(503, BUSY, code="busy", headers={"Retry-After": "5"}) from error
@@ -106,11 +107,11 @@ class Service:
             raise ApiError(404, words, code="model_not_found", param="model")
         request_id = f"{PREFIXES[order.kind]}{self._id(holder, order, idempotency)}"
         if idempotency is not None and (known_as := await self._find(request_id)) is not None:
-            if known_as.fingerprint != print_:
-                words = "this Idempotency-Key was used for another request: take a new one"
-                raise ApiError(422, words, code="idempotency_key_reused", param="Idempotency-Key")
-            return known_as
+            return _same(known_as, print_)
         chat = await self._chat(holder, order, request_id)
+        # One that came at the same time may wait already, and not be noted yet.
+        if (waiter := self._room.find(request_id)) is not None and waiter.asked is not None:
+            return _same(waiter.asked, print_)
         fields = {**order.fields, "model": order.model}
         return Asked(request_id, holder.name, order.kind, chat, print_, fields, self._clock.now())
 
@@ -130,7 +131,7 @@ class Service:
         if before is None or before.holder != holder.name or before.kind != "response":
             words = f"there is no response {order.previous}, or it is older than can be gone on from"
             raise ApiError(404, words, code="previous_response_not_found", param="previous_response_id")
-        if not await self._is_last(before):
+        if not await self._is_last(before, request_id) or self._room.has_later(before, request_id):
             words = "the conversation has gone on since that response: go on from the latest one"
             raise ApiError(409, words, code="previous_response_not_last", headers=DO_NOT_RETRY)
         return before.chat
@@ -186,9 +187,11 @@ class Service:
         elif (refused := refusal(*found)) is not None:
             raise refused
 
-    async def answer(self, submission: Submission) -> Answer:
-        """Wait for the answer. Raises `ApiError`, also where the agent failed."""
+    async def answer(self, submission: Submission, is_there: Callable[[], bool]) -> Answer | None:
+        """Wait for the answer, as long as somebody is there who does; None if nobody is. Raises `ApiError`."""
         while submission.waiter.answer is None:
+            if not is_there():
+                return None
             await self.news(submission)
         return submission.waiter.answer
 
@@ -213,9 +216,17 @@ class Service:
         with _reading():
             return await self._ledger.state(asked)
 
-    async def _is_last(self, asked: Asked) -> bool:
+    async def _is_last(self, asked: Asked, following: str) -> bool:
         with _reading():
-            return await self._ledger.is_last(asked)
+            return await self._ledger.is_last(asked, following)
+
+
+def _same(known_as: Asked, print_: str) -> Asked:
+    """The request that has this key already. Raises `ApiError` if that is another one."""
+    if known_as.fingerprint != print_:
+        words = "this Idempotency-Key was used for another request: take a new one"
+        raise ApiError(422, words, code="idempotency_key_reused", param="Idempotency-Key")
+    return known_as
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from aiohttp import web
@@ -38,6 +38,9 @@ class Events(Protocol):
     def end(self, answer: Answer, sent: str) -> Iterator[Mapping[str, Any]]:
         """What is left once all of the text has been sent."""
 
+    def failed(self, error: ApiError) -> Iterator[Mapping[str, Any]]:
+        """In place of what is left, where there is no answer to be had."""
+
 
 class EventWriter:
     """Writes events to one client. `named`: each tells its type in a line of its own."""
@@ -55,9 +58,16 @@ class EventWriter:
 
     async def raw(self, data: bytes) -> None:
         """Write bytes; the next piece is not made before these are on their way."""
+        await self._within(self._response.write(data))
+
+    async def end(self) -> None:
+        """Write what ends the response. Raises the same."""
+        await self._within(self._response.write_eof())
+
+    async def _within(self, writing: Awaitable[None]) -> None:
         try:
             async with asyncio.timeout(self._seconds):
-                await self._response.write(data)
+                await writing
         except TimeoutError:
             raise ConnectionResetError("the client reads nothing") from None
 
@@ -78,7 +88,7 @@ async def stream(
         writer = EventWriter(response, named=named)
         await writer.write(events.begin())
         await _follow(service, submission, events, writer, named=named)
-        await response.write_eof()
+        await writer.end()
     except ConnectionError as error:
         log.info("a client left %s before its answer was complete: %s", submission.asked.id, error)
         if request.transport is not None:
@@ -102,8 +112,8 @@ async def _follow(
         if failed is None or named:
             await writer.write(events.end(answer, emission.sent))
         else:
-            await writer.write([failed.body()])
+            await writer.write(events.failed(failed))
     except ApiError as error:
-        await writer.write([{"type": "error", **error.body()["error"]} if named else error.body()])
+        await writer.write(events.failed(error))
     if not named:
         await writer.raw(DONE)

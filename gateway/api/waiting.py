@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.api.ledger import Answer
+from gateway.api.ledger import Answer, Asked
 
 MAX_TURNS: Final = 4_096
 """Turns of which it is remembered which requests they answer; for another one it is looked up again."""
@@ -26,6 +26,7 @@ class Waiter:
     chat: str
     text: str = ""
     answer: Answer | None = None
+    asked: Asked | None = None
     clients: int = 0
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -93,6 +94,13 @@ class WaitingRoom:
     def has_chat(self, chat: str) -> bool:
         """Whether anybody waits in a conversation."""
         return chat in self._chats
+
+    def has_later(self, asked: Asked, following: str) -> bool:
+        """Whether anybody waits for what was asked in a conversation since, but for the request with this id."""
+        return any(
+            waiter.id != following and waiter.asked is not None and waiter.asked.created_at > asked.created_at
+            for waiter in self._chats.get(asked.chat, {}).values()
+        )
 
     def requests_of(self, turn_id: str) -> tuple[str, ...] | None:
         """The requests that a turn answers, if that was asked before."""

@@ -170,3 +170,11 @@ class ResponseRequest(Shape):
     text: TextOptions | None = None
     background: Literal[False] | None = None
     metadata: dict[str, str] | None = None
+
+
+class SendRequest(Shape):
+    """`POST /api/send`: a text, and the chat that it goes to, as platform:chat[:thread], or a platform that has a home
+    channel."""
+
+    target: Annotated[str, Field(min_length=1, max_length=200)]
+    text: Annotated[str, Field(min_length=1, max_length=100_000)]

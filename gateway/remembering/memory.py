@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from config import Home, LiveConfig, Platform
+from gateway.api.ledger import is_alone
 from gateway.constants import (
     MEMORY_CHECK_SECONDS,
     MEMORY_FAILURES_IN_A_ROW,
@@ -199,8 +200,10 @@ class Memory:
 
     def _is_kept(self, turn: Turn) -> bool:
         """Whether a turn is one of a conversation that the gateway keeps: a program may bring its own with each."""
-        brought = turn.first.extra.brought
+        brought, source = turn.first.extra.brought, turn.first.source
         if brought is not None and brought.messages:
+            return False
+        if source.platform == Platform.API_SERVER and is_alone(source.chat_id or ""):
             return False
         return turn.identity.chat_type == "dm" or self._config.current.memory.groups
 

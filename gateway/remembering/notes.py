@@ -6,7 +6,8 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -69,8 +70,8 @@ class NotesProvider:
     def __init__(self, environment: MemoryEnvironment) -> None:
         self._environment = environment
         self._folder = environment.home.memory_dir
-        self._locks: dict[str, asyncio.Lock] = {}
-        """By scope, while somebody changes its file."""
+        self._changing = threading.Lock()
+        """Held by the thread that changes a file. A call that is cancelled lets go of its thread, which goes on."""
 
     async def start(self) -> None:
         """Make the folder, and remove what a death has left half written in it. Raises `RememberError`."""
@@ -101,12 +102,11 @@ class NotesProvider:
                 changed = changed.with_talk(f"{segment.ended_at:%Y-%m-%d}", said, origin)
             return changed.fitted(self._environment.max_file_bytes())
 
-        async with self._lock(segment.scope.subject):
-            await asyncio.to_thread(self._change, path, segment.scope, change)
+        await asyncio.to_thread(self._change, path, segment.scope, change)
 
     async def forget(self, session_id: str) -> int:
         """Remove every line that is from a session; how many those were. Raises `RememberError`."""
-        return await asyncio.to_thread(forget_in, self._folder, session_id)
+        return await asyncio.to_thread(self._forget, session_id)
 
     async def close(self) -> None:
         """Nothing to release."""
@@ -138,22 +138,17 @@ class NotesProvider:
 
     # --- files ------------------------------------------------------------------------------------------------
 
-    @contextlib.asynccontextmanager
-    async def _lock(self, subject: str) -> AsyncIterator[None]:
-        lock = self._locks.setdefault(subject, asyncio.Lock())
-        try:
-            async with lock:
-                yield
-        finally:
-            if not lock.locked():
-                self._locks.pop(subject, None)
-
     def _page(self, path: Path, scope: MemoryScope) -> Page:
         return read_page(path) if path.exists() else Page.blank(scope.label)
 
     def _change(self, path: Path, scope: MemoryScope, change: Callable[[Page], Page]) -> None:
-        _make_folder(path.parent)
-        rewrite(path, lambda: self._page(path, scope), change)
+        with self._changing:
+            _make_folder(path.parent)
+            rewrite(path, lambda: self._page(path, scope), change)
+
+    def _forget(self, session_id: str) -> int:
+        with self._changing:
+            return forget_in(self._folder, session_id)
 
 
 def _beginnings(messages: Sequence[Message]) -> list[str]:

@@ -57,3 +57,28 @@ WHERE slots.platform = ? AND slots.chat = ?"""
 
 ARCHIVE_SESSION: Final = "UPDATE sessions SET archived = 1 WHERE id = ?"
 """Keep a session out of the lists."""
+
+# --- webhooks ------------------------------------------------------------------------------------------
+
+ADD_WEBHOOK_CALL: Final = """
+INSERT INTO webhook_calls (hook, mark, delivery, received_at) VALUES (?, ?, ?, ?) ON CONFLICT (hook, mark) DO NOTHING"""
+"""Note a request; one that was signed so before is not noted again."""
+
+GET_WEBHOOK_CALL: Final = "SELECT delivery FROM webhook_calls WHERE hook = ? AND mark = ?"
+"""Under which id a signed request came first."""
+
+WEBHOOK_CALL_TAKEN: Final = "SELECT 1 FROM webhook_calls WHERE hook = ? AND delivery = ? AND taken = 1"
+"""Whether what came under an id is in the inbox."""
+
+TAKE_WEBHOOK_CALL: Final = "UPDATE webhook_calls SET taken = 1 WHERE hook = ? AND mark = ?"
+"""A request is in the inbox."""
+
+REMOVE_OLD_WEBHOOK_CALLS: Final = """
+DELETE FROM webhook_calls WHERE (hook, mark) IN (
+    SELECT hook, mark FROM webhook_calls WHERE received_at < ? LIMIT ?)"""
+"""Forget requests from before an instant."""
+
+# --- messages that are sent ----------------------------------------------------------------------------
+
+SENT_UNDER_KEY: Final = "SELECT platform, text FROM outbox WHERE key = ?"
+"""What was put in the outbox under a key."""

@@ -307,6 +307,8 @@ def unpack(backup: Path, folder: Path, *, newest_schema: int, progress: Progress
             stream.seek(0)
             with tarfile.open(fileobj=stream, mode=mode) as archive:
                 found, manifest = _unpack_all(archive, stream, folder, backup.stat().st_size, progress)
+                while archive.fileobj.read(CHUNK_BYTES):
+                    continue  # to the end, where gzip has its checksum of everything
     except (tarfile.TarError, EOFError, UnicodeError, zlib_error()) as error:
         raise BackupError(f"{backup} is no backup, or it is damaged ({error}); use another one") from error
     except OSError as error:

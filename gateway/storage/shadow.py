@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from gateway.storage import inbound_queries, queries, session_queries
+from gateway.storage import api_queries, inbound_queries, queries, session_queries
 from gateway.storage.errors import StorageError, UnreadableNowError
 from gateway.storage.faults import is_damage, is_held
 from gateway.storage.migrate import migrations
@@ -40,6 +40,7 @@ KINDS: Final = {
     "api_keys": "access",
     "api_requests": "inbound",
     "api_answers": "turn",
+    "webhook_calls": "inbound",
     "memory_turns": "memory",
     "memory_sessions": "memory",
 }
@@ -144,6 +145,7 @@ class Shadow:
             session_queries.NTH_LAST_MESSAGE: self._fetch_whole_transcript,
             queries.ADD_INBOUND: self._fetch_inbound,
             inbound_queries.INBOUND_BY_KEY: self._fetch_inbound,
+            api_queries.ADD_WEBHOOK_CALL: self._fetch_webhook_calls,
         }
 
     def capture(self, *, on: bool) -> None:
@@ -258,6 +260,10 @@ class Shadow:
         """A message that was taken in before the outage is to be known as a copy of itself."""
         condition = "WHERE platform = ? AND account = ? AND chat = ? AND message_id = ?"
         self._copy("inbound", condition, tuple(parameters[:4]))
+
+    def _fetch_webhook_calls(self, parameters: Sequence[Any]) -> None:
+        """So is what was posted to a webhook, by what it was signed with and by its id."""
+        self._copy("webhook_calls", "WHERE hook = ?1 AND (mark = ?2 OR delivery = ?3)", tuple(parameters[:3]))
 
     # --- capturing -------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from gateway.constants import SQLITE_BUSY_SECONDS, WRITER_BATCH_LIMIT, WRITER_QUEUE_LIMIT
+from gateway.metrics.meters import COMMIT_BOUNDS, Histogram
 from gateway.ports import StorageBusyError
 from gateway.storage.errors import StorageClosedError, StorageError
 from gateway.storage.failover import Failover
@@ -90,6 +92,8 @@ class Writer:
         self._submitted: list[_Queued] = []
         self._unsettled = 0
         self._closed = False
+        self.commits = Histogram(COMMIT_BOUNDS)
+        """How many seconds transactions took, from their beginning until they were durable."""
         self._queue: SimpleQueue[list[_Queued] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="database-writer", daemon=True)
         self._thread.start()
@@ -98,6 +102,11 @@ class Writer:
     def queued(self) -> int:
         """Jobs that are not durable yet."""
         return self._unsettled
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is queued that nothing more is taken."""
+        return self._unsettled >= WRITER_QUEUE_LIMIT
 
     @property
     def is_alive(self) -> bool:
@@ -223,13 +232,14 @@ class Writer:
         If it is the transaction that fails, or the spool, each job gets one of its own, and stands or falls by
         itself: one that only reads needs no room on the disk. If it is the database, they are run again on its shadow.
         """
-        failover = self._failover
+        failover, began = self._failover, time.perf_counter()
         try:
             failover.begin()
             run = self._guarded if guarded else self._plainly
             outcomes = [run(job, future) for job, future in batch]
             self._probe("writer.before-commit")
             failover.commit()
+            self.commits.observe(time.perf_counter() - began)
         except Exception as error:  # noqa: BLE001 - the jobs' owners get it
             failover.roll_back()
             if failover.fall_back(error):

@@ -15,15 +15,19 @@ from schemathesis.generation import GenerationMode
 
 from config import Home
 from gateway.api.app import create_app
+from gateway.api.hook_routes import HookRoutes
 from gateway.api.openapi import ERRORS, description
 from gateway.api.routes import OpenAiRoutes
 from gateway.api.service import Service
+from gateway.api.webhooks import Webhooks
 from gateway.clock import SystemClock
 from tests.support.api import KEY, ApiGateway, OneKey, api_gateway
 from tests.support.settings import Settings
 
 CASES = 500
 LONG_CASES = 5_000
+
+WEBHOOKS = {"open": {"signature": "none", "prompt": "{text} and {action}", "per_minute": 100_000}}
 
 CHECKS = (
     checks.not_a_server_error,
@@ -39,6 +43,7 @@ def test_the_description_has_every_route_and_no_other() -> None:
     app = create_app(health=dict, ready=lambda: (True, {}), keys=OneKey())
     routes = OpenAiRoutes(cast("Service", None), SystemClock())  # nothing is asked of it
     routes.add_to(app)
+    HookRoutes(cast("Webhooks", None), lambda: None).add_to(app)
     served = {
         (route.method.lower(), route.resource.canonical)
         for route in app.router.routes()
@@ -63,11 +68,12 @@ async def test_whatever_follows_the_description_is_answered_as_it_says(
     home: Home, free_port: Callable[[], int], settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     total = LONG_CASES if settings.long else CASES
-    async with api_gateway(home, free_port()) as gateway:
+    async with api_gateway(home, free_port(), webhooks=WEBHOOKS) as gateway:
         statuses = await asyncio.to_thread(_fuzz, gateway, total)
     with capsys.disabled():
         print(f"\nschemathesis: {statuses.total()} cases, answered {dict(sorted(statuses.items()))}")
     assert statuses.total() >= total
+    assert statuses[202] > total / 20, "hardly any message was taken"
     assert statuses[200] > total / 20, "hardly anything was taken"
     assert statuses[400] > total / 20, "hardly anything was refused"
 
@@ -115,6 +121,10 @@ def _fuzz_one(
         body = case.body
         if isinstance(body, dict) and isinstance(body.get("model"), str) and len(body["model"]) % 3:
             case.body = {**body, "model": "echo"}
+        if isinstance(body, dict) and isinstance(body.get("target"), str) and len(body["target"]) % 3:
+            case.body = {**body, "target": "local:cli"}
+        if "name" in case.path_parameters and len(str(case.path_parameters["name"])) % 3:
+            case.path_parameters["name"] = "open"
         response = case.call(session=session, headers=headers)
         statuses[response.status_code] += 1
         case.validate_response(response, checks=list(CHECKS))

@@ -40,6 +40,12 @@ COMMANDS = (
     "config show",
     "config path",
     "config reload",
+    "setup",
+    "logs",
+    "completion",
+    "service install",
+    "service print",
+    "service uninstall",
 )
 
 

@@ -4,9 +4,12 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from config import Home
+from tests.support.api import api_gateway, ask
 from tests.support.scripted_openai import Reply, ScriptedOpenAI
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,3 +64,14 @@ async def test_a_model_s_notes_are_in_the_prompt_of_the_next_conversation_and_in
     asked = next(request for request in server.requests if "You keep notes" in str(request["messages"][0]["content"]))
     assert "User: My name is Ann" in str(asked["messages"][-1]["content"])
     assert not asked.get("tools")
+
+
+async def test_what_a_program_asks_outside_of_any_conversation_is_not_remembered(
+    home: Home, free_port: Callable[[], int]
+) -> None:
+    async with api_gateway(home, free_port(), memory={"provider": "notes", "recall_seconds": 20}) as gateway:
+        status, _ = await gateway.post("/v1/chat/completions", ask("I am Ann"))
+        named, _ = await gateway.post("/v1/chat/completions", ask("I am Bob"), X_Hermes_Session_Id="bob")
+        assert (status, named) == (200, 200)
+    (path,) = home.memory_dir.rglob("*.md")
+    assert ("Bob" in path.read_text(), "Ann" in path.read_text()) == (True, False)

@@ -1,6 +1,9 @@
 """No path leads from somebody who is not let in to an agent, a tool, a session or a file, whatever they send."""
 
 import asyncio
+import hashlib
+import hmac
+import json
 import sqlite3
 import tempfile
 from collections import Counter
@@ -8,14 +11,19 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from datetime import UTC
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from config import Platform
-from gateway.access import Gate, Member, Role
+from config import LiveConfig, Platform, PlatformConfig
+from gateway.access import Gate, Member, People, Role
 from gateway.access.door import Door
+from gateway.api.calls import Calls
+from gateway.api.errors import ApiError
+from gateway.api.signatures import FORMS
+from gateway.api.webhooks import Webhooks
 from gateway.commands.table import Arguments, Command, CommandTable, Effect, say
 from gateway.importing.home import HermesHome, HermesReader
 from gateway.importing.importer import Importer
@@ -23,10 +31,10 @@ from gateway.importing.intake import Intake
 from gateway.inbound import InboundRecord
 from gateway.inbox import Inbox
 from gateway.pairing import STRANGER, Pairing, buttons_for
-from gateway.ports import Attachment, InboundMessage, InboundState, MediaKind, Quote
+from gateway.ports import Accepted, AdapterHost, Attachment, InboundMessage, InboundState, MediaKind, Quote
 from gateway.source import SessionSource
 from tests.support import hermes_home
-from tests.support.fakes import ALICE, Core, FakeAdapter, FakeAgent, configure, core
+from tests.support.fakes import ALICE, Core, FakeAdapter, FakeAgent, ManualClock, configure, core
 
 MARK: Final = "zanzibarianquagga"
 IMPORTED: Final = "20260301_080000_aaaaaaaa"
@@ -216,3 +224,108 @@ def test_the_friend_gets_through() -> None:
     assert ran == ["alice"]
     assert len(agent.turns) == 1
     assert ends == {"1": "answered", "2": "answered", "3": "refused"}
+
+
+# --- webhooks: who knows no secret -----------------------------------------------------------------------------
+
+SECRET: Final = "a secret that nobody guesses"
+HOOKS: Final = {
+    form: {"signature": form, "secret": SECRET, "prompt": "{text} {a.b}", "target": "telegram:1"} for form in FORMS
+}
+HOOKED: Final = configure(
+    allowed_users=["alice"], webhooks=HOOKS, owners=["telegram:olga"], platforms={"telegram": {"token": "1:a"}}
+)
+
+_guesses = st.one_of(
+    st.text(max_size=80),
+    st.sampled_from(["", "sha256=", "v0=", "v1,", f"sha256={'0' * 64}", f"v0={'f' * 64}", SECRET]),
+    st.binary(min_size=32, max_size=32).map(lambda digest: f"sha256={digest.hex()}"),
+    st.binary(min_size=32, max_size=32).map(bytes.hex),
+)
+_headers = st.fixed_dictionaries(
+    {
+        **{form.signature: _guesses for form in FORMS.values()},
+        **{form.time: st.sampled_from(["0", "1772366400", "", "x"]) for form in FORMS.values() if form.time},
+        "webhook-id": st.text(max_size=10),
+        "idempotency-key": st.sampled_from(["", "a"]),
+    }
+)
+_bodies = st.one_of(
+    st.binary(max_size=50),
+    st.sampled_from(TEXTS).map(lambda text: json.dumps({"text": text, "type": "url_verification"}).encode()),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(posts=st.lists(st.tuples(st.sampled_from(list(HOOKS)), _headers, _bodies), min_size=1, max_size=8))
+def test_who_knows_no_secret_of_a_webhook_reaches_nothing(posts: list[tuple[str, dict[str, str], bytes]]) -> None:
+    ran: list[str] = []
+    agent, adapter = FakeAgent(), Watched()
+
+    async def run(folder: Path) -> None:
+        async with core(folder, agent, adapter, config=HOOKED, commands=table(ran)) as gateway:
+            webhooks = _webhooks(gateway)
+            for name, headers, body in posts:
+                hook = webhooks.find(name)
+                assert hook is not None
+                with pytest.raises(ApiError) as refused:
+                    await webhooks.take(name, hook, headers, body)
+                assert refused.value.status == 401
+            await gateway.settled()
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(run(Path(folder)))
+        with closing(sqlite3.connect(Path(folder) / "gateway.db")) as connection:
+            dumped = "\n".join(connection.iterdump())
+    assert not agent.turns
+    assert not ran
+    assert adapter.fetched == 0
+    assert not adapter.of("send")
+    assert MARK not in dumped
+    assert 'INSERT INTO "webhook_calls"' not in dumped
+
+
+def test_who_knows_the_secret_reaches_the_agent_and_no_command() -> None:
+    """The same walk lets those through who have signed: so the property can fail."""
+    ran: list[str] = []
+    agent, adapter, clock = FakeAgent(), Watched(), ManualClock()
+
+    async def run(folder: Path) -> None:
+        async with core(folder, agent, adapter, config=HOOKED, clock=clock, commands=table(ran)) as gateway:
+            webhooks = _webhooks(gateway)
+            hook = webhooks.find("github")
+            assert hook is not None
+            for text in TEXTS:
+                body = json.dumps({"text": text}).encode()
+                digest = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+                clock.advance(60)
+                await webhooks.take("github", hook, {"x-hub-signature-256": f"sha256={digest}"}, body)
+            await gateway.settled()
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(run(Path(folder)))
+    assert len(agent.turns) == len(set(TEXTS))
+    assert {turn.source.user_id for turn in agent.turns} == {"webhook:github"}
+    assert not ran
+    assert {delivery.target.chat_id for delivery in adapter.of("send")} == {"1"}
+
+
+class _Taker:
+    """As much of an adapter's host as webhooks need."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+
+    async def accept(self, message: InboundMessage) -> Accepted:
+        return await self._inbox.accept(message, operator=False)
+
+
+def _webhooks(gateway: Core) -> Webhooks:
+    """Webhooks before the core's inbox, at whose door they are let in."""
+    config, people = LiveConfig(HOOKED), People()
+    gate = Gate(config, people)
+    gateway.inbox._door = Door(HOOKED, gateway.clock, gate=gate, counters=Counter())
+    gateway.lanes._desk.gate = gate
+    webhooks = Webhooks(Calls(gateway.database, gateway.clock), config, gateway.clock, people, gate)
+    webhooks.platform(cast("PlatformConfig", None), cast("AdapterHost", _Taker(gateway.inbox)))
+    return webhooks

@@ -10,6 +10,7 @@ import aiohttp
 
 from config import GatewayConfig, Home
 from gateway.api.keys import SCOPES, Holder
+from gateway.connections import AdapterFactory
 from gateway.daemon import Daemon
 from gateway.ports import Agent
 
@@ -60,6 +61,7 @@ async def api_gateway(
     port: int,
     *,
     given: Mapping[str, Agent] | None = None,
+    adapters: Mapping[str, AdapterFactory] | None = None,
     http: Mapping[str, Any] | None = None,
     **config: Any,
 ) -> AsyncIterator[ApiGateway]:
@@ -68,7 +70,7 @@ async def api_gateway(
     values["http"] = {"port": port, "api_key": KEY, **(http or {})}
     if given is None and "agents" not in values:
         values |= {"agent": "echo", "agents": {"echo": {"type": "echo"}}}
-    daemon = Daemon(GatewayConfig.model_validate(values), home, agents=given)
+    daemon = Daemon(GatewayConfig.model_validate(values), home, agents=given, adapters=adapters)
     ready = asyncio.Event()
     running = asyncio.create_task(daemon.run(ready.set))
     up = asyncio.create_task(ready.wait())

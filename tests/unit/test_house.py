@@ -43,7 +43,7 @@ TEST_TOOLS = frozenset({"tests", "bench", "pytest", "_pytest", "hypothesis", "pe
 HEAVY = frozenset({"aiohttp", "pydantic_ai", "openai", "prompt_toolkit"})
 """Imports that cost too much for a command that does not use them."""
 
-SETTINGS_WITHOUT_READER = frozenset({"token_file", "api_base_url"})
+SETTINGS_WITHOUT_READER = frozenset({"token_file", "secret_file", "api_base_url"})
 """What can be set already and belongs to parts that are still to come."""
 
 MAX_LINES = 500

@@ -88,6 +88,15 @@ async def test_a_name_that_a_person_gives_meanwhile_stays(tmp_path: Path) -> Non
         assert await it.title(session_id) == "Mine"
 
 
+async def test_nobody_is_asked_for_the_name_of_a_session_that_was_put_away(tmp_path: Path) -> None:
+    async with room(tmp_path, names("Named")) as it:
+        session_id = await it.session()
+        sql = "UPDATE sessions SET archived = 1"
+        await it.database.write(lambda connection: connection.execute(sql).rowcount)
+        assert await it.namer.name(session_id, ALICE, SAID) is None
+        assert await it.title(session_id) == "Where is the harbour?"
+
+
 @pytest.mark.parametrize("script", [fails(AgentError("away")), fails(ValueError("bug")), names(REQUEST), names("")])
 async def test_without_a_name_the_first_words_stay(tmp_path: Path, script: Script) -> None:
     async with room(tmp_path, script) as it:

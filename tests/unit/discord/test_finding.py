@@ -27,6 +27,17 @@ async def test_it_is_found_by_its_content_among_others(server: DiscordServer, ho
         assert await bot.find(lost) == Found(file)
 
 
+async def test_a_part_that_has_grown_since_it_was_sent_is_found(server: DiscordServer, host: FakeHost) -> None:
+    ann = server.person("ann")
+    dm = server.dm(ann)
+    bot = adapter(server, host)
+    async with running(bot, host):
+        asked = ann.writes(dm, "q")
+        sent = await bot.send(delivery(dm, "That was", bot))
+        assert await bot.find(delivery(dm, "That was all.", bot, answers=(str(asked.id),))) == Found(sent)
+        assert await bot.find(delivery(dm, "Another.", bot, answers=(str(asked.id),))) is SearchOutcome.ABSENT
+
+
 async def test_where_nothing_is_known_only_the_nonce_speaks(server: DiscordServer, host: FakeHost) -> None:
     ann = server.person("ann")
     general = server.channel(server.guild("Team", ann), "general")

@@ -52,10 +52,19 @@ async def test_the_same_part_sent_twice_is_shown_once(server: DiscordServer, hos
     async with running(bot, host):
         one = delivery(dm, "once", bot, id=7)
         assert await bot.send(one) == await bot.send(one)
-        assert await bot.send(delivery(dm, "other", bot, id=8)) != await bot.send(delivery(dm, "x", bot, id=7, part=0))
+        assert await bot.send(delivery(dm, "other", bot, id=8)) != await bot.send(one)
     nonces = [request.body["nonce"] for request in server.requests if request.name == "create_message"]
     assert all(len(nonce) <= 25 for nonce in nonces)
     assert [message.text for message in server.shown(dm)] == ["once", "other"]
+
+
+async def test_a_part_that_has_grown_since_it_was_sent_is_shown_whole(server: DiscordServer, host: FakeHost) -> None:
+    dm = server.dm(server.person("ann"))
+    bot = adapter(server, host)
+    async with running(bot, host):
+        sent = await bot.send(delivery(dm, "That was", bot, answers=("1",), turn_id="t"))
+        assert await bot.send(delivery(dm, "That was all.", bot, turn_id="t")) == sent
+    assert [message.text for message in server.shown(dm)] == ["That was all."]
 
 
 async def test_a_part_that_was_taken_back_can_come_again(server: DiscordServer, host: FakeHost) -> None:

@@ -3,7 +3,8 @@
 import asyncio
 import itertools
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from config import Home
 from gateway.ports import AgentError, MemoryEnvironment, MemoryScope, MemorySegment, Recall, RememberError
 from gateway.remembering import notes
 from gateway.remembering.notes import NotesProvider, forget_in
+from gateway.remembering.page import Page
 from tests.support.fakes import ManualClock
 
 ANN = MemoryScope("telegram:dm:user=1", "telegram", "dm", "Ann")
@@ -117,6 +119,32 @@ async def test_many_at_once_lose_nothing(tmp_path: Path) -> None:
     text = await recalled(memory)
     assert all(f"“word{n}”" in text for n in range(20))
     assert not list(tmp_path.rglob("*.partial"))
+
+
+async def test_a_file_is_changed_by_one_at_a_time_whoever_comes_when(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, _model = provider(tmp_path)
+    inside = most = 0
+    rewrite = notes.rewrite
+
+    def slowly(path: Path, read: Callable[[], Page], change: Callable[[Page], Page]) -> None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.05)
+        rewrite(path, read, change)
+        inside -= 1
+
+    monkeypatch.setattr(notes, "rewrite", slowly)
+    first, second = (asyncio.create_task(memory.extract(segment("x", session=each))) for each in ("s1", "s2"))
+    await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.gather(memory.extract(segment("x", session="s3")), first, second)
+    assert most == 1
+    await asyncio.gather(memory.extract(segment("x", session="s4")), memory.forget("s1"))
+    assert most == 1
+    (path,) = tmp_path.rglob("*.md")
+    assert [f'from "{each}"' in path.read_text() for each in ("s1", "s2", "s3", "s4")] == [False, True, True, True]
 
 
 async def test_a_person_s_edit_in_between_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

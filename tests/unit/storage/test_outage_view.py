@@ -126,8 +126,11 @@ def daemon_with(tmp_path: Path, state: StorageState, trouble: str | None, redact
     daemon = Daemon(GatewayConfig(), Home(tmp_path), redact=redact)
     parts = SimpleNamespace(
         adapters=Stand(states={}),
-        database=Stand(state=state, writer=Stand(is_alive=True, queued=0)),
+        database=Stand(state=state, writer=Stand(is_alive=True, is_full=False)),
         mirror=Stand(trouble=trouble),
+        roster=Stand(trouble=None),
+        lanes=Stand(is_full=False),
+        reloader=Stand(last=None),
     )
     daemon._parts, daemon._ready = cast("Any", parts), True
     return daemon

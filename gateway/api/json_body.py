@@ -1,0 +1,44 @@
+"""JSON that programs send: one object, read strictly, its texts fit for the database."""
+
+import json
+import math
+from typing import Any, Final
+
+from gateway.api.errors import ApiError
+from gateway.storage.codec import clean_text
+
+MAX_SHOWN: Final = 40
+"""Characters that are shown back of what cannot be read."""
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body, its texts clean. Raises `ApiError`."""
+    try:
+        value = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
+        if not isinstance(value, dict):
+            raise ApiError(400, "the body must be a JSON object", code="invalid_json")
+        return {str(_clean(name)): _clean(each) for name, each in value.items()}
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ApiError(400, f"the body is not valid JSON: {reason}", code="invalid_json") from error
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:MAX_SHOWN]} is too large a number")
+    return number
+
+
+def _clean(value: Any) -> Any:  # noqa: ANN401 - JSON
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, list):
+        return [_clean(each) for each in value]
+    if isinstance(value, dict):
+        return {clean_text(name): _clean(each) for name, each in value.items()}
+    return value

@@ -1,0 +1,167 @@
+"""The interface where two come at once, where a client has gone, and where an answer cannot be waited for."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+
+import openai
+import pytest
+from aiohttp import web
+
+from config import GatewayConfig, Home, LiveConfig
+from gateway.access import People
+from gateway.api import service, sse
+from gateway.api.keys import Keys
+from gateway.clock import SystemClock
+from gateway.ports import Agent, AgentCapabilities, AgentEvent, AgentTurn, Done, Text
+from gateway.session.text import flatten_text
+from gateway.storage.database import Database
+from tests.support.api import KEY, api_gateway, ask
+
+
+class Held(Agent):
+    """Says what was said, once it is let go on."""
+
+    capabilities = AgentCapabilities()
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+        self.begun = asyncio.Event()
+
+    async def start(self) -> None:
+        return
+
+    async def run(self, turn: AgentTurn) -> AsyncIterator[AgentEvent]:
+        self.begun.set()
+        await self.go_on.wait()
+        yield Text(flatten_text(turn.inputs[-1]["content"]))
+        yield Done()
+
+    async def close(self) -> None:
+        return
+
+
+class Later(SystemClock):
+    """Two days on."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(days=2)
+
+
+async def test_a_client_that_has_left_takes_no_place(
+    home: Home, free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "LOOK_SECONDS", 0.02)
+    agent = Held()
+    async with api_gateway(home, free_port(), given={"held": agent}, http={"max_waiting": 1}) as gateway:
+        leaving = asyncio.create_task(gateway.post("/v1/chat/completions", ask("x", "held"), Idempotency_Key="k"))
+        await agent.begun.wait()
+        leaving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await leaving
+        parts = gateway.daemon._parts
+        assert parts is not None
+        async with asyncio.timeout(5):
+            while parts.http.service.waiting:
+                await asyncio.sleep(0.01)
+        agent.go_on.set()
+        status, body = await gateway.post("/v1/chat/completions", ask("x", "held"), Idempotency_Key="k")
+        assert (status, body["choices"][0]["message"]["content"]) == (200, "x")
+
+
+async def test_a_key_that_two_requests_use_at_once_is_for_one_of_them(home: Home, free_port: Callable[[], int]) -> None:
+    agent = Held()
+    async with api_gateway(home, free_port(), given={"held": agent}) as gateway:
+        asked = [
+            asyncio.create_task(
+                gateway.post("/v1/chat/completions", ask(text, "held"), Idempotency_Key="k", X_Hermes_Session_Id=text)
+            )
+            for text in ("one", "two")
+        ]
+        done, _rest = await asyncio.wait(asked, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        assert [task.result()[0] for task in done] == [422]
+        agent.go_on.set()
+        answers = await asyncio.gather(*asked)
+        assert sorted(status for status, _ in answers) == [200, 422]
+        for text, (status, body) in zip(("one", "two"), answers, strict=True):
+            assert status == 422 or body["choices"][0]["message"]["content"] == text
+
+
+async def test_of_two_that_go_on_from_one_response_at_once_one_is_refused(
+    home: Home, free_port: Callable[[], int]
+) -> None:
+    agent = Held()
+    agent.go_on.set()
+    async with api_gateway(home, free_port(), given={"held": agent}) as gateway:
+        _, first = await gateway.post("/v1/responses", {"model": "held", "input": "x"})
+        agent.go_on.clear()
+        body = {"model": "held", "previous_response_id": first["id"]}
+        asked = [
+            asyncio.create_task(gateway.post("/v1/responses", {**body, "input": text}, Idempotency_Key=text))
+            for text in ("one", "one", "two")
+        ]
+        done, _rest = await asyncio.wait(asked, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        assert {task.result()[0] for task in done} == {409}
+        agent.go_on.set()
+        answers = await asyncio.gather(*asked)
+    statuses = [status for status, _ in answers]
+    assert statuses in ([200, 200, 409], [409, 409, 200])
+    assert answers[0] == answers[1], "the same request got two answers"
+
+
+async def test_an_answer_that_takes_too_long_in_a_stream_is_an_error_that_the_client_knows(
+    home: Home, free_port: Callable[[], int]
+) -> None:
+    agent = Held()
+    async with api_gateway(home, free_port(), given={"held": agent}, http={"answer_seconds": 0.2}) as gateway:
+        async with openai.AsyncOpenAI(api_key=KEY, base_url=f"{gateway.url}/v1") as sdk:
+            stream = await sdk.responses.create(model="held", input="x", stream=True)
+            events = [event async for event in stream]
+        agent.go_on.set()
+    last = events[-1]
+    assert last.type == "error"
+    assert (last.code, last.sequence_number) == ("still_under_way", len(events) - 1)
+
+
+@pytest.mark.parametrize("name", ["resp_bot", "chatcmpl-bot"])
+async def test_what_a_program_has_named_is_kept_whatever_its_key_is_called(
+    home: Home, free_port: Callable[[], int], name: str
+) -> None:
+    async with Database.open(home.database) as database:
+        _, token = await Keys(database, LiveConfig(GatewayConfig()), SystemClock(), People()).create(name, ["chat"])
+    async with api_gateway(home, free_port()) as gateway:
+        headers = {"X_Hermes_Session_Id": "kept", "Authorization": f"Bearer {token}"}
+        _, kept = await gateway.post("/v1/chat/completions", ask("x"), **headers)
+        parts = gateway.daemon._parts
+        assert parts is not None
+        parts.http._clock = Later()
+        await parts.http.prune_once(parts.eraser)
+        session_id = kept["hermes"]["session_id"]
+        assert session_id in {entry.session_id for entry in await parts.store.list_sessions()}
+        (row,) = await parts.database.read("SELECT archived FROM sessions WHERE id = ?", (session_id,))
+        assert not row["archived"]
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e400"])
+async def test_a_number_that_json_cannot_give_back_is_refused(
+    home: Home, free_port: Callable[[], int], number: str
+) -> None:
+    tool = f'{{"type": "function", "name": "f", "parameters": {{"maximum": {number}}}}}'
+    body = f'{{"model": "echo", "input": "x", "tools": [{tool}]}}'
+    async with api_gateway(home, free_port()) as gateway:
+        headers = {"Content-Type": "application/json"}
+        async with gateway.session.post("/v1/responses", data=body, headers=headers) as response:
+            answer = json.loads(await response.text(), parse_constant=pytest.fail)
+            assert (response.status, answer["error"]["code"]) == (400, "invalid_json")
+
+
+async def test_a_client_that_does_not_take_the_end_is_let_go() -> None:
+    class Stalled(web.StreamResponse):
+        async def write_eof(self, data: bytes = b"") -> None:
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(5):
+        with pytest.raises(ConnectionError):
+            await sse.EventWriter(Stalled(), named=False, seconds=0.01).end()
