@@ -6,13 +6,12 @@ import hashlib
 import json
 import os
 import pty
-import shutil
 import sqlite3
 import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -262,15 +261,14 @@ def test_a_wrong_configuration_is_told_first(cli: Cli, hermes: Writer) -> None:
 
 
 @pytest.mark.system
-def test_a_source_that_cannot_be_written(cli: Cli, hermes: Writer) -> None:
-    if shutil.which("unshare") is None:
-        pytest.skip("unshare is not installed")
+def test_a_source_that_cannot_be_written(cli: Cli, hermes: Writer, system_tool: Callable[[str], Path]) -> None:
+    unshare = str(system_tool("unshare"))
     with closing(sqlite3.connect(hermes.state, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("SELECT count(*) FROM sessions").fetchone()
         hermes.row("20260302_080000_late", talk("late"), source="cli")
         script = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && ! touch "$0/x" 2>/dev/null && exec "$@"'
-        command = ["unshare", "-rm", "sh", "-c", script, str(hermes.path), *PROGRAM, "import", str(hermes.path)]
+        command = [unshare, "-rm", "sh", "-c", script, str(hermes.path), *PROGRAM, "import", str(hermes.path)]
         environ = {**cli.environ, "PATH": os.environ["PATH"]}
         result = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert (result.returncode, result.stdout.startswith("3 sessions imported")) == (0, True), result.stderr
