@@ -138,13 +138,18 @@ class Attempt:
         if not self.resumable and (turn.interrupted or turn.progress.messages):
             return INTERRUPTED
         turn.interrupted, turn.begun = False, True
-        async with _events(agent, await self._request()) as events:
+        events = agent.run(await self._request())
+        try:
             async for event in events:
                 if self._closed:
                     return None
                 await self._take(event)
                 if self.complete:
                     return None
+        finally:
+            # A generator is closed where it stands, not when its memory happens to be freed.
+            if (close := getattr(events, "aclose", None)) is not None:
+                await close()
         return CUT_SHORT
 
     def _moved(self) -> None:
@@ -157,6 +162,7 @@ class Attempt:
         step = progress.note(event)
         if step is not None:
             await self._journal(step)
+            self._moved()
             self._workshop.probe(f"turn.{step.kind}")
         elif isinstance(event, Done):
             self.complete = True
@@ -167,7 +173,6 @@ class Attempt:
             self._turn.spoke_at = self._turn.spoke_at or self._workshop.clock.now()
             self._stream.touch()
             self._workshop.probe("turn.text")
-        self._moved()
 
     async def _journal(self, step: Step, claimed: Sequence[InboundRecord] = ()) -> None:
         """Store a step, and give the messages that it absorbs to the turn; then take it in. All of it or nothing."""
@@ -330,15 +335,3 @@ class Attempt:
         self._workshop.probe("turn.tool-ran")
         self._moved()
         return self._workshop.redact(result)
-
-
-@asynccontextmanager
-async def _events(agent: Agent, request: AgentTurn) -> AsyncIterator[AsyncIterator[AgentEvent]]:
-    """The agent's events; a generator is closed where it stands, not when its memory happens to be freed."""
-    events = agent.run(request)
-    try:
-        yield events
-    finally:
-        close = getattr(events, "aclose", None)
-        if close is not None:
-            await close()

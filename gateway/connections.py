@@ -59,6 +59,17 @@ class _Entry:
     task: asyncio.Task[None] | None = None
     http: HttpHandler | None = None
     mended: asyncio.Event = field(default_factory=asyncio.Event)
+    _seen: Connection | None = None
+
+    @property
+    def connection(self) -> Connection | None:
+        """The adapter and how it stands, for those who send; None without an adapter."""
+        seen = self._seen
+        if self.adapter is None:
+            return None
+        if seen is None or seen.state is not self.state or seen.adapter is not self.adapter:
+            self._seen = seen = Connection(self.adapter, self.state)
+        return seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,9 +241,7 @@ class AdapterPool:
     def find(self, platform: Platform, account: str) -> Connection | None:
         """The connection to a platform, if there is an adapter for it."""
         entry = self._entries.get(platform)
-        if entry is None or entry.adapter is None or account != ACCOUNT:
-            return None
-        return Connection(entry.adapter, entry.state)
+        return None if entry is None or account != ACCOUNT else entry.connection
 
     def connected(self) -> list[Platform]:
         """The platforms that can be reached now."""

@@ -347,8 +347,9 @@ class Courier:
         def job(connection: sqlite3.Connection) -> tuple[str, bool]:
             noted = connection.execute(outbox_queries.SENT_DELIVERY, values).fetchone()
             check_known(connection, noted, "the delivery")
-            more = connection.execute(outbox_queries.NEXT_DELIVERY, key).fetchone() is not None
-            return (noted["state"] if noted else "sent"), more
+            if noted is not None:
+                return noted["state"], bool(noted["more"])
+            return "sent", connection.execute(outbox_queries.NEXT_DELIVERY, key).fetchone() is not None
 
         state, more = await self._database.write(job)
         self._probe("outbox.recorded")

@@ -11,7 +11,6 @@ from config import Platform
 from gateway.ports import Button, Delivery, DeliveryKind, MediaKind, OutgoingFile, Target
 from gateway.storage import outbox_queries
 from gateway.storage.codec import clean_text, dump, to_micros
-from gateway.storage.moves import current_chat
 from gateway.storage.shadow import check_known
 
 NO_PARTS: Final = "[]"
@@ -63,20 +62,19 @@ def parts_of(text: str) -> tuple[ShownPart, ...]:
 def add_delivery(connection: sqlite3.Connection, delivery: NewDelivery, now: datetime) -> int:
     """Put a message in the outbox, as part of a job of the writer; its number. After the commit call `Outbox.offer`.
 
-    It goes to the id that its chat has now. Ids of messages from before mean nothing there, so it answers none.
+    It goes to the id that its chat has now.
     """
     target = delivery.target
-    chat = current_chat(connection, str(target.platform), target.chat_id)
     row = (
         str(target.platform),
         target.account,
-        chat,
+        target.chat_id,
         target.thread_id or "",
         delivery.session_id,
         delivery.turn_id,
         delivery.kind,
         clean_text(delivery.text),
-        dump(delivery.answers if chat == target.chat_id else ()),
+        dump(delivery.answers),
         int(delivery.final),
         to_micros(now),
         None if delivery.file is None else dump(asdict(delivery.file)),

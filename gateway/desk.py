@@ -74,8 +74,9 @@ class Desk:
             await self._end(record, InboundState.EXPIRED, "waited too long", say(words), "error")
             return None
         found = self.find(record.text)
-        decision = self.decide(record, None if found is None else found[0].role)
-        self.gate.check(Sender.of_record(record), decision)
+        sender = Sender.of_record(record)
+        decision = self.gate.decide(sender, None if found is None else found[0].role)
+        self.gate.check(sender, decision)
         if not decision.allowed:
             await self._refuse(record, decision)
             return None

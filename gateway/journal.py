@@ -67,6 +67,8 @@ class Progress:
     @property
     def visible_text(self) -> str:
         """What people see of the reply so far."""
+        if not self.messages:
+            return clean_text(self.step_text) if self.step_text.strip() else ""
         said = [message["content"] for message in self.messages if message["role"] == "assistant"]
         return clean_text(BETWEEN_STEPS.join(text for text in (*said, self.step_text) if text.strip()))
 

@@ -148,8 +148,8 @@ class Limits:
         if not tokens:
             return
         today = self._day(now)
-        for key in _holders(source):
-            connection.execute(access_queries.ADD_TOKENS, (today, *key, tokens))
+        rows = [(today, *key, tokens) for key in _holders(source)]
+        connection.executemany(access_queries.ADD_TOKENS, rows)
         if self._forgot_on != today:
             connection.execute(access_queries.FORGET_TOKENS, (self._day(now - timedelta(days=2)),))
             self._forgot_on = today

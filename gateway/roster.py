@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import TracebackType
 
 from config import AgentConfig, GatewayConfig, Home, LiveConfig
 from gateway.agents import create_agent, local_available
@@ -92,16 +92,20 @@ class AgentRoster:
         running = await self._running(name)
         return running.name, running.agent
 
-    @asynccontextmanager
-    async def use(self, name: str) -> AsyncIterator[tuple[str, Agent]]:
+    def use(self, name: str) -> "_InUse":
         """The same, for as long as the context lasts: an agent that is replaced meanwhile is closed after it."""
+        return _InUse(self, name)
+
+    async def take(self, name: str) -> "_Running":
+        """An agent that is in use until it is given back."""
         running = await self._running(name)
         running.users += 1
-        try:
-            yield running.name, running.agent
-        finally:
-            running.users -= 1
-            self._close_if_done(running)
+        return running
+
+    def give_back(self, running: "_Running") -> None:
+        """An agent that was taken is in use no more."""
+        running.users -= 1
+        self._close_if_done(running)
 
     def timeout(self, name: str) -> float:
         """Seconds without progress after which this agent's turn is given up."""
@@ -259,3 +263,22 @@ class AgentRoster:
             await self._close(name, agent)
             raise
         return _Running(name, agent, section)
+
+
+class _InUse:
+    """An agent while somebody uses it, with its name. Use as an async context manager."""
+
+    def __init__(self, roster: AgentRoster, name: str) -> None:
+        self._roster = roster
+        self._name = name
+        self._running: _Running | None = None
+
+    async def __aenter__(self) -> tuple[str, Agent]:
+        self._running = running = await self._roster.take(self._name)
+        return running.name, running.agent
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._running is not None:
+            self._roster.give_back(self._running)

@@ -57,6 +57,10 @@ class SessionSource:
             if not _is_plain(value := getattr(self, name)):
                 object.__setattr__(self, name, _name(name, value))
 
+    def __hash__(self) -> int:
+        # Enough to tell sources apart, and made again and again: decisions and prompts are remembered by source.
+        return hash((self.platform, self.chat_id, self.user_id, self.thread_id))
+
     @classmethod
     def local_cli(cls) -> "SessionSource":
         """The source of the terminal on this machine."""
@@ -97,7 +101,7 @@ class SessionSource:
     @property
     def is_local(self) -> bool:
         """Whether this is the terminal on this machine."""
-        return self.platform.value == LOCAL_PLATFORM
+        return self.platform == LOCAL_PLATFORM
 
     @property
     def description(self) -> str:

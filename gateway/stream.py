@@ -3,14 +3,12 @@ that passes by itself, where the platform has those."""
 
 import asyncio
 import contextlib
-import functools
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from gateway.budget import ChatKey
 from gateway.constants import CHECKPOINT_SECONDS, FIRST_TEXT_SECONDS, PREVIEW_CLOSE_SECONDS
@@ -27,7 +25,7 @@ log = logging.getLogger(__name__)
 
 class ReplyStream:
     """Shows the newest text of one reply, as fast as the platform allows; older texts that it had no time for are
-    skipped. Use as an async context manager; call `close` before the final content is committed.
+    skipped. Call `close` before the final content is committed.
     """
 
     def __init__(
@@ -49,22 +47,10 @@ class ReplyStream:
         self._text = text
         self._changed = asyncio.Event()
         self._closing = asyncio.Event()
-        self._interval: float | None = None
         self._adapter: Adapter | None = None
         """Through which adapter the reply was shown last."""
         self._opening: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        connection = self._connection()
-        if connection is not None and connection.usable and connection.adapter.capabilities.edit:
-            self._interval = connection.adapter.capabilities.edit_interval
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     def touch(self) -> None:
         """The text has grown. Returns at once.
@@ -72,9 +58,8 @@ class ReplyStream:
         A reply that is complete right after its first text goes out whole, without a preview.
         """
         self._changed.set()
-        if self._opening is None and self._interval is not None and self._text().strip():
-            start = functools.partial(self._start, self._interval)
-            self._opening = asyncio.get_running_loop().call_later(FIRST_TEXT_SECONDS, start)
+        if self._opening is None and (interval := self._edit_interval) is not None and self._text().strip():
+            self._opening = asyncio.get_running_loop().call_later(FIRST_TEXT_SECONDS, self._start, interval)
 
     def complete(self) -> None:
         """The text is whole. A preview that has not begun is not worth beginning. Returns at once."""
@@ -95,6 +80,14 @@ class ReplyStream:
             if not self._task.done():
                 log.info("a preview of turn %s does not end; its final content goes on", self._delivery.turn_id)
                 self._task.cancel()
+
+    @property
+    def _edit_interval(self) -> float | None:
+        """How many seconds apart edits are, where the platform can be reached and has any."""
+        connection = self._connection()
+        if connection is None or not connection.usable or not connection.adapter.capabilities.edit:
+            return None
+        return connection.adapter.capabilities.edit_interval
 
     def _start(self, interval: float) -> None:
         self._task = asyncio.create_task(self._run(interval), name=f"stream {self._delivery.turn_id}")

@@ -104,19 +104,19 @@ def begin(
     """Resolve the session and give the messages to a new turn of the agent that was chosen for it, else of this one;
     None if they have an end already. Raises `TurnOpenError`.
     """
-    slot_id, arrival = _placed(connection, arrival, inbound[0])
-    open_turn = connection.execute(queries.SESSION_HAS_TURN, (slot_id,)).fetchone()
-    if open_turn is not None:
-        raise TurnOpenError(open_turn["id"])
+    slot, arrival = _placed(connection, arrival, inbound[0])
+    if slot["open_turn"] is not None:
+        raise TurnOpenError(slot["open_turn"])
     claims = [(record, claim(connection, turn_id, record.id)) for record in inbound]
     claimed = tuple(_as_claimed(record.at(arrival.identity), row) for record, row in claims if row is not None)
     check_known(connection, claimed, "the message")
     if not claimed:
         return None
-    claimed = _with_edits(connection, slot_id, claimed)
+    if slot["has_edits"]:
+        claimed = _with_edits(connection, slot["id"], claimed)
     resolution = records.resolve(connection, arrival)
     entry, agent = resolution.entry, resolution.agent or agent
-    connection.execute(queries.ADD_TURN, (turn_id, slot_id, entry.session_id, agent, to_micros(arrival.now)))
+    connection.execute(queries.ADD_TURN, (turn_id, slot["id"], entry.session_id, agent, to_micros(arrival.now)))
     stop_reason = next((str(row["reason"]) for _record, row in claims if row is not None and row["reason"]), None)
     if stop_reason is not None:
         add_step(connection, turn_id, stop_step(stop_reason))
@@ -130,12 +130,15 @@ def begin(
     return Began(entry, agent, claimed, notified, stop_reason, _history(connection, entry))
 
 
-def _placed(connection: sqlite3.Connection, arrival: Arrival, first: InboundRecord) -> tuple[int, Arrival]:
+def _placed(connection: sqlite3.Connection, arrival: Arrival, first: InboundRecord) -> tuple[sqlite3.Row, Arrival]:
     """The slot that the message is in, and the arrival there: its chat may have another id by now."""
-    slot = connection.execute(inbound_queries.SLOT_OF_INBOUND, (first.id,)).fetchone()
-    if slot is None:
-        return slots.slot_number(connection, arrival.identity), arrival
-    return slot["id"], records.at_slot(arrival, slots.identity_from_row(slot))
+    slot: sqlite3.Row | None = connection.execute(inbound_queries.SLOT_TO_BEGIN_IN, (first.id, None)).fetchone()
+    if slot is not None:
+        return slot, records.at_slot(arrival, slots.identity_from_row(slot))
+    number = slots.slot_number(connection, arrival.identity)
+    slot = connection.execute(inbound_queries.SLOT_TO_BEGIN_IN, (None, number)).fetchone()
+    assert slot is not None  # it is found or made in this very transaction
+    return slot, arrival
 
 
 def _as_claimed(record: InboundRecord, row: sqlite3.Row) -> InboundRecord:

@@ -41,6 +41,7 @@ from gateway.storage.probe import Probe, no_probe
 from gateway.stream import ReplyStream
 from gateway.transcript import REVOKED, STOPPED, OnEnd, TurnEnd, TurnOpenError, begin, drop, end, end_bare
 from gateway.turn import Connections, Failure, Roster, Turn, has_acted, wanted_agent
+from gateway.waiting import first_done
 
 __all__ = ["NO_TEXT", "OUTCOME_UNKNOWN", "Connections", "Roster", "Turn", "TurnRunner", "turn_id_of_task"]
 
@@ -219,19 +220,21 @@ class TurnRunner:
     ) -> bool:
         """One attempt; True if the turn's end is decided, False if it was put off."""
         turn.begun = False
-        holder = self._rights.holder(turn.first)
+        holder, stream = self._rights.holder(turn.first), None
         try:
-            # The last edit of the preview may take long: its turn has no place any more while it does.
-            async with contextlib.AsyncExitStack() as preview, Held(turn, self._wanted(turn, holder)):
+            async with Held(turn, self._wanted(turn, holder)):
                 if again and turn.stop_reason is None and not await self._may_try_again(turn):
                     return True
                 turn.progress.step_text = ""
-                stream = await preview.enter_async_context(self._stream(turn))
+                stream = self._stream(turn)
                 attempt = Attempt(turn, stream, self._workshop, waiting=waiting, absorbed=absorbed)
                 async with self._typing(turn):
                     failure = None if turn.stop_reason else await self._watch(turn, attempt)
         finally:
             self._forget(holder)
+            if stream is not None:
+                # The last edit of the preview may take long: its turn has no place any more while it does.
+                await stream.close()
         return await self._conclude(turn, attempt, failure)
 
     def _wanted(self, turn: Turn, holder: str | None) -> Sequence[Places]:
@@ -266,16 +269,15 @@ class TurnRunner:
         return True
 
     def _stream(self, turn: Turn) -> ReplyStream:
-        session_id = turn.entry.session_id
+        session_id, target = turn.entry.session_id, turn.target
         answers = tuple(message_id for record in turn.inbound for message_id in record.answerable)
-        delivery = NewDelivery(turn.target, "reply", "", answers, final=False, session_id=session_id, turn_id=turn.id)
-        platform, account = turn.target.platform, turn.target.account
+        delivery = NewDelivery(target, "reply", "", answers, final=False, session_id=session_id, turn_id=turn.id)
         files = self._files_of(turn)
         return ReplyStream(
             self._database,
             self._outbox,
             self._clock,
-            lambda: None if turn.first.silent else self._connections.find(platform, account),
+            lambda: None if turn.first.silent else self._connections.find(target.platform, target.account),
             delivery,
             lambda: self._visible(turn) if files is None else files.visible(self._visible(turn)),
         )
@@ -296,11 +298,11 @@ class TurnRunner:
         return (text, ()) if files is None else await files.split(text, complete=complete)
 
     def _typing(self, turn: Turn) -> Typing:
-        platform, account = turn.target.platform, turn.target.account
+        target = turn.target
         return Typing(
             self._outbox.budget,
-            lambda: self._connections.find(platform, account),
-            turn.target,
+            lambda: self._connections.find(target.platform, target.account),
+            target,
             lambda: bool(turn.progress.step_text.strip()),
         )
 
@@ -310,14 +312,13 @@ class TurnRunner:
             return TOO_MANY_ABANDONED
         limit = self._roster.timeout(turn.agent)
         drive = asyncio.create_task(attempt.run(), name=f"turn {turn.id}")
-        ends: set[asyncio.Future[Any]] = {drive, turn.stopped}
         try:
             while True:
                 left = attempt.moved_at + limit - self._clock.monotonic()
-                done, _ = await asyncio.wait(ends, timeout=max(0.0, left), return_when="FIRST_COMPLETED")
-                if drive in done:
+                await first_done(drive, turn.stopped, seconds=max(0.0, left))
+                if drive.done():
                     return CANCELLED_ITSELF if drive.cancelled() else drive.result()
-                if done:
+                if turn.stopped.done():
                     return None
                 limit = self._roster.timeout(turn.agent)
                 if attempt.moved_at + limit <= self._clock.monotonic():

@@ -74,9 +74,12 @@ FROM inbound JOIN slots ON slots.id = inbound.slot_id
 WHERE inbound.platform = ? AND inbound.account = ? AND inbound.chat = ? AND inbound.message_id = ?"""
 """A message by its platform's id, with its slot; one that was ignored has none."""
 
-SLOT_OF_INBOUND: Final = """
-SELECT slots.* FROM inbound JOIN slots ON slots.id = inbound.slot_id WHERE inbound.id = ?"""
-"""The slot that a message is in."""
+SLOT_TO_BEGIN_IN: Final = """
+SELECT slots.*, (SELECT id FROM turns WHERE slot_id = slots.id AND state IN ('running', 'waiting')) AS open_turn,
+       EXISTS (SELECT 1 FROM inbound AS other WHERE other.slot_id = slots.id AND other.edited IS NOT NULL) AS has_edits
+FROM slots WHERE slots.id = coalesce((SELECT slot_id FROM inbound WHERE id = ?1), ?2)"""
+"""The slot that a message is in, else the one of this number; with the turn that is open there, and whether edits wait
+that the agent has not been told of."""
 
 AMEND_INBOUND: Final = "UPDATE inbound SET text = ?, extra = ? WHERE id = ? AND state = 'pending'"
 """What a message says now that has no turn yet."""

@@ -5,8 +5,12 @@ from typing import Final
 ADD_DELIVERY: Final = """
 INSERT INTO outbox (platform, account, chat, thread, session_id, turn_id, kind, text, answers, final, state, created_at,
                     file, buttons, key)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?) ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING"""
-"""Put a message in the outbox; one whose key is there already is not put in again."""
+SELECT ?1, ?2, coalesce(moved.new, ?3), ?4, ?5, ?6, ?7, ?8, iif(moved.new IS NULL, ?9, '[]'), ?10, 'pending', ?11,
+       ?12, ?13, ?14
+FROM (SELECT 1) LEFT JOIN moved_chats AS moved ON moved.platform = ?1 AND moved.old = ?3
+WHERE true ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING"""
+"""Put a message in the outbox, for the id that its chat has now: ids of messages from before mean nothing there, so it
+answers none. One whose key is there already is not put in again."""
 
 HAS_KEY: Final = "SELECT 1 FROM outbox WHERE key = ?"
 """Whether a message was put in already that is put in once."""
@@ -45,8 +49,12 @@ SENT_DELIVERY: Final = """
 UPDATE outbox SET parts = ?1, message_id = ?2, sent_at = ?3, reason = NULL,
        attempts = CASE ?5 WHEN 'pending' THEN 0 ELSE attempts END,
        state = CASE WHEN final > ?4 THEN 'pending' ELSE ?5 END
-WHERE id = ?6 RETURNING state"""
-"""The platform has some of it, or all; if it became complete meanwhile, the last content is still to be shown."""
+WHERE id = ?6
+RETURNING state, EXISTS (
+    SELECT 1 FROM outbox AS other WHERE other.platform = outbox.platform AND other.account = outbox.account
+    AND other.chat = outbox.chat AND other.state IN ('pending', 'sending')) AS more"""
+"""The platform has some of it, or all; if it became complete meanwhile, the last content is still to be shown. Gives
+whether anything waits in the chat then."""
 
 GROW_DELIVERY: Final = """
 UPDATE outbox SET text = ?, state = 'pending' WHERE id = ? AND final = 0 AND state = 'sent'"""
