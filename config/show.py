@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -58,17 +57,25 @@ def masked(name: str, value: object) -> object:
     return MASK if value is not None and SECRET_NAME.search(name) else value
 
 
+class _OneLine(yaml.SafeDumper):
+    """Writes a string with line ends, or other characters that do not show, in quotes with escapes."""
+
+    def represent_scalar(self, tag: str, value: Any, style: str | None = None) -> yaml.ScalarNode:  # noqa: ANN401
+        hidden = isinstance(value, str) and not value.isprintable()
+        return super().represent_scalar(tag, value, '"' if hidden else style)
+
+
 def in_yaml(value: object) -> str:
     """Return a value as YAML on one line."""
     if isinstance(value, str):
         value = str(value)
-        if not value.isprintable():
-            return json.dumps(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, tuple):
         value = list(value)
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), allow_unicode=True, sort_keys=False)
+    text: str = yaml.dump(
+        value, Dumper=_OneLine, default_flow_style=True, width=float("inf"), allow_unicode=True, sort_keys=False
+    )
     return text.removesuffix("\n").removesuffix("\n...")
 
 

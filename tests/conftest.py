@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from hypothesis import HealthCheck
+from hypothesis import HealthCheck, is_hypothesis_test
 from hypothesis import settings as hypothesis_settings
 
 from config import Home
@@ -25,6 +25,9 @@ SETTINGS = Settings.read()
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large)
 hypothesis_settings.register_profile("short", derandomize=not LONG, deadline=None, suppress_health_check=SLOW)
 hypothesis_settings.load_profile("short")
+
+LONG_SEARCH = 1800.0
+"""Seconds that a long run's search for a counterexample may take; it tries twenty times the cases of a short one."""
 
 LONGEST_HOME = 60
 """Bytes of a home's path that leave room for the name of a socket below the system's limit of 107."""
@@ -48,6 +51,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "crash" in item.path.parts:
             item.add_marker(pytest.mark.crash)
+        if LONG and is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker(pytest.mark.timeout(LONG_SEARCH))
 
 
 def missing(reason: str) -> NoReturn:

@@ -64,6 +64,10 @@ CLOSED: Final = {
 (https://docs.discord.com/developers/topics/opcodes-and-status-codes#gateway-gateway-close-event-codes)."""
 
 
+class MessageGoneError(UndeliverableError):
+    """The message is not there any more: somebody has deleted it."""
+
+
 def closed_for_good(code: int | None) -> AccountError | None:
     """What a close code tells the operator; None where connecting again may help."""
     words = CLOSED.get(code or 0)
@@ -126,7 +130,8 @@ def delivery_error(error: Exception, missing: Iterable[str] = ()) -> DeliveryErr
         return NotConnectedError("Discord does not know the token any more")
     if error.code == STALE_EDITS:
         return RetryLaterError("Discord takes few edits of messages older than an hour", STALE_EDIT_SECONDS)
-    return UndeliverableError(_in_words(error, tuple(missing)))
+    kind = MessageGoneError if error.code == UNKNOWN_MESSAGE else UndeliverableError
+    return kind(_in_words(error, tuple(missing)))
 
 
 _WORDS: Final = {

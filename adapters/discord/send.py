@@ -21,6 +21,7 @@ from adapters.discord.failures import (
     INVALID_FORM,
     NOT_SENT,
     UNKNOWN_MESSAGE,
+    MessageGoneError,
     delivery_error,
 )
 from adapters.discord.files import opened
@@ -65,13 +66,16 @@ class Sender:
 
     async def send(self, delivery: Delivery) -> str:
         """Show the delivery's part as a new message; returns its id."""
-        self._begun[part_key(delivery)] = self._monotonic()
-        upload = not isinstance(delivery.content, DiscordMessage)
-        message = await self._told(self._send(delivery), delivery.target, upload=upload)
+        message = await self._shown(delivery)
         wanted = expected_content(delivery)
         if wanted is not None and not message.attachments and message.content.strip() != wanted.strip():
             # Its nonce was used before: this is what was sent then, when the answer had not grown as far.
-            await self.edit(replace(delivery, message_id=str(message.id)))
+            try:
+                await self.edit(replace(delivery, message_id=str(message.id)))
+            except MessageGoneError:
+                # Deleted by somebody in between, who may have read it.
+                self._take_another_nonce(delivery)
+                message = await self._shown(replace(delivery, repeated=True))
         if not delivery.part:
             self._seen(delivery)
         return str(message.id)
@@ -85,8 +89,7 @@ class Sender:
 
     async def delete(self, delivery: Delivery) -> None:
         """Take the message away."""
-        key = part_key(delivery)
-        self._taken_back[key] = self._taken_back.get(key, 0) + 1
+        self._take_another_nonce(delivery)
         try:
             async with asyncio.timeout(self._timing.answer):
                 await self._message(delivery).delete()
@@ -117,6 +120,11 @@ class Sender:
                 self._client, channel_id(target), *wanted, *(["attach_files"] if upload else [])
             )
             raise delivery_error(error, lacking) from None
+
+    async def _shown(self, delivery: Delivery) -> discord.Message:
+        self._begun[part_key(delivery)] = self._monotonic()
+        upload = not isinstance(delivery.content, DiscordMessage)
+        return await self._told(self._send(delivery), delivery.target, upload=upload)
 
     async def _send(self, delivery: Delivery) -> discord.Message:
         match delivery.content:
@@ -162,8 +170,12 @@ class Sender:
         caption = made.messages[0].content if isinstance(made, Messages) and made.messages else ""
         return (marked(caption) if delivery.repeated else caption)[:MAX_LENGTH] or None
 
+    def _take_another_nonce(self, delivery: Delivery) -> None:
+        key = part_key(delivery)
+        self._taken_back[key] = self._taken_back.get(key, 0) + 1
+
     def _nonce(self, delivery: Delivery) -> str:
-        """One name for all tries to send a part, so that Discord shows it once. A part that was taken back has another
+        """One name for all tries to send a part, so that Discord shows it once. A part that was taken away has another
         when it comes again."""
         again = self._taken_back.get(part_key(delivery), 0)
         digest = hashlib.blake2b(f"{part_key(delivery)} {again}".encode(), digest_size=15).digest()

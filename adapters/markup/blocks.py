@@ -45,7 +45,7 @@ LONG_QUOTE: Final = 1_000
 
 TAB: Final = " " * 4
 
-_LANGUAGE: Final = re.compile(r"[\w+#.-]{1,40}")
+_LANGUAGE: Final = re.compile(r"[\w+#.-]{1,40}", re.ASCII)
 _LOOKS: Final = {
     Style.BOLD: Look.BOLD,
     Style.ITALIC: Look.ITALIC,
@@ -88,6 +88,14 @@ class BlockRenderer:
     def heading_level(self, level: int) -> int | None:  # noqa: ARG002
         """The level at which the platform shows a heading of this one; None where it has none, and it is bold."""
         return None
+
+
+def replacement(found: re.Match[str]) -> str:
+    """What is shown for a character that is not."""
+    char = found.group()
+    if char in "\u2028\u2029":
+        return "\n"
+    return " " if char < " " and char != "\r" else ""
 
 
 class _Pen:

@@ -8,17 +8,15 @@ https://support.discord.com/hc/en-us/articles/210298617 tells what there is.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from adapters.markup.blocks import BlockRenderer
-from adapters.markup.draft import Draft
+from adapters.markup.blocks import BlockRenderer, replacement
 from adapters.markup.links import is_web_link
-from adapters.markup.messages import GrowingMessages, Messages
-from adapters.markup.parse import MarkdownParser
-from adapters.markup.rendered import Look, Rendered, Span
-from adapters.markup.split import AsFile, Limits, split
+from adapters.markup.messages import Markup
+from adapters.markup.rendered import Look, Rendered, Span, outermost
+from adapters.markup.split import Limits
 
 MAX_LENGTH: Final = 2_000
 """Characters of one message, counted as code points of what is sent, marks included
@@ -30,8 +28,8 @@ TABLE_WIDTH: Final = 56
 DEEPEST_HEADING: Final = 3
 """Headings of lower levels are bold."""
 
-MAX_URL: Final = 1_000
-"""Characters of an address as it is sent; a longer one is shown, so that it can be cut."""
+URL_SHARE: Final = 2
+"""An address takes at most one in so many of a message's characters; a longer one is shown, so that it can be cut."""
 
 SLACK: Final = 4
 """Characters that a message has to spare: a form can be longer by as much though its text is shorter."""
@@ -80,13 +78,16 @@ class DiscordRenderer(BlockRenderer):
     no model can call people; `users` leaves those of single people alone.
     """
 
-    def __init__(self, *, mentions: Mentions = "neutralise", table_width: int = TABLE_WIDTH) -> None:
+    def __init__(
+        self, *, mentions: Mentions = "neutralise", table_width: int = TABLE_WIDTH, max_length: int = MAX_LENGTH
+    ) -> None:
         super().__init__(table_width=table_width)
+        self._max_url = max_length // URL_SHARE
         self._calls = _CALLS if mentions == "neutralise" else _CALLS_BUT_USERS
 
     def clean(self, text: str) -> str:
         """The text without control characters and overrides of direction."""
-        return _REMOVED.sub(_replacement, text)
+        return _REMOVED.sub(replacement, text)
 
     def running_text(self, text: str) -> str:
         """Text outside of code, in which Discord looks for mentions."""
@@ -94,7 +95,7 @@ class DiscordRenderer(BlockRenderer):
 
     def is_link(self, url: str) -> bool:
         """Whether Discord makes a link of this address."""
-        return is_web_link(url) and len(_address(url)) <= MAX_URL
+        return is_web_link(url) and len(_address(url)) <= self._max_url
 
     def is_label(self, text: str) -> bool:
         """Discord makes no link of a label that looks like another address, nor of one with stray brackets."""
@@ -105,14 +106,7 @@ class DiscordRenderer(BlockRenderer):
         return level if level <= DEEPEST_HEADING else None
 
 
-def _replacement(found: re.Match[str]) -> str:
-    char = found.group()
-    if char in "\u2028\u2029":
-        return "\n"
-    return " " if char < " " and char != "\r" else ""
-
-
-class DiscordMarkup:
+class DiscordMarkup(Markup[DiscordMessage]):
     """Turns Markdown into Discord's messages.
 
     `max_parts` is the number of messages that one text may become before it is sent as a file instead. One thread at
@@ -127,23 +121,12 @@ class DiscordMarkup:
         max_length: int = MAX_LENGTH,
         max_parts: int | None = None,
     ) -> None:
-        self._parser = MarkdownParser()
-        self._renderer = DiscordRenderer(mentions=mentions, table_width=table_width)
-        self._wire = _Wire(mentions)
-        self._limits = Limits(max_length - SLACK, max_parts=max_parts, wire=self._wire.content)
-
-    def render(self, text: str) -> Rendered:
-        """A complete text, not yet cut into messages."""
-        return self._renderer.render(self._parser.parse(text).blocks)
-
-    def messages(self, text: str) -> Messages[DiscordMessage] | AsFile:
-        """A complete text. Without anything visible in it, there is no message."""
-        parts = split(self.render(text), self._limits)
-        return parts if isinstance(parts, AsFile) else Messages(self._wire.shown(parts.parts))
-
-    def draft(self) -> GrowingMessages[DiscordMessage]:
-        """For one text that grows."""
-        return GrowingMessages(Draft(self._parser, self._renderer), self._limits, self._wire.shown)
+        wire = _Wire(mentions)
+        super().__init__(
+            DiscordRenderer(mentions=mentions, table_width=table_width, max_length=max_length),
+            Limits(max_length - SLACK, max_parts=max_parts, wire=wire.content),
+            wire.shown,
+        )
 
 
 # --- looks to marks ------------------------------------------------------------------------------------
@@ -171,7 +154,7 @@ class _Wire:
     def _written(self, text: str, start: int, end: int, spans: Sequence[Span]) -> str:
         """A stretch of the text with the spans within it."""
         written, position = "", start
-        for span, within in _outermost(spans):
+        for span, within in outermost(spans):
             written = _joined(written, self._escaped(text, position, span.start))
             after = text[span.end : span.end + 1]
             written = _joined(written, self._marked(text, span, within, after))
@@ -181,9 +164,9 @@ class _Wire:
     def _marked(self, text: str, span: Span, within: Sequence[Span], after: str) -> str:
         covered = text[span.start : span.end]
         if span.look is Look.PRE:
-            return f"```{span.value}\n{_unfenced(covered)}\n```"
+            return f"```{span.value}\n{_unlinked(_unfenced(covered))}\n```"
         if span.look is Look.CODE:
-            return _code(covered)
+            return _unlinked(_code(covered))
         if span.look is Look.LINK and _address(span.value) == _address(covered) and not within:
             return f"<{_address(span.value)}>"
         inner = self._written(text, span.start, span.end, within)
@@ -202,12 +185,11 @@ class _Wire:
         return f"{mark}{_apart(inner, mark)}{mark}"
 
     def _heading(self, text: str, span: Span, inner: str) -> str:
-        """Discord reads one only at the start of a line, and takes number signs off its end."""
+        """Discord reads one only at the start of a line, and takes number signs off the line's end."""
         if not _begins_line(text, span.start):
             return f"**{_apart(inner, '**')}**"
-        if inner.rstrip().endswith("#"):
-            inner += JOINER
-        return _prefixed(inner, f"{'#' * int(span.value)} ")
+        mark = "#" * int(span.value)
+        return "\n".join(f"{mark} {_ended(line)}" if line.strip() else line for line in inner.split("\n"))
 
     def _escaped(self, text: str, start: int, end: int) -> str:
         """Characters that stand for themselves."""
@@ -223,18 +205,6 @@ class _Wire:
 def _depth(span: Span) -> int:
     """How far inside a look stands among those over the same text: a quote's mark comes first in its line."""
     return _OUTERMOST.index(span.look) if span.look in _OUTERMOST else len(_OUTERMOST)
-
-
-def _outermost(spans: Sequence[Span]) -> Iterator[tuple[Span, Sequence[Span]]]:
-    """The spans that lie in no other, each with those within it."""
-    position = 0
-    while position < len(spans):
-        span = spans[position]
-        following = position + 1
-        while following < len(spans) and spans[following].start < span.end:
-            following += 1
-        yield span, spans[position + 1 : following]
-        position = following
 
 
 def _escape(found: re.Match[str]) -> str:
@@ -259,6 +229,11 @@ def _joined(before: str, after: str) -> str:
     if before and after and before[-1] == after[0] and after[0] in "*_~|`":
         return f"{before}{JOINER}{after}"
     return before + after
+
+
+def _ended(line: str) -> str:
+    """The text of a heading, of which no number sign is taken for the heading's end."""
+    return f"{line}{JOINER}" if line.rstrip().endswith("#") else line
 
 
 def _apart(inner: str, mark: str) -> str:
@@ -287,8 +262,9 @@ def _code(text: str) -> str:
     fence = "``" if 1 in runs else "`"
     if not text.strip():
         return text
-    before = " " if text[0] == "`" else ""
-    after = " " if text[-1] == "`" else ""
+    # Clients take off one space at an end at which nothing but spaces parts the fence from a backtick.
+    before = " " if text.lstrip(" ")[0] == "`" else ""
+    after = " " if text.rstrip(" ")[-1] == "`" else ""
     return f"{fence}{before}{text}{after}{fence}"
 
 
@@ -297,6 +273,13 @@ def _unfenced(text: str) -> str:
     while "```" in text:
         text = text.replace("```", f"``{JOINER}`")
     return f"{text}{JOINER}" if text.endswith("`") else text
+
+
+def _unlinked(code: str) -> str:
+    """Code in which no link ends that begins before it: a client looks for that end without regard to code, up to the
+    next bracket that opens."""
+    head, bracket, rest = code.partition("[")
+    return head.replace("](", f"]{JOINER}(") + bracket + rest
 
 
 def _prefixed(text: str, prefix: str) -> str:

@@ -1,10 +1,12 @@
-"""The messages of one text that grows: what every platform with a limit does in the same way."""
+"""The messages of a text, whole or growing: what every platform with a limit does in the same way."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
+from adapters.markup.blocks import BlockRenderer
 from adapters.markup.draft import Draft
+from adapters.markup.parse import MarkdownParser
 from adapters.markup.rendered import Rendered
 from adapters.markup.split import AsFile, Limits, Parts, split
 
@@ -51,3 +53,31 @@ class GrowingMessages(Generic[M]):
         self._settled += self._shown(parts.parts[: parts.settled])
         self._resume = parts.resume
         return Messages((*self._settled, *self._shown(parts.parts[parts.settled :])), len(self._settled))
+
+
+class Markup(Generic[M]):
+    """Turns Markdown into messages. One thread at a time may use this and its drafts.
+
+    `shown` makes messages of parts, and may leave out what shows nothing.
+    """
+
+    def __init__(
+        self, renderer: BlockRenderer, limits: Limits, shown: Callable[[Sequence[Rendered]], tuple[M, ...]]
+    ) -> None:
+        self._parser = MarkdownParser()
+        self._renderer = renderer
+        self._limits = limits
+        self._shown = shown
+
+    def render(self, text: str) -> Rendered:
+        """A complete text, not yet cut into messages."""
+        return self._renderer.render(self._parser.parse(text).blocks)
+
+    def messages(self, text: str) -> Messages[M] | AsFile:
+        """A complete text. Without anything visible in it, there is no message."""
+        parts = split(self.render(text), self._limits)
+        return parts if isinstance(parts, AsFile) else Messages(self._shown(parts.parts))
+
+    def draft(self) -> GrowingMessages[M]:
+        """For one text that grows."""
+        return GrowingMessages(Draft(self._parser, self._renderer), self._limits, self._shown)

@@ -1,6 +1,6 @@
 """A message as people see it: its characters, and the looks that lie over them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Literal, TypeAlias
@@ -147,3 +147,15 @@ class Writer:
         order = list(Look)
         spans = sorted(self._spans, key=lambda span: (span.start, -span.end, -order.index(span.look)))
         return Rendered("".join(self._pieces), tuple(spans))
+
+
+def outermost(spans: Sequence[Span]) -> Iterator[tuple[Span, Sequence[Span]]]:
+    """The spans that lie in no other, each with those within it; they are sorted by where they start."""
+    position = 0
+    while position < len(spans):
+        span = spans[position]
+        following = position + 1
+        while following < len(spans) and spans[following].start < span.end:
+            following += 1
+        yield span, spans[position + 1 : following]
+        position = following

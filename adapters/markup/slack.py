@@ -11,17 +11,15 @@ about it costs looks, never a mention.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from adapters.markup.blocks import BlockRenderer
-from adapters.markup.draft import Draft
+from adapters.markup.blocks import BlockRenderer, replacement
 from adapters.markup.links import is_web_link
-from adapters.markup.messages import GrowingMessages, Messages
-from adapters.markup.parse import MarkdownParser
-from adapters.markup.rendered import Look, Rendered, Span
-from adapters.markup.split import AsFile, Limits, Parts, split
+from adapters.markup.messages import Markup
+from adapters.markup.rendered import Look, Rendered, Span, outermost
+from adapters.markup.split import Limits, Parts, split
 
 MAX_LENGTH: Final = 4_000
 """Characters of one message, escapes and marks included: what chat.update takes, and what Slack advises for
@@ -32,7 +30,8 @@ TABLE_WIDTH: Final = 64
 """Cells of the widest table that is shown as one; a narrow window folds longer lines."""
 
 MAX_URL: Final = 1_500
-"""Characters of an address as it is sent; a longer one is shown, so that it can be cut."""
+"""Characters of an address as it is sent, and no more than half of a message; a longer one is shown, so that it can be
+cut."""
 
 SPARE: Final = 16
 """Characters that a message has to spare: a form can be longer by as much though its text is shorter."""
@@ -90,30 +89,24 @@ class SlackMessage:
 class SlackRenderer(BlockRenderer):
     """Lays looks over blocks."""
 
-    def __init__(self, *, table_width: int = TABLE_WIDTH) -> None:
+    def __init__(self, *, table_width: int = TABLE_WIDTH, max_length: int = MAX_LENGTH) -> None:
         super().__init__(table_width=table_width)
+        self._max_url = min(MAX_URL, max_length // 2)
 
     def clean(self, text: str) -> str:
         """The text without control characters and overrides of direction."""
-        return _REMOVED.sub(_replacement, text)
+        return _REMOVED.sub(replacement, text)
 
     def is_link(self, url: str) -> bool:
         """Whether Slack makes a link of this address."""
-        return (is_web_link(url) or _MAIL.fullmatch(url) is not None) and len(_address(url)) <= MAX_URL
+        return (is_web_link(url) or _MAIL.fullmatch(url) is not None) and len(_address(url)) <= self._max_url
 
     def is_label(self, text: str) -> bool:
         """A label that looks like another address would only mislead."""
         return "://" not in text
 
 
-def _replacement(found: re.Match[str]) -> str:
-    char = found.group()
-    if char in "\u2028\u2029":
-        return "\n"
-    return " " if char < " " and char != "\r" else ""
-
-
-class SlackMarkup:
+class SlackMarkup(Markup[SlackMessage]):
     """Turns Markdown into Slack's messages.
 
     `mentions`: `neutralise` lets no model call people; `users` leaves `<@U…>`, the mention of one person, alone.
@@ -129,23 +122,12 @@ class SlackMarkup:
         max_length: int = MAX_LENGTH,
         max_parts: int | None = None,
     ) -> None:
-        self._parser = MarkdownParser()
-        self._renderer = SlackRenderer(table_width=table_width)
-        self._wire = _Wire(mentions)
-        self._limits = Limits(max_length - SPARE, "utf16", max_parts=max_parts, wire=self._wire.content)
-
-    def render(self, text: str) -> Rendered:
-        """A complete text, not yet cut into messages."""
-        return self._renderer.render(self._parser.parse(text).blocks)
-
-    def messages(self, text: str) -> Messages[SlackMessage] | AsFile:
-        """A complete text. Without anything visible in it, there is no message."""
-        parts = split(self.render(text), self._limits)
-        return parts if isinstance(parts, AsFile) else Messages(self._wire.shown(parts.parts))
-
-    def draft(self) -> GrowingMessages[SlackMessage]:
-        """For one text that grows."""
-        return GrowingMessages(Draft(self._parser, self._renderer), self._limits, self._wire.shown)
+        wire = _Wire(mentions)
+        super().__init__(
+            SlackRenderer(table_width=table_width, max_length=max_length),
+            Limits(max_length - SPARE, "utf16", max_parts=max_parts, wire=wire.content),
+            wire.shown,
+        )
 
 
 def escaped(text: str) -> str:
@@ -160,7 +142,7 @@ def harmless(text: str) -> str:
     `JOINER` parts what could begin one, an address of a link, or an entity that stands for a bracket. Each character is
     decided by itself: as a text grows, its harmless form only grows too.
     """
-    return _REMOVED.sub(_replacement, text).translate(_PARTED)
+    return _REMOVED.sub(replacement, text).translate(_PARTED)
 
 
 # --- looks to marks ------------------------------------------------------------------------------------
@@ -188,7 +170,7 @@ class _Wire:
     def _written(self, text: str, start: int, end: int, spans: Sequence[Span]) -> str:
         """A stretch of the text with the spans within it."""
         pieces, position = [], start
-        for span, within in _outermost(spans):
+        for span, within in outermost(spans):
             pieces += [(self._plain(text, position, span.start), None), (self._marked(text, span, within), span.look)]
             position = span.end
         pieces.append((self._plain(text, position, end), None))
@@ -227,18 +209,6 @@ class _Wire:
             return escaped(piece)
         pieces = self._user.split(piece)
         return "".join(each if number % 2 else escaped(each) for number, each in enumerate(pieces))
-
-
-def _outermost(spans: Sequence[Span]) -> Iterator[tuple[Span, Sequence[Span]]]:
-    """The spans that lie in no other, each with those within it."""
-    position = 0
-    while position < len(spans):
-        span = spans[position]
-        following = position + 1
-        while following < len(spans) and spans[following].start < span.end:
-            following += 1
-        yield span, spans[position + 1 : following]
-        position = following
 
 
 def _without_marks(text: str, start: int, end: int) -> str:
@@ -285,7 +255,10 @@ def _around(line: str, mark: str) -> str:
         return line
     before = line[: len(line) - len(line.lstrip())]
     after = line[len(line.rstrip()) :]
-    return f"{before}{mark}{inner}{mark}{after}"
+    # Beside white space of other kinds than a plain space a mark may not count.
+    parted = BREAK if before and before[-1] not in _BEFORE else ""
+    ended = BREAK if after and after[0] not in _AFTER else ""
+    return f"{before}{parted}{mark}{inner}{mark}{ended}{after}"
 
 
 def _unfenced(code: str) -> str:

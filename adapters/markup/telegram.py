@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final, Literal
 
-from adapters.markup.blocks import BlockRenderer
+from adapters.markup.blocks import BlockRenderer, replacement
 from adapters.markup.draft import Draft
 from adapters.markup.links import is_web_link
 from adapters.markup.messages import GrowingMessages
@@ -114,7 +114,7 @@ class TelegramRenderer(BlockRenderer):
         """The text without what the server would remove; what it would replace is replaced."""
         if not _REMOVED.search(text):
             return text
-        return _REMOVED.sub(_replacement, _RINGED.sub(_composed, text))
+        return _REMOVED.sub(replacement, _RINGED.sub(_composed, text))
 
     def running_text(self, text: str) -> str:
         """Text outside of code, in which Telegram looks for mentions."""
@@ -127,13 +127,6 @@ class TelegramRenderer(BlockRenderer):
 
 def _composed(found: re.Match[str]) -> str:
     return unicodedata.normalize("NFC", found.group())
-
-
-def _replacement(found: re.Match[str]) -> str:
-    char = found.group()
-    if char in "\u2028\u2029":
-        return "\n"
-    return " " if char < " " and char != "\r" else ""
 
 
 class TelegramMarkup:

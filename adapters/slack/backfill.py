@@ -31,6 +31,9 @@ Json = Mapping[str, Any]
 MICROS: Final = 1_000_000
 DAY: Final = 86_400
 
+SHOWN: Final = 5
+"""Conversations that are named in one line of the log."""
+
 
 class Backfill:
     """Looks into each known conversation after a gap, from where it had been read to.
@@ -132,6 +135,12 @@ class Backfill:
 
     def _let_go(self) -> None:
         """Let nobody wait any longer."""
+        waited = [channel for channel, updates in self._held.items() if updates]
+        if waited:
+            log.warning(
+                "what comes in %s goes on before what was missed there: that could not be fetched in time",
+                ", ".join(waited[:SHOWN]) + (f" and {len(waited) - SHOWN} others" if len(waited) > SHOWN else ""),
+            )
         for channel in list(self._held):
             self._hand_on(channel)
 

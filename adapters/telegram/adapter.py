@@ -107,7 +107,7 @@ class TelegramAdapter(Adapter):
         """Connect and receive until cancelled. Raises `AccountError` where only the operator can mend it."""
         self._connection.connecting()
         self._checking = False
-        client = await asyncio.to_thread(Client, self._token, self._config.api_base_url, self._timing)
+        client = Client(self._token, self._config.api_base_url, self._timing)
         background = Background()
         try:
             me = await self._until_done(client.bot.get_me)

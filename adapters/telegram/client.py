@@ -2,16 +2,18 @@
 
 import json
 import logging
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-import httpx
+import aiohttp
 from telegram import Bot
 from telegram.error import NetworkError, TelegramError
 from telegram.request import BaseRequest, RequestData
 
+from adapters.base import AccountError
 from adapters.telegram.constants import CONNECTIONS, PIECE_BYTES, Timing
 from adapters.telegram.multipart import Multipart
 
@@ -24,16 +26,16 @@ SERVER_FAULT: Final = 500
 """HTTP statuses from here on are the server's fault: it may have done what was asked."""
 
 NOT_SENT: Final = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-    httpx.InvalidURL,
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.InvalidURL,
 )
 """What happens before a request leaves."""
 
-_NOISY: Final = ("httpx", "httpcore", "telegram")
+_FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
+_JSON: Final = {"Content-Type": "application/json"}
+_NOISY: Final = ("telegram",)
 
 
 class CallError(TelegramError):
@@ -77,13 +79,14 @@ class NoAnswerError(NetworkError):
 class TelegramRequest(BaseRequest):
     """Makes the library's calls. Every error is one of the three above; none of their texts holds the token."""
 
-    def __init__(self, token: str, timing: Timing, verify: ssl.SSLContext | bool = True) -> None:
+    def __init__(self, token: str, timing: Timing, proxy: str | None = None) -> None:
         secret = token.partition(":")[2]
         parts = [token, secret] if len(secret) >= SHORTEST_SECRET else [token]
         self._secrets = [written for part in parts for written in (part, quote(part, safe="/:"), quote(part, safe=""))]
         self._timing = timing
-        timeout = httpx.Timeout(connect=timing.connect, read=timing.answer, write=timing.answer, pool=timing.connect)
-        self._http = httpx.AsyncClient(timeout=timeout, limits=httpx.Limits(max_connections=CONNECTIONS), verify=verify)
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS), cookie_jar=aiohttp.DummyCookieJar(), proxy=proxy
+        )
 
     @property
     def read_timeout(self) -> float | None:
@@ -95,7 +98,7 @@ class TelegramRequest(BaseRequest):
 
     async def shutdown(self) -> None:
         """Close every connection."""
-        await self._http.aclose()
+        await self._http.close()
 
     async def do_request(
         self,
@@ -109,37 +112,33 @@ class TelegramRequest(BaseRequest):
     ) -> tuple[int, bytes]:
         """Make one call; returns only what is a success. Raises `CallError`, `NotSentError`, `NoAnswerError`."""
         del write_timeout, connect_timeout, pool_timeout
-        read = float(read_timeout) if isinstance(read_timeout, int | float) else self._timing.answer
-        timeout = self._timeout(read, self._timing.answer)
-        if request_data is None:
-            request = self._http.build_request(method, url, timeout=timeout)
-        elif request_data.contains_files:
+        if request_data is not None and request_data.contains_files:
             body = Multipart(request_data.json_parameters, request_data.multipart_data)
             # The server answers once it has passed the file on, which takes as long again.
-            timeout = self._timeout(self._timing.upload, self._timing.upload)
-            request = self._http.build_request(method, url, content=body, headers=body.headers, timeout=timeout)
-        else:
-            request = self._http.build_request(method, url, data=request_data.json_parameters, timeout=timeout)
-        return await self._answer(request)
+            return await self._answer(method, url, body, body.headers, self._timeout(self._timing.upload, None))
+        read = float(read_timeout) if isinstance(read_timeout, int | float) else self._timing.answer
+        form = urlencode(request_data.json_parameters).encode() if request_data is not None else None
+        return await self._answer(method, url, form, _FORM if form else {}, self._timeout(read, self._timing.answer))
 
     async def call(self, url: str, parameters: Mapping[str, Any], *, read_timeout: float | None = None) -> Any:  # noqa: ANN401
         """The `result` of a call as JSON, untouched by the library. Raises as `do_request` does."""
         timeout = self._timeout(read_timeout or self._timing.answer, self._timing.answer)
-        _, body = await self._answer(self._http.build_request("POST", url, json=dict(parameters), timeout=timeout))
+        _, body = await self._answer("POST", url, json.dumps(parameters).encode(), _JSON, timeout)
         return json.loads(body)["result"]
 
     async def download(self, url: str, write: Callable[[bytes], Awaitable[None]]) -> None:
         """Hand on what is at an address, piece by piece. Raises as `do_request` does, and what `write` raises."""
+        timeout = self._timeout(self._timing.answer, None)
         try:
-            async with self._http.stream("GET", url) as response:
-                if not response.is_success:
-                    words = f"the server answered {response.status_code}"
-                    raise CallError(response.status_code, words, is_verdict=False)
-                async for piece in _pieces(response):
+            async with self._http.get(url, timeout=timeout, allow_redirects=False) as response:
+                if not _is_success(response.status):
+                    words = f"the server answered {response.status}"
+                    raise CallError(response.status, words, is_verdict=False)
+                async for piece in response.content.iter_chunked(PIECE_BYTES):
                     await write(piece)
         except NOT_SENT as error:
             raise NotSentError(self._in_words(error)) from None
-        except httpx.HTTPError as error:
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise NoAnswerError(self._in_words(error)) from None
 
     def redacted(self, words: str) -> str:
@@ -151,33 +150,46 @@ class TelegramRequest(BaseRequest):
     def _in_words(self, error: Exception) -> str:
         return self.redacted(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
 
-    def _timeout(self, read: float, write: float) -> httpx.Timeout:
-        return httpx.Timeout(connect=self._timing.connect, read=read, write=write, pool=self._timing.connect)
+    def _timeout(self, read: float, write: float | None) -> aiohttp.ClientTimeout:
+        """`read` is for one read of an answer, `write` for all of what is sent, which else takes what it takes."""
+        connect = self._timing.connect
+        total = None if write is None else connect + write + read
+        return aiohttp.ClientTimeout(total=total, connect=connect, sock_connect=connect, sock_read=read)
 
-    async def _answer(self, request: httpx.Request) -> tuple[int, bytes]:
-        if self._http.is_closed:
+    async def _answer(
+        self,
+        method: str,
+        url: str,
+        body: bytes | Multipart | None,
+        headers: Mapping[str, str],
+        timeout: aiohttp.ClientTimeout,
+    ) -> tuple[int, bytes]:
+        if self._http.closed:
             raise NotSentError("the connection has ended")
         try:
-            response = await self._http.send(request)
+            async with self._http.request(
+                method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                content = await response.read()
         except NOT_SENT as error:
             raise NotSentError(self._in_words(error)) from None
-        except (httpx.HTTPError, OSError) as error:
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise NoAnswerError(self._in_words(error)) from None
-        answer = _json(response)
-        if response.is_success:
+        answer = _json(content)
+        if _is_success(response.status):
             if answer is None or "result" not in answer:
                 raise NoAnswerError("the answer is not one of the Bot API")
-            return response.status_code, response.content
+            return response.status, content
         raise self._refusal(response, answer or {})
 
-    def _refusal(self, response: httpx.Response, answer: Mapping[str, Any]) -> CallError:
+    def _refusal(self, response: aiohttp.ClientResponse, answer: Mapping[str, Any]) -> CallError:
         parameters = answer.get("parameters")
         parameters = parameters if isinstance(parameters, Mapping) else {}
         retry_after = parameters.get("retry_after") or response.headers.get("Retry-After")
         migrate_to = parameters.get("migrate_to_chat_id")
-        said = answer.get("description") or f"the server answered {response.status_code} {response.reason_phrase}"
+        said = answer.get("description") or f"the server answered {response.status} {response.reason}"
         return CallError(
-            response.status_code,
+            response.status,
             self.redacted(str(said)),
             retry_after=_seconds(retry_after),
             migrate_to=migrate_to if isinstance(migrate_to, int) else None,
@@ -185,17 +197,32 @@ class TelegramRequest(BaseRequest):
         )
 
 
-async def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
-    async for piece in response.aiter_bytes(PIECE_BYTES):
-        yield piece
+def _is_success(status: int) -> bool:
+    return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
 
 
-def _json(response: httpx.Response) -> dict[str, Any] | None:
+def _json(content: bytes) -> dict[str, Any] | None:
     try:
-        answer = response.json()
+        answer = json.loads(content)
     except (ValueError, RecursionError):
         return None
     return answer if isinstance(answer, dict) else None
+
+
+def proxy_of(url: str) -> str | None:
+    """The proxy for an address by the environment (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`); none for this machine.
+
+    Raises `AccountError` for one of a kind that cannot be used.
+    """
+    parts = urlsplit(url)
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or parts.hostname in ("localhost", "127.0.0.1", "::1") or proxy_bypass(parts.netloc):
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    if urlsplit(proxy).scheme not in ("http", "https"):
+        raise AccountError("the proxy that the environment names (HTTPS_PROXY, ALL_PROXY) has to be one for HTTP")
+    return proxy
 
 
 def _seconds(value: object) -> float | None:
@@ -206,27 +233,30 @@ def _seconds(value: object) -> float | None:
 
 
 class Client:
-    """One account on one Bot API server. Building it reads certificates: do so on another thread."""
+    """One account on one Bot API server. Building it belongs into a running loop; close it. Raises `AccountError` if
+    the server cannot be reached as the environment says."""
 
     def __init__(self, token: str, api_base_url: str, timing: Timing) -> None:
         base = api_base_url.rstrip("/")
         self._timing = timing
         self._methods = f"{base}/bot{token}"
         self._files = f"{base}/file/bot{token}"
-        # A server on this machine is spoken to without TLS; reading the certificates of the world takes long.
-        verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if base.startswith("http://") else True
-        self._request = TelegramRequest(token, timing, verify)
+        proxy = proxy_of(base)
+        self._request = TelegramRequest(token, timing, proxy)
+        # Connections of its own: however many calls hang, what people write is fetched.
+        self._news = TelegramRequest(token, timing, proxy)
         self.bot = Bot(
             token,
             base_url=f"{base}/bot",
             base_file_url=f"{base}/file/bot",
             request=self._request,
-            get_updates_request=self._request,
+            get_updates_request=self._news,
         )
 
     async def close(self) -> None:
         """Close every connection."""
         await self._request.shutdown()
+        await self._news.shutdown()
 
     async def call(self, method: str, **parameters: Any) -> Any:  # noqa: ANN401
         """The `result` of a method as JSON, for what has to be seen as it came. Raises as `TelegramRequest` does."""
@@ -235,7 +265,7 @@ class Client:
     async def updates(self, offset: int | None, kinds: tuple[str, ...], *, wait: int) -> list[dict[str, Any]]:
         """The updates from `offset` on, as they came; those below it are confirmed. Raises as `call` does."""
         parameters = {"timeout": wait, "allowed_updates": list(kinds)} | ({} if offset is None else {"offset": offset})
-        result = await self._request.call(
+        result = await self._news.call(
             f"{self._methods}/getUpdates", parameters, read_timeout=wait + self._timing.margin
         )
         return [each for each in result if isinstance(each, dict)] if isinstance(result, list) else []

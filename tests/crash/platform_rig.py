@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 import random
 import re
 import signal
@@ -31,7 +32,7 @@ AT_ONCE: Final = 2
 """Messages without an answer that a person leaves in a chat at any time."""
 
 PATIENCE: Final = 30.0
-"""Seconds that anything awaited may take; the machine may be busy."""
+"""Seconds that anything awaited may take; the machine may be busy. At the end, so long after the last answer."""
 
 LABEL: Final = re.compile(r"\bm\d+\b")
 
@@ -85,6 +86,7 @@ class PlatformRig(ABC):
         self._talks = list(talks)
         self._writing: asyncio.Task[None] | None = None
         self._killed_at: list[float] = []
+        self._late = 0.0
         self.kills: Counter[str] = Counter()
 
     @abstractmethod
@@ -141,7 +143,9 @@ class PlatformRig(ABC):
                     talk.labels.append(label)
                     plan = talk.plans[label] = next(self._plans)
                     talk.write(f"{label} {plan}")
-            await asyncio.sleep(self._chance.uniform(0.01, 0.05))
+            pause, begun = self._chance.uniform(0.01, 0.05), time.monotonic()
+            await asyncio.sleep(pause)
+            self._late = max(self._late, time.monotonic() - begun - pause)
 
     def _unanswered(self, talk: Talk) -> list[str]:
         answered = {label for message in talk.ours() for label in answers(message)}
@@ -199,15 +203,17 @@ class PlatformRig(ABC):
         """Let everything come to its end, stop the daemon in good order, and check what the server has counted."""
         self.be_quiet()
         self.start()
-        deadline = time.monotonic() + PATIENCE
+        left, deadline = math.inf, 0.0
         while lost := [label for talk in self._talks for label in self._unanswered(talk)]:
+            if len(lost) < left:
+                left, deadline = len(lost), time.monotonic() + PATIENCE
             assert time.monotonic() < deadline, f"{lost} have no answer; {self._tail()}"
             await asyncio.sleep(0.02)
         await self.stop()
         wrong = [complaint for talk in self._talks for complaint in self._wrong_in(talk)]
         wrong += self.complaints()
         wrong += [f"log: {line}" for line in self._lines() if " ERROR " in line or "Traceback" in line]
-        assert not wrong, "\n".join([*wrong, f"kills: {dict(self.kills)}"])
+        assert not wrong, "\n".join([*wrong, f"kills: {dict(self.kills)}", self._lateness()])
 
     def _wrong_in(self, talk: Talk) -> Iterator[str]:
         ours = talk.ours()
@@ -244,7 +250,12 @@ class PlatformRig(ABC):
         return (
             f"{self.kills.total()} kills ({kills}); {written} messages; {len(marks)} marked repeats ({share:.0%} of the"
             f" kills), {sum(marks)} of them of what had been seen ({seen:.0%} of the kills in a send that was accepted)"
+            f"; {self._lateness()}"
         )
+
+    def _lateness(self) -> str:
+        """How busy the machine was: the server is in this process, so it was as late as that too."""
+        return f"this process itself was up to {self._late:.1f} s late"
 
     def _marks(self, talk: Talk) -> Iterator[bool]:
         """Of each message that says that it may be a repeat, whether it is one."""

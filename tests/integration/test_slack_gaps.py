@@ -9,7 +9,7 @@ import pytest
 from adapters.testing.slack import Channel, DeliveryRules, Fault, Person, RateLimits, SlackServer
 from config import Home
 from tests.integration.slack_support import answers, gateway
-from tests.support.slack import RULES
+from tests.support.slack import RULES, TIMING
 
 SECONDS = 12.0
 
@@ -146,12 +146,12 @@ async def test_a_limited_history_keeps_nobody_waiting(server: SlackServer, ann: 
         ann.writes(chat, "before")
         await said(server, chat, "before")
     ann.writes(chat, "missed")
-    server.inject(Fault.flood(30), "conversations.history")
+    server.inject(Fault.flood(int(TIMING.hold) + 30), "conversations.history")
     async with gateway(server, home, killed=True):
         await connected(server, 2)
         ann.writes(chat, "live")
         await said(server, chat, "before", "live")
-    server.limits._closed.clear()  # half a minute passes
+    server.limits._closed.clear()  # that time passes
     # The position has not passed what is still to be fetched.
     async with gateway(server, home):
         await said(server, chat, "before", "live", "missed")

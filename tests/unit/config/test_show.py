@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
+import pytest
 import yaml
 
 from config import ADAPTER_GROUP
-from config.show import render
+from config.show import in_yaml, render
 from tests.unit.config.support import Sandbox
 
 SECRET = "s3cret-value"
@@ -85,3 +86,21 @@ def test_what_is_shown_can_be_read_back(sandbox: Sandbox) -> None:
     again = sandbox.settings(render(settings, origin=True)).config
     assert again.model_copy(update={"platforms": {}}) == settings.config.model_copy(update={"platforms": {}})
     assert render(sandbox.settings(render(settings, origin=False)), origin=False) == render(settings, origin=False)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a bell\x07 and 🎉",
+        "\x7f\x85\u2028",
+        "two\nlines 😀",
+        "\ud800",
+        "\ufeff\u200b",
+        ["in\na list", 1],
+        {"k\x07": "🎉\n"},
+    ],
+)
+def test_what_does_not_show_is_escaped_on_one_line(value: object) -> None:
+    line = in_yaml(value)
+    assert len(line.splitlines()) == 1
+    assert yaml.safe_load(f"key: {line}") == {"key": value}

@@ -67,6 +67,20 @@ async def test_a_part_that_has_grown_since_it_was_sent_is_shown_whole(server: Di
     assert [message.text for message in server.shown(dm)] == ["That was all."]
 
 
+async def test_a_part_that_somebody_deleted_before_it_had_grown_comes_anew(
+    server: DiscordServer, host: FakeHost
+) -> None:
+    dm = server.dm(server.person("ann"))
+    bot = adapter(server, host)
+    async with running(bot, host):
+        sent = await bot.send(delivery(dm, "That was", bot, turn_id="t"))
+        server.world.delete(server.shown(dm)[0])
+        assert await bot.send(delivery(dm, "That was all.", bot, turn_id="t")) != sent
+    (message,) = server.shown(dm)
+    assert message.text.startswith(REPEATED)
+    assert message.text.endswith("That was all.")
+
+
 async def test_a_part_that_was_taken_back_can_come_again(server: DiscordServer, host: FakeHost) -> None:
     dm = server.dm(server.person("ann"))
     bot = adapter(server, host)

@@ -114,7 +114,7 @@ def _emphasis(source: str, reading: Reading, *, quoted: bool) -> tuple[int, str]
     if found := STRIKE.match(source):
         return _inner(found, "strike", reading, 1, quoted=quoted)
     if found := CODE.match(source):
-        code = re.sub(r"^ (?= *`)|(?<=`) $", "", found.group(2))
+        code = re.sub(r"^ (?= *`)|(` *) $", r"\1", found.group(2))
         reading.looks.append(("code", code))
         return found.end(), code
     if found := SPOILER.match(source):

@@ -138,6 +138,33 @@ def test_an_address_that_is_too_long_to_be_a_link_is_shown_and_cut() -> None:
     assert "".join(message.text for message in shown).replace(" ", "") == f"x({url})"
 
 
+def test_a_link_fits_into_a_short_message() -> None:
+    markup = DiscordMarkup(max_length=120)
+    shown = messages(f"[label](https://example.com/{'a' * 100}) and more", markup)
+    assert all(len(message.content) <= 120 for message in shown)
+
+
+def test_a_heading_keeps_the_number_sign_at_the_end_of_each_line() -> None:
+    assert read(one("# C#\u2028F#")).text == "C#\nF#"
+    assert read(one("# a\u2028\u2028b#")).text.split() == ["a", "b#"]
+
+
+@pytest.mark.parametrize("code", ["```\na](b)\n```", "`a](b)`"])
+def test_a_link_ends_before_the_code_behind_it(code: str) -> None:
+    shown = read(one(f"[label](https://example.com/a_b)\n{code} "))
+    assert ("link https://example.com/a_b", "label") in shown.looks
+    assert shown.text.split() == ["label", "a](b)"]
+
+
+def test_a_language_is_one_that_clients_know_as_one() -> None:
+    assert one("~~~Ĳ\na\n~~~") == "```\na\n```"
+
+
+def test_code_keeps_its_spaces_beside_a_backtick() -> None:
+    assert read(one("- ``\t`0``")).text == "•  `0"
+    assert read(one("``# ` ``#")).text == "# ` #"
+
+
 def test_too_many_messages_become_a_file() -> None:
     markup = DiscordMarkup(max_parts=2)
     assert markup.messages("word " * 3_000) == AsFile(2)

@@ -11,13 +11,13 @@ from adapters.markup.discord import JOINER, DiscordMarkup, DiscordMessage
 from adapters.markup.messages import Messages
 from adapters.markup.rendered import Look, Rendered
 from tests.property.profile import effort
+from tests.unit.markup.any_markup import BLANK, hold_words, settle, show_all
 from tests.unit.markup.discord_rules import read
 from tests.unit.markup.markdown_texts import markdown, sound
 
 MARKUP = DiscordMarkup()
 BY_LENGTH = {length: DiscordMarkup(max_length=length) for length in (120, 400, 2000)}
 lengths = st.sampled_from([120, 400, 2000])
-BLANK = re.compile("[\\s\u200b-\u200f\u2060\u2800\u3000\u3164\ufeff\u00a0\u202a-\u202e\u180e\U000e0000-\U000e007f]*")
 
 
 def messages_of(markup: DiscordMarkup, text: str) -> Messages[DiscordMessage]:
@@ -52,15 +52,8 @@ def test_a_client_shows_what_is_meant(text: str, length: int) -> None:
 @given(markdown, lengths)
 @effort(500, 1)
 def test_the_parts_joined_show_what_the_whole_shows(text: str, length: int) -> None:
-    whole = MARKUP.render(text).text
-    position = 0
-    for message in messages_of(BY_LENGTH[length], text).messages:
-        found = BLANK.match(whole, position)
-        assert found
-        start = whole.find(message.text, position, found.end() + len(message.text))
-        assert start >= 0, f"{message.text!r} is not what comes next"
-        position = start + len(message.text)
-    assert BLANK.fullmatch(whole[position:])
+    markup = BY_LENGTH[length]
+    show_all((message.text for message in messages_of(markup, text).messages), markup.render(text).text)
 
 
 def looks_of(rendered: Rendered) -> Counter[str]:
@@ -97,26 +90,10 @@ def test_nobody_is_called_and_no_mark_is_left(text: str) -> None:
 @given(sound)
 @effort(500, 1)
 def test_no_word_vanishes(text: str) -> None:
-    lines = [line for line in text.split("\n") if "```" not in line and "~~~" not in line]
-    sent = "\n".join(message.content for message in messages_of(MARKUP, text).messages)
-    for word in re.findall(r"[qwxyz]{5,}", "\n".join(lines)):
-        assert word in sent
+    hold_words("\n".join(message.content for message in messages_of(MARKUP, text).messages), text)
 
 
 @given(markdown, st.lists(st.integers(1, 25), min_size=1), lengths)
 @effort(300, 1)
 def test_what_is_settled_stays_while_the_text_grows(text: str, steps: list[int], length: int) -> None:
-    markup = BY_LENGTH[length]
-    draft = markup.draft()
-    settled: Messages[DiscordMessage] = Messages(())
-    position = 0
-    while position < len(text):
-        position += steps[position % len(steps)]
-        now = draft.update(text[:position])
-        assert isinstance(now, Messages)
-        assert now.messages[: settled.settled] == settled.messages[: settled.settled]
-        assert now.settled >= settled.settled
-        settled = now
-    final = draft.update(text, final=True)
-    assert isinstance(final, Messages)
-    assert final.messages == messages_of(markup, text).messages
+    settle(BY_LENGTH[length], text, steps)

@@ -48,6 +48,7 @@ def test_a_text_is_sent_as_expected(source: Path) -> None:
         ("**two\nlines**", "*two*\n*lines*"),
         ("**[x](https://example.com)**: y", "*<https://example.com|x>*: y"),
         ("# C#\nx", "*C#*\nx"),
+        ("# a&nbsp;", "*a*\u200b\u00a0"),
         ("- a\n  - b", "• a\n  ◦ b"),
         ("> a\n> b\n> > c", "> a\n> b\n> \u2060&gt; c"),
         ("```c++\n\n\ta < b\n\n```\nb", "```\n    a &lt; b\n```\nb"),

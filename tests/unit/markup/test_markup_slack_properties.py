@@ -11,13 +11,13 @@ from adapters.markup.messages import Messages
 from adapters.markup.rendered import Look, Rendered
 from adapters.markup.slack import SlackMarkup, SlackMessage, SlackRenderer, harmless
 from tests.property.profile import effort
+from tests.unit.markup.any_markup import BLANK, hold_words, settle, show_all
 from tests.unit.markup.markdown_texts import markdown, sound
 from tests.unit.markup.slack_rules import read, visible
 
 MARKUP = SlackMarkup()
 BY_LENGTH = {length: SlackMarkup(max_length=length) for length in (150, 400, 4000)}
 lengths = st.sampled_from([150, 400, 4000])
-BLANK = re.compile("[\\s\u200b-\u200f\u2060\u2800\u3000\u3164\ufeff\u00a0\u202a-\u202e\u180e\U000e0000-\U000e007f]*")
 called = markdown | st.lists(
     st.sampled_from(["<!channel>", "<!here|x>", "<@U012345>", "<#C012345|n>", "<!subteam^S1>", "&lt;!here&gt;"])
     | st.sampled_from(["&", "|", "`", "```\n", "\n", "*", "[", "](https://example.com/a|b>c)", "\\", "a "])
@@ -56,15 +56,8 @@ def test_slack_shows_what_is_meant(text: str, length: int, strict: bool) -> None
 @given(called, lengths)
 @effort(500, 1)
 def test_the_parts_joined_show_what_the_whole_shows(text: str, length: int) -> None:
-    whole = MARKUP.render(text).text
-    position = 0
-    for message in messages_of(BY_LENGTH[length], text).messages:
-        found = BLANK.match(whole, position)
-        assert found
-        start = whole.find(message.text, position, found.end() + len(message.text))
-        assert start >= 0, f"{message.text!r} is not what comes next"
-        position = start + len(message.text)
-    assert BLANK.fullmatch(whole[position:])
+    markup = BY_LENGTH[length]
+    show_all((message.text for message in messages_of(markup, text).messages), markup.render(text).text)
 
 
 @given(called, lengths, st.booleans())
@@ -100,10 +93,7 @@ def test_code_and_links_stand_where_they_should(text: str, strict: bool) -> None
 @given(sound)
 @effort(500, 1)
 def test_no_word_vanishes(text: str) -> None:
-    lines = [line for line in text.split("\n") if "```" not in line and "~~~" not in line]
-    sent = "\n".join(message.content for message in messages_of(MARKUP, text).messages)
-    for word in re.findall(r"[qwxyz]{5,}", "\n".join(lines)):
-        assert word in sent
+    hold_words("\n".join(message.content for message in messages_of(MARKUP, text).messages), text)
 
 
 @given(st.lists(called, max_size=3).map("\n\n".join), st.sampled_from([500, 800]))
@@ -118,20 +108,7 @@ def test_pieces_joined_are_the_message(text: str, length: int) -> None:
 @given(markdown, st.lists(st.integers(1, 25), min_size=1), lengths)
 @effort(300, 1)
 def test_what_is_settled_stays_while_the_text_grows(text: str, steps: list[int], length: int) -> None:
-    markup = BY_LENGTH[length]
-    draft = markup.draft()
-    settled: Messages[SlackMessage] = Messages(())
-    position = 0
-    while position < len(text):
-        position += steps[position % len(steps)]
-        now = draft.update(text[:position])
-        assert isinstance(now, Messages)
-        assert now.messages[: settled.settled] == settled.messages[: settled.settled]
-        assert now.settled >= settled.settled
-        settled = now
-    final = draft.update(text, final=True)
-    assert isinstance(final, Messages)
-    assert final.messages == messages_of(markup, text).messages
+    settle(BY_LENGTH[length], text, steps)
 
 
 @given(called, st.integers(0, 400))

@@ -1,5 +1,6 @@
 """Calls over HTTP: which error says what, and that no error tells the token."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -7,7 +8,10 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
+from adapters.base import AccountError
+from adapters.telegram import client as module
 from adapters.telegram.client import CallError, Client, NoAnswerError, NotSentError, TelegramRequest, quiet_libraries
+from adapters.testing.telegram import Fault, TelegramServer
 from tests.unit.telegram.support import QUICK
 
 TOKEN = "123456:AA-secret/with?odd characters"
@@ -51,6 +55,42 @@ async def test_answer_that_is_none_of_the_bot_api(answer: Callable[[], web.Respo
             await telegram.bot.get_me()
         with pytest.raises(NoAnswerError):
             await telegram.updates(None, (), wait=0)
+
+
+async def test_calls_that_hang_keep_no_updates_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONNECTIONS", 2)
+    async with TelegramServer() as bots:
+        bots.inject(Fault.silence(), "sendMessage", times=None)
+        telegram = Client(bots.bot.token, bots.base_url, QUICK)
+        ann = bots.person("Ann")
+        chat = bots.private(ann)
+        hanging = [asyncio.create_task(telegram.bot.send_message(chat.id, "hello")) for _ in range(4)]
+        await bots.until(lambda: len(bots.requests.of("sendMessage")) == 2)
+        ann.writes(chat, "hi")
+        (update,) = await telegram.updates(None, (), wait=1)
+        assert update["message"]["text"] == "hi"
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+        await telegram.close()
+
+
+async def test_the_environment_names_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as environment:
+        for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY", "http_proxy", "HTTP_PROXY"):
+            environment.delenv(name, raising=False)
+        async with server(lambda: web.json_response({"ok": True, "result": []})) as proxy:
+            environment.setenv("http_proxy", proxy)
+            async with client("http://api.telegram.invalid") as telegram:
+                assert await telegram.updates(None, (), wait=0) == []
+            environment.setenv("no_proxy", "api.telegram.invalid")
+            async with client("http://api.telegram.invalid") as telegram:
+                with pytest.raises(NotSentError):
+                    await telegram.updates(None, (), wait=0)
+            environment.delenv("no_proxy")
+            environment.setenv("http_proxy", "socks5://127.0.0.1:1080")
+            with pytest.raises(AccountError, match="HTTP"):
+                Client(TOKEN, "http://api.telegram.invalid", QUICK)
 
 
 async def test_error_without_a_body() -> None:
@@ -114,8 +154,7 @@ async def test_answer_that_is_nested_too_deeply() -> None:
 
 async def test_libraries_are_quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    for name in ("httpx", "httpcore", "telegram"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
+    logging.getLogger("telegram").setLevel(logging.NOTSET)
     async with server(page(503)) as url, client(url) as telegram:
         with pytest.raises(CallError):
             await telegram.bot.get_me()
