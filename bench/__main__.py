@@ -9,13 +9,13 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
-from bench import acks, conversations, limits, path, store, wire
+from bench import acks, conversations, limits, path, store, streams, wire
 from bench.machine import describe
 
 Figures: TypeAlias = Sequence[Mapping[str, Any]]
 P = TypeVar("P", store.Plan, path.Plan, limits.Plan, wire.Plan, acks.Plan)
 
-SUITES: Final = ("store", "path", "limits", "wire", "acks", "conversations")
+SUITES: Final = ("store", "path", "limits", "wire", "acks", "streams", "conversations")
 OPTIONS: Final = ("sessions", "in_flight", "rounds", "turns")
 
 STORE_HEADER: Final = (
@@ -41,6 +41,17 @@ PATH_HEADER: Final = (
 LIMITS_HEADER: Final = ("what", "measured", "limit", "kept")
 WIRE_HEADER: Final = ("what", "messages", "p50", "p99")
 ACKS_HEADER: Final = ("what", "events", "p50", "p99", "longest", f"after {acks.DEADLINE_SECONDS:g} s")
+STREAMS_HEADER: Final = (
+    "what",
+    "clients",
+    "failed",
+    "first byte, p50 / p99",
+    "first text, p50 / p99",
+    "limit",
+    "memory after it",
+    "load",
+    "kept",
+)
 CONVERSATIONS_HEADER: Final = ("what", "whose", "p50", "p99", "limit", "kept")
 EPILOG: Final = """examples:
   python -m bench                       everything; a quarter of an hour
@@ -63,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             conversations.QUICK if options.quick else conversations.Plan(), _progress, folder
         ),
         "acks": lambda: acks.run(_planned(options, acks.Plan(), acks.QUICK), _progress, folder),
+        "streams": lambda: streams.run(streams.QUICK if options.quick else streams.Plan(), _progress, folder),
     }
     figures = {suite: runs[suite]() for suite in options.suite or SUITES}
     machine = describe(folder)
@@ -122,6 +134,7 @@ def _report(machine: Mapping[str, str], figures: Mapping[str, Figures]) -> list[
         "limits": (LIMITS_HEADER, _limit_cells),
         "wire": (WIRE_HEADER, _wire_cells),
         "acks": (ACKS_HEADER, _acks_cells),
+        "streams": (STREAMS_HEADER, _streams_cells),
         "conversations": (CONVERSATIONS_HEADER, _conversations_cells),
     }
     lines = [f"{name}: {value}" for name, value in machine.items()]
@@ -170,6 +183,20 @@ def _wire_cells(figure: Mapping[str, Any]) -> Sequence[object]:
 def _acks_cells(figure: Mapping[str, Any]) -> Sequence[object]:
     times = (f"{figure[name]} ms" for name in ("p50_ms", "p99_ms", "longest_ms"))
     return figure["what"], f"{figure['events']:,}", *times, figure["late"]
+
+
+def _streams_cells(figure: Mapping[str, Any]) -> Sequence[object]:
+    return (
+        figure["what"],
+        figure["clients"],
+        figure["failed"],
+        f"{figure['first_p50_ms']} / {figure['first_p99_ms']} ms",
+        f"{figure['text_p50_ms']} / {figure['text_p99_ms']} ms",
+        "–" if figure["limit_ms"] is None else f"{figure['limit_ms']:g} ms",
+        f"{figure['memory_mb']} MB",
+        figure["load"],
+        "yes" if figure["kept"] else "no",
+    )
 
 
 def _conversations_cells(figure: Mapping[str, Any]) -> Sequence[object]:

@@ -105,7 +105,6 @@ def _make(path: Path, plan: Plan) -> Sequence[Person]:
     chance.shuffle(everyone)
     connection.executemany(queries.ADD_MESSAGE, _messages(everyone, plan, chance, to_micros(now)))
     connection.execute("COMMIT")
-    connection.execute("ANALYZE")
     connection.close()
     middle = len(quiet) // 2
     return [Person(BUSY, _source(0, "new"), busy), Person(QUIET, _source(1 + middle, "new"), quiet[middle])]

@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import pty
 import random
-import resource
 import select
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from statistics import median
 from time import monotonic, perf_counter
 from typing import Any, Final, TypeVar
 
+from bench.machine import resident_mb
 from bench.path import gateway
 from bench.workload import CONFIG, Fixture, index_everything, make_fixture, source_of
 from config import GatewayConfig, Home
@@ -224,7 +224,7 @@ def _chat_memory(home: Home) -> Limit:
         os.write(terminal, f"{word}\r".encode())
         # The line itself is echoed once; the answer is the second time.
         _read_until(terminal, lambda text: text.count(word) >= 2)
-        return Limit("memory of the terminal chat with echo", _resident_mb(pid), "MB")
+        return Limit("memory of the terminal chat with echo", resident_mb(pid), "MB")
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -255,7 +255,7 @@ def _touch(folder: Path, sessions: int) -> tuple[float, float]:
 
 async def _touch_all(folder: Path, sessions: int) -> tuple[float, float]:
     async with gateway(Home(folder).ensure()) as adapter:
-        before, todo = _resident_mb(os.getpid()), iter(range(sessions))
+        before, todo = resident_mb(os.getpid()), iter(range(sessions))
 
         async def write() -> None:
             for number in todo:
@@ -264,14 +264,4 @@ async def _touch_all(folder: Path, sessions: int) -> tuple[float, float]:
         async with asyncio.TaskGroup() as tasks:
             for _ in range(64):
                 tasks.create_task(write())
-        return before, _resident_mb(os.getpid())
-
-
-def _resident_mb(pid: int) -> float:
-    """Megabytes that a process takes now; where the system does not tell, the most that this one ever took."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-    (kibibytes,) = (line.split()[1] for line in lines if line.startswith("VmRSS:"))
-    return round(int(kibibytes) / 1024, 1)
+        return before, resident_mb(os.getpid())

@@ -1,7 +1,8 @@
-"""What a benchmark ran on: figures mean nothing without it."""
+"""What a benchmark ran on, and how busy that was: figures mean nothing without it."""
 
 import os
 import platform
+import resource
 import sqlite3
 from pathlib import Path
 
@@ -16,6 +17,21 @@ def describe(folder: Path) -> dict[str, str]:
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
     }
+
+
+def resident_mb(pid: int) -> float:
+    """Megabytes that a process takes now; where the system does not tell, the most that this one ever took."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    (kibibytes,) = (line.split()[1] for line in lines if line.startswith("VmRSS:"))
+    return round(int(kibibytes) / 1024, 1)
+
+
+def load() -> float:
+    """How many processes ran or waited for a core, over the last minute."""
+    return round(os.getloadavg()[0], 1)
 
 
 def _processor() -> str:

@@ -270,11 +270,9 @@ class ReplyStream:
 
     async def _rest(self, seconds: float) -> None:
         """Leave the platform alone, but no longer than the reply grows."""
-        closing = asyncio.ensure_future(self._closing.wait())
-        try:
-            await asyncio.wait([closing], timeout=seconds)
-        finally:
-            closing.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,12 @@ log = logging.getLogger(__name__)
 SHUTDOWN_SECONDS: Final = 5.0
 """How long requests that run may take to finish once the gateway stops."""
 
+HEAD_SECONDS: Final = 75.0
+"""How long the head of a request may take to arrive: from the opening of the connection, or from the answer before. One
+that sends nothing, or a byte now and then, is closed. It is longer than proxies keep a connection that they do not use
+(nginx: 60 seconds, https://nginx.org/en/docs/http/ngx_http_upstream_module.html#keepalive_timeout): so none sends a
+request into one that is just being closed."""
+
 SERVER_NAME: Final = "hermes-gateway"
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -76,12 +82,20 @@ def create_app(
 
 
 @asynccontextmanager
-async def serve(app: web.Application, host: str, port: int) -> AsyncIterator[tuple[str, int]]:
+async def serve(
+    app: web.Application, host: str, port: int, *, head_seconds: float = HEAD_SECONDS
+) -> AsyncIterator[tuple[str, int]]:
     """Serve the application while the context lasts; yields the address and port that it listens on.
 
     Raises `ListenError` if that cannot be.
     """
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=SHUTDOWN_SECONDS,
+        keepalive_timeout=head_seconds,  # it runs from the opening of a connection, whatever has come of a head
+    )
     await runner.setup()
     try:
         try:

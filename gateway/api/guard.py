@@ -25,6 +25,9 @@ BODY_SECONDS: Final = 30.0
 HOLDER: Final = web.RequestKey("holder", Holder)
 """Under which a request has whom it comes from."""
 
+_HERE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+"""What this machine calls itself, in nearly every request."""
+
 _OPEN: Final = "hermes_gateway_open"
 """The mark on handlers that need no key."""
 
@@ -95,7 +98,7 @@ def _check_host(request: web.Request, allowed: Collection[str]) -> None:
     """A page in a browser may have its own name lead to this machine; the browser then sends that name (DNS rebinding).
     No name leads to an address that is written out. Raises `ApiError`."""
     name = _host_name(request.headers.get("Host", ""))
-    if name == "localhost" or name in {each.lower() for each in allowed}:
+    if name in _HERE or name in {each.lower() for each in allowed}:
         return
     try:
         ipaddress.ip_address(name)

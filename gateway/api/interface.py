@@ -152,33 +152,40 @@ class HttpInterface:
             await asyncio.sleep(PRUNE_SECONDS)
 
     async def prune_once(self, eraser: Eraser) -> None:
-        """Forget requests and answers that are too old, and the sessions that nobody can go on with any more.
+        """Forget requests and answers that are too old, and the sessions that nobody can go on with any more. A request
+        whose session cannot be removed yet stays until it can.
 
         Raises `StorageError`, `StorageBusyError`.
         """
-        before = to_micros(self._clock.now() - ANSWERS_KEPT)
+        before, kept = to_micros(self._clock.now() - ANSWERS_KEPT), 0
         while self._database.state.mode == "sqlite":
-            rows = await self._database.read(api_queries.OLD_API_REQUESTS, (before, PAGE))
+            rows = await self._database.read(api_queries.OLD_API_REQUESTS, (before, PAGE, kept))
             if not rows:
                 break
             for row in rows:
-                await self._write(api_queries.REMOVE_API_REQUEST, (row["id"],))
-                # One that a program has named can be gone on with, whatever its requests were.
-                if not is_named(row["chat"]):
-                    await self._forget_sessions(row["chat"], eraser)
+                if await self._forget_sessions(row["id"], row["chat"], eraser):
+                    await self._write(api_queries.REMOVE_API_REQUEST, (row["id"],))
+                else:
+                    kept += 1
         while await self._write(api_queries.REMOVE_OLD_API_ANSWERS, (before, PAGE)):
             pass
         await self.webhooks.calls.forget_old()
 
-    async def _forget_sessions(self, chat: str, eraser: Eraser) -> None:
-        """Remove the sessions of a conversation, unless it was gone on with."""
-        if await self._database.read(api_queries.LAST_API_REQUEST, (chat,)):
-            return
+    async def _forget_sessions(self, request_id: str, chat: str, eraser: Eraser) -> bool:
+        """Remove the sessions of a conversation that this was the last request of; whether none is left to remove."""
+        if is_named(chat):
+            return True  # It can be gone on with, whatever its requests were.
+        latest = await self._database.read(api_queries.LAST_API_REQUEST, (chat,))
+        if latest and latest[0]["id"] != request_id:
+            return True
+        removed = True
         for row in await self._database.read(api_queries.SESSIONS_OF_CHAT, (str(Platform.API_SERVER), chat)):
             try:
                 await eraser.erase(row["id"])
             except (SessionError, EraseError) as error:
-                log.info("session %s of an old request stays: %s", row["id"], error)
+                log.info("session %s of an old request stays for now: %s", row["id"], error)
+                removed = False
+        return removed
 
     async def _write(self, statement: str, values: tuple[object, ...]) -> int:
         def job(connection: sqlite3.Connection) -> int:

@@ -183,11 +183,6 @@ class Ledger:
             return InboundState(row["state"]), row["reason"]
         return None
 
-    async def requests_of_turn(self, turn_id: str) -> tuple[str, ...]:
-        """The requests that a turn answers. Raises `StorageError`."""
-        rows = await self._database.read(queries.INBOUND_OF_TURN, (turn_id,))
-        return tuple(row["message_id"] for row in rows)
-
     def note_end(self, connection: sqlite3.Connection, end: TurnEnd, now: datetime) -> None:
         """Note what a turn ended with, in the commit that ends it. See `OnEnd`."""
         if end.inbound[0].source.platform != Platform.API_SERVER:

@@ -1,6 +1,7 @@
 """The HTTP interface as a platform: what is delivered goes to whoever waits for it, and is kept for who does not."""
 
 import asyncio
+from dataclasses import replace
 from typing import Final
 
 from config import PlatformConfig
@@ -22,20 +23,38 @@ from gateway.storage.errors import StorageError
 EDIT_INTERVAL: Final = 0.02
 """Seconds between two pieces of an answer that grows: programs show them as they come, and each is a write."""
 
+CLIENTS_A_PACE: Final = 10
+"""For each of so many clients that wait it is as much longer: all together get about 500 pieces a second, a fifth of
+what the event loop can do. Without it, a hundred answers that grow leave it no time for whoever comes."""
+
+MAX_EDIT_INTERVAL: Final = 0.5
+"""The longest that it gets: answers are seen to grow however many there are."""
+
+CAPABILITIES: Final = Capabilities(
+    edit=True, drafts=True, find=True, told_when_complete=False, edit_interval=EDIT_INTERVAL, redactable_ids=True
+)
+
+PACES: Final = tuple(
+    replace(CAPABILITIES, edit_interval=number * EDIT_INTERVAL)
+    for number in range(1, int(MAX_EDIT_INTERVAL / EDIT_INTERVAL) + 1)
+)
+"""What can be done here, at each pace."""
+
 
 class ApiPlatform(Adapter):
     """Takes what the core delivers. A delivery is sent once its answer is on disk: a client that has left, or whose
     gateway was killed, asks for it again."""
-
-    capabilities: Capabilities = Capabilities(
-        edit=True, drafts=True, find=True, told_when_complete=False, edit_interval=EDIT_INTERVAL, redactable_ids=True
-    )
 
     def __init__(self, config: PlatformConfig, host: AdapterHost, *, ledger: Ledger, room: WaitingRoom) -> None:
         del config
         self.host = host
         self._ledger = ledger
         self._room = room
+
+    @property
+    def capabilities(self) -> Capabilities:  # type: ignore[override]  # nobody sets it
+        """What can be done here, and at which pace with as many clients as wait at present."""
+        return PACES[min(len(self._room) // CLIENTS_A_PACE, len(PACES) - 1)]
 
     async def run(self) -> None:
         """There is nothing to connect to: requests come by themselves."""
@@ -62,18 +81,7 @@ class ApiPlatform(Adapter):
 
     async def draft(self, delivery: Delivery) -> bool:
         """Show whoever waits how far the answer has grown."""
-        chat, turn_id = delivery.target.chat_id, delivery.turn_id
-        if turn_id is None or not self._room.has_chat(chat):
-            return True
-        request_ids = self._room.requests_of(turn_id)
-        if request_ids is None:
-            try:
-                request_ids = await self._ledger.requests_of_turn(turn_id)
-            except StorageError as error:
-                raise RetryLaterError(str(error)) from error
-            if self._room.has_chat(chat):
-                self._room.remember(turn_id, request_ids)
-        for request_id in request_ids:
+        for request_id in delivery.answers:
             if (waiter := self._room.find(request_id)) is not None:
                 waiter.grow(delivery.text)
         return True

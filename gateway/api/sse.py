@@ -51,10 +51,13 @@ class EventWriter:
         self._seconds = seconds
 
     async def write(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """Write events. Raises ConnectionError once the client has gone, or takes nothing any more."""
-        for event in events:
-            name = f"event: {event['type']}\n" if self._named and "type" in event else ""
-            await self.raw(f"{name}data: {json.dumps(event)}\n\n".encode())
+        """Write events, all that there are in one go. Raises ConnectionError once the client has gone, or takes nothing
+        any more."""
+        await self.raw(b"".join(map(self._line, events)))
+
+    def _line(self, event: Mapping[str, Any]) -> bytes:
+        name = f"event: {event['type']}\n" if self._named and "type" in event else ""
+        return f"{name}data: {json.dumps(event)}\n\n".encode()
 
     async def raw(self, data: bytes) -> None:
         """Write bytes; the next piece is not made before these are on their way."""
@@ -106,13 +109,12 @@ async def _follow(
                 await writer.write(events.text(piece))
             elif not await service.news(submission):
                 await writer.raw(ALIVE)
+        rest: list[Mapping[str, Any]] = []
         if piece := emission.last(answer.text):
-            await writer.write(events.text(piece))
+            rest += events.text(piece)
         failed = failure(answer)
-        if failed is None or named:
-            await writer.write(events.end(answer, emission.sent))
-        else:
-            await writer.write(events.failed(failed))
+        rest += events.end(answer, emission.sent) if failed is None or named else events.failed(failed)
+        await writer.write(rest)
     except ApiError as error:
         await writer.write(events.failed(error))
     if not named:

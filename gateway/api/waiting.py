@@ -1,16 +1,11 @@
 """Those who wait for an answer over HTTP: each sees the newest text as it grows, and the answer once it stands."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Final
 
 from gateway.api.ledger import Answer, Asked
-
-MAX_TURNS: Final = 4_096
-"""Turns of which it is remembered which requests they answer; for another one it is looked up again."""
 
 
 class TooManyWaitingError(Exception):
@@ -57,13 +52,12 @@ class WaitingRoom:
     """Everyone who waits, by request and by conversation."""
 
     def __init__(self) -> None:
+        self._clients = 0
         self._waiters: dict[str, Waiter] = {}
         self._chats: dict[str, dict[str, Waiter]] = {}
-        self._turns: OrderedDict[str, tuple[str, ...]] = OrderedDict()
-        """Which requests a turn answers, for turns of conversations that somebody waits in."""
 
     def __len__(self) -> int:
-        return sum(waiter.clients for waiter in self._waiters.values())
+        return self._clients
 
     @contextmanager
     def enter(self, request_id: str, chat: str, limit: int) -> Iterator[Waiter]:
@@ -73,10 +67,12 @@ class WaitingRoom:
         waiter = self._waiters.setdefault(request_id, Waiter(request_id, chat))
         self._chats.setdefault(chat, {})[request_id] = waiter
         waiter.clients += 1
+        self._clients += 1
         try:
             yield waiter
         finally:
             waiter.clients -= 1
+            self._clients -= 1
             if not waiter.clients:
                 self._leave(waiter)
 
@@ -91,23 +87,9 @@ class WaitingRoom:
         """Who waits for a request."""
         return self._waiters.get(request_id)
 
-    def has_chat(self, chat: str) -> bool:
-        """Whether anybody waits in a conversation."""
-        return chat in self._chats
-
     def has_later(self, asked: Asked, following: str) -> bool:
         """Whether anybody waits for what was asked in a conversation since, but for the request with this id."""
         return any(
             waiter.id != following and waiter.asked is not None and waiter.asked.created_at > asked.created_at
             for waiter in self._chats.get(asked.chat, {}).values()
         )
-
-    def requests_of(self, turn_id: str) -> tuple[str, ...] | None:
-        """The requests that a turn answers, if that was asked before."""
-        return self._turns.get(turn_id)
-
-    def remember(self, turn_id: str, request_ids: tuple[str, ...]) -> None:
-        """Note which requests a turn answers."""
-        self._turns[turn_id] = request_ids
-        if len(self._turns) > MAX_TURNS:
-            self._turns.popitem(last=False)

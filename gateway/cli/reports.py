@@ -67,6 +67,8 @@ def _status_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for number, (name, adapter) in enumerate(found.get("adapters", {}).items()):
         state = str(adapter["state"])
         yield "" if number else "Platforms", f"{name} {_connection(adapter)}", STATE_STYLES.get(state, "")
+    if "http" in found:
+        yield "HTTP", str(found["http"] or "off"), ""
     sessions = found.get("sessions", {})
     total, live = sessions.get("total", 0), sessions.get("live", 0)
     yield "Sessions", UNKNOWN if total is None else f"{total:,}, {live:,} of them live", ""

@@ -7,11 +7,15 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
-from config import GatewayConfig, Home
+from config import GatewayConfig, Home, Platform
 from gateway.control import MAX_PATH_BYTES
 from gateway.doctor.findings import Finding, error, ok, warning
 from gateway.status import StatusError, ask
+
+LISTENING: Final = (Platform.API_SERVER, Platform.WEBHOOK)
+"""The platforms that programs reach over the HTTP listener."""
 
 
 async def process(home: Home) -> tuple[bool, list[Finding]]:
@@ -59,7 +63,7 @@ def http(config: GatewayConfig, *, running: bool) -> Iterator[Finding]:
     """Whether HTTP can be served, and to whom."""
     http = config.http
     if not http.enabled:
-        yield ok("http", "switched off")
+        yield from _unheard(config)
         return
     if http.port == 0 or running:
         yield ok(
@@ -73,6 +77,27 @@ def http(config: GatewayConfig, *, running: bool) -> Iterator[Finding]:
             f"http.host {http.host} can be reached from other machines, without encryption",
             "put a proxy with TLS before it, or set http.host: 127.0.0.1",
         )
+
+
+def _unheard(config: GatewayConfig) -> Iterator[Finding]:
+    """What only comes over HTTP, and is set up though that is switched off."""
+    needing = [f"webhooks.{name}" for name in config.webhooks]
+    needing += [
+        f"platforms.{name}.mode: {mode}"
+        for name in config.enabled_platforms
+        if (mode := getattr(config.platform(name), "mode", None)) in ("http", "webhook")
+    ]
+    if config.http.api_key is not None:
+        needing.append("http.api_key")
+    needing += [f"platforms.{name}" for name in LISTENING if name in config.enabled_platforms]
+    if not needing:
+        yield ok("http", "switched off")
+        return
+    yield error(
+        "http",
+        f"switched off, so nothing comes of {', '.join(needing)}",
+        "write http.enabled: true, or take them out",
+    )
 
 
 def _port(host: str, port: int) -> Finding:

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from config import LiveConfig
 from gateway.api.errors import ApiError
-from gateway.api.guard import Verifier, open_to_all
+from gateway.api.guard import Verifier, open_to_all, read_body
 from gateway.mcp.door import Guest, ToolDoor
 from gateway.mcp.errors import CallRefusedError
 from gateway.storage.errors import StorageError
@@ -26,6 +26,10 @@ log = logging.getLogger(__name__)
 PATH: Final = "/mcp"
 SESSION_HEADER: Final = "Hermes-Session"
 """Names the session in whose place the operator calls."""
+
+KEY_HEADER: Final = "Idempotency-Key"
+"""Names the call of a request, as the argument of that name does, for clients that repeat requests by themselves
+(https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/)."""
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 """The largest request: the longest message to a session, and far more."""
@@ -105,7 +109,8 @@ class McpEndpoint:
             raise ApiError(401, words, code="invalid_api_key", headers=headers) from error
         except StorageError as error:
             raise ApiError(503, "the database is out of use at present", code="unavailable") from error
-        return await _Exchange(request).run((await self._started()).handle_request, guest)
+        body = await read_body(request)
+        return await _Exchange(request, body).run((await self._started()).handle_request, guest)
 
     async def _guest(self, request: web.Request) -> Guest:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
@@ -140,7 +145,8 @@ class McpEndpoint:
         return [{"name": one.name, "description": one.description, "parameters": one.parameters} for one in tools]
 
     async def _call(self, context: "Context", name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await self._door.call(_guest_of(context), name, arguments)
+        key = context.request.headers.get(KEY_HEADER) if context.request is not None else None
+        return await self._door.call(_guest_of(context), name, arguments, key=key)
 
 
 def _guest_of(context: "Context") -> Guest:
@@ -161,8 +167,9 @@ def _name_of(origin: str) -> str | None:
 class _Exchange:
     """One request of aiohttp as an ASGI application takes it (https://asgi.readthedocs.io/en/latest/specs/www.html)."""
 
-    def __init__(self, request: web.Request) -> None:
+    def __init__(self, request: web.Request, body: bytes) -> None:
         self._request = request
+        self._body = body
         self._response: web.StreamResponse | None = None
         self._read = False
         self._ended = asyncio.Event()
@@ -197,7 +204,7 @@ class _Exchange:
     async def _receive(self) -> dict[str, Any]:
         if not self._read:
             self._read = True
-            return {"type": "http.request", "body": await self._request.read(), "more_body": False}
+            return {"type": "http.request", "body": self._body, "more_body": False}
         while not self._ended.is_set():
             transport = self._request.transport
             if transport is None or transport.is_closing():

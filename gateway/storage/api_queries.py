@@ -40,8 +40,8 @@ GET_API_ANSWER: Final = "SELECT answer FROM api_answers WHERE id = ?"
 """The answer to a request."""
 
 OLD_API_REQUESTS: Final = """
-SELECT id, chat FROM api_requests WHERE created_at < ? ORDER BY created_at LIMIT ?"""
-"""The oldest requests from before an instant."""
+SELECT id, chat FROM api_requests WHERE created_at < ? ORDER BY created_at LIMIT ? OFFSET ?"""
+"""The oldest requests from before an instant, but for so many."""
 
 REMOVE_API_REQUEST: Final = "DELETE FROM api_requests WHERE id = ?"
 """Forget a request."""
@@ -52,8 +52,8 @@ DELETE FROM api_answers WHERE id IN (SELECT id FROM api_answers WHERE answered_a
 
 SESSIONS_OF_CHAT: Final = """
 SELECT sessions.id FROM slots JOIN sessions ON sessions.slot_id = slots.id
-WHERE slots.platform = ? AND slots.chat = ?"""
-"""The sessions that were held in a chat."""
+WHERE slots.platform = ? AND slots.chat = ? AND NOT sessions.pinned AND NOT sessions.starred"""
+"""The sessions that were held in a chat, but for those that somebody has marked to be kept."""
 
 ARCHIVE_SESSION: Final = "UPDATE sessions SET archived = 1 WHERE id = ?"
 """Keep a session out of the lists."""

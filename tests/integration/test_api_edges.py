@@ -5,20 +5,23 @@ import json
 import resource
 import socket
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from aiohttp import web
 
 from config import AgentConfig, GatewayConfig, Home, LiveConfig
 from gateway.access import People
-from gateway.api import ListenError, routes, sse
+from gateway.api import ListenError, guard, routes, sse
+from gateway.api.app import create_app, serve
 from gateway.api.guard import MAX_BODY_BYTES
 from gateway.api.keys import Keys
 from gateway.clock import SystemClock
 from gateway.ports import Agent, AgentCapabilities, AgentEnvironment, AgentEvent, AgentTurn, Done, Text
 from gateway.session.text import flatten_text
 from gateway.storage.database import Database
-from tests.support.api import KEY, ApiGateway, api_gateway, ask, user
+from tests.support.api import KEY, ApiGateway, OneKey, api_gateway, ask, user
 
 
 class Held(Agent):
@@ -317,11 +320,11 @@ async def test_a_body_that_is_too_large_is_refused_before_it_comes(gateway: ApiG
     assert b" 413 " in await _first_line(gateway, MAX_BODY_BYTES + 1)
 
 
-async def _first_line(gateway: ApiGateway, length: int) -> bytes:
+async def _first_line(gateway: ApiGateway, length: int, path: str = "/v1/responses") -> bytes:
     """What a request is answered that says how long it is, and sends one byte."""
     host, port = gateway.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    head = f"POST /v1/responses HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n"
     writer.write(f"{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{{".encode())
     try:
         return await reader.readline()
@@ -345,6 +348,69 @@ async def test_a_slow_body_is_not_waited_for(
     monkeypatch.setattr(routes.OpenAiRoutes.__init__, "__kwdefaults__", {"body_seconds": 0.2})
     async with api_gateway(home, free_port()) as gateway:
         assert b" 408 " in await _first_line(gateway, 100)
+
+
+async def test_a_slow_body_for_the_tools_is_not_waited_for(
+    home: Home, free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard.read_body, "__kwdefaults__", {"seconds": 0.2, "limit": MAX_BODY_BYTES})
+    async with api_gateway(home, free_port()) as gateway:
+        assert b" 408 " in await _first_line(gateway, 100, "/mcp")
+
+
+# --- slow heads --------------------------------------------------------------------------------------------
+
+HEAD_SECONDS = 0.3
+
+
+@asynccontextmanager
+async def _connection(wait: float = 0.0) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """To a listener with a route that takes so long to answer."""
+
+    @guard.open_to_all
+    async def answer(_request: web.Request) -> web.Response:
+        await asyncio.sleep(wait)
+        return web.Response(text="here")
+
+    app = create_app(health=dict, ready=lambda: (True, {}), keys=OneKey())
+    app.router.add_get("/late", answer)
+    async with serve(app, "127.0.0.1", 0, head_seconds=HEAD_SECONDS) as (host, port):
+        reader, writer = await asyncio.open_connection(host, port)
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+
+
+async def _dribble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """Send a head that does not end, byte by byte, until the connection is closed; what came back."""
+    writer.write(b"GET /late HTTP/1.1\r\nX-Long: ")
+    closed = asyncio.create_task(reader.read())
+    async with asyncio.timeout(HEAD_SECONDS + 10):
+        while not closed.done():
+            writer.write(b"x")
+            await asyncio.sleep(HEAD_SECONDS / 10)
+    return await closed
+
+
+async def test_a_head_that_dribbles_is_cut_off() -> None:
+    async with _connection() as (reader, writer):
+        with suppress(ConnectionError):
+            assert await _dribble(reader, writer) == b""
+
+
+async def test_a_second_head_that_dribbles_is_cut_off() -> None:
+    async with _connection() as (reader, writer):
+        writer.write(b"GET /late HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"here" in await reader.readuntil(b"here")
+        with suppress(ConnectionError):
+            assert await _dribble(reader, writer) == b""
+
+
+async def test_an_answer_may_take_longer_than_a_head() -> None:
+    async with _connection(HEAD_SECONDS * 3) as (reader, writer):
+        writer.write(b"GET /late HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"here" in await reader.readuntil(b"here")
 
 
 # --- slow readers ------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import openai
 import pytest
@@ -15,6 +16,7 @@ from gateway.access import People
 from gateway.api import service, sse
 from gateway.api.keys import Keys
 from gateway.clock import SystemClock
+from gateway.erasure import EraseError, Eraser
 from gateway.ports import Agent, AgentCapabilities, AgentEvent, AgentTurn, Done, Text
 from gateway.session.text import flatten_text
 from gateway.storage.database import Database
@@ -142,6 +144,52 @@ async def test_what_a_program_has_named_is_kept_whatever_its_key_is_called(
         assert session_id in {entry.session_id for entry in await parts.store.list_sessions()}
         (row,) = await parts.database.read("SELECT archived FROM sessions WHERE id = ?", (session_id,))
         assert not row["archived"]
+
+
+class Refusing:
+    """Deletes nothing so many times, and then what it is asked to."""
+
+    def __init__(self, eraser: Eraser, times: int) -> None:
+        self._eraser = eraser
+        self._times = times
+
+    async def erase(self, session_id: str) -> None:
+        self._times -= 1
+        if self._times >= 0:
+            raise EraseError("its reply is still on its way")
+        await self._eraser.erase(session_id)
+
+
+async def test_a_session_that_cannot_be_removed_yet_is_removed_later(home: Home, free_port: Callable[[], int]) -> None:
+    async with api_gateway(home, free_port()) as gateway:
+        bodies = [(await gateway.post("/v1/chat/completions", ask("x")))[1] for _ in range(3)]
+        parts = gateway.daemon._parts
+        assert parts is not None
+        parts.http._clock = Later()
+        # It has the shape of one.
+        eraser: Any = Refusing(parts.eraser, 1)
+        left = []
+        for _ in range(2):
+            await parts.http.prune_once(eraser)
+            rows = await parts.database.read("SELECT id FROM sessions")
+            left.append({row["id"] for row in rows} & {body["hermes"]["session_id"] for body in bodies})
+        assert [len(each) for each in left] == [1, 0]
+        assert await parts.database.read("SELECT id FROM api_requests") == []
+
+
+async def test_a_session_that_somebody_pinned_stays(home: Home, free_port: Callable[[], int]) -> None:
+    async with api_gateway(home, free_port()) as gateway:
+        _, body = await gateway.post("/v1/chat/completions", ask("x"))
+        parts = gateway.daemon._parts
+        assert parts is not None
+        session_id = body["hermes"]["session_id"]
+        await parts.database.write(
+            lambda connection: connection.execute("UPDATE sessions SET pinned = 1 WHERE id = ?", (session_id,)).rowcount
+        )
+        parts.http._clock = Later()
+        await parts.http.prune_once(parts.eraser)
+        assert await parts.database.read("SELECT id FROM sessions WHERE id = ?", (session_id,))
+        assert await parts.database.read("SELECT id FROM api_requests") == []
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e400"])

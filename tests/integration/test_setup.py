@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,10 @@ from aiohttp import web
 from adapters.testing.discord import DiscordServer
 from adapters.testing.slack import SlackServer
 from adapters.testing.telegram import TelegramServer
-from config import Platform, load_config
+from config import Home, Platform, load_config
+from gateway.cli import reports
+from gateway.doctor import examine
+from gateway.storage.database import Database
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PROGRAM: Final = str(ROOT / "hermes_gateway.py")
@@ -268,6 +272,66 @@ async def test_slack_has_two_tokens_and_names_missing_scopes(home: Path, run: Ru
     assert config.owners == (f"slack:{ann.id}",)
 
 
+async def test_discord_from_nothing_to_a_first_answer(home: Path, run: Run) -> None:
+    """Ann is not who made the application: she gives her id, and writes to the bot once the gateway runs."""
+    async with DiscordServer() as server:
+        address = {"DISCORD_API_BASE_URL": server.api_url, "DISCORD_GATEWAY_URL": server.gateway_url}
+        ann = server.person("Ann")
+        chat = server.dm(ann)
+        person = await run("setup", **address)
+        await person.answers("Numbers:", "2")
+        await person.answers("Number [1]:", "8")
+        await person.answers("stays hidden", server.bot.token)
+        await person.answers("Is that you: operator", "n")
+        await person.answers("Your id", str(ann.id))
+        await person.answers("May operator (id 1, owns the application) talk to the agent too?", "")
+        await person.answers("Write ", "y")
+        await person.sees("hermes-gateway run")
+        assert await person.leaves() == 0
+        assert server.bot.token not in person.screen
+
+        async with started(run, **address):
+            await server.until(lambda: any(server.world.commands.values()), SECONDS)
+            ann.writes(chat, "what is the capital of France?")
+            await server.until(
+                lambda: any("capital of France" in each.text for each in server.shown(chat, by=server.bot)), SECONDS
+            )
+
+
+async def test_slack_from_nothing_to_a_first_answer(home: Path, run: Run) -> None:
+    async with SlackServer() as server:
+        address = {"SLACK_API_BASE_URL": server.api_url}
+        ann = server.person("Ann")
+        chat = server.direct(ann)
+        person = await run("setup", **address)
+        await person.answers("Numbers:", "3")
+        await person.answers("Number [1]:", "8")
+        await person.answers("Bot token", server.bot.token)
+        await person.answers("App-level token", server.app.token)
+        await person.answers("Is that you: ", "y")
+        await person.answers("Write ", "y")
+        await person.sees("hermes-gateway run")
+        assert await person.leaves() == 0
+        assert server.bot.token not in person.screen
+
+        async with started(run, **address):
+            await server.until(lambda: server.events.sockets.live, SECONDS)
+            ann.writes(chat, "what is the capital of France?")
+            await server.until(
+                lambda: any("capital of France" in each.text for each in server.shown(chat, by=server.bot)), SECONDS
+            )
+
+
+@asynccontextmanager
+async def started(run: Run, **address: str) -> AsyncIterator[None]:
+    """The gateway, in a terminal of its own, as the set-up left it; stopped by Ctrl-C in the end."""
+    gateway = await run("run", **address)
+    await gateway.sees("ready:")
+    yield
+    await gateway.interrupts()
+    assert await gateway.leaves() == 0
+
+
 @asynccontextmanager
 async def model_server(key: str) -> AsyncIterator[str]:
     """A server with two models, for who has the key."""
@@ -346,6 +410,68 @@ async def test_a_file_that_is_no_yaml_is_left_alone(home: Path, run: Run) -> Non
     await person.sees("config check")
     assert await person.leaves() == 1
     assert file.read_text() == "agent: [\n"
+
+
+# --- the screens in docs/setup.md --------------------------------------------------------------------------
+
+
+def block(command: str) -> list[str]:
+    """What the document shows after a command."""
+    text = (ROOT / "docs" / "setup.md").read_text(encoding="utf-8")
+    return text.partition(f"$ {command}\n")[2].partition("```")[0].splitlines()
+
+
+def test_the_help_in_the_document_is_what_the_chat_says(home: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, PROGRAM, "chat", "--agent", "echo", "/help"],
+        env=environment(home),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    document = (ROOT / "docs" / "setup.md").read_text(encoding="utf-8")
+    shown = document.partition("> /help\n")[2].partition("> /help new")[0]
+    assert COMMAND.findall(shown) == COMMAND.findall(done.stdout)
+    assert len(COMMAND.findall(shown)) > 20
+
+
+COMMAND: Final = re.compile(r"/(\w+)`?: (.+)")
+
+
+def test_the_status_in_the_document_is_how_it_is_printed() -> None:
+    up = {"state": "connected"}
+    found = {
+        "running": True,
+        "version": "0.1.0",
+        "pid": 24661,
+        "started_at": (datetime.now(UTC) - timedelta(minutes=3)).isoformat(),
+        "agent": "echo",
+        "adapters": {"local": up, "api_server": up, "telegram": up},
+        "http": "127.0.0.1:8642",
+        "sessions": {"total": 1, "live": 1},
+        "turns": {"running": 0, "queued": 0, "put_off": 0},
+        "storage": {"mode": "sqlite"},
+    }
+    lines = [f"{name:<13}{value}" for name, value, _ in reports._status_lines(found)]
+    assert lines == block("hermes-gateway status")
+
+
+async def test_the_doctor_in_the_document_finds_what_it_finds(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HERMES_GATEWAY_HOME", str(home))
+    token = "123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1"
+    file = home / "gateway.yaml"
+    file.write_text(
+        f"agent: echo\nhttp: {{port: 0}}\nowners: [telegram:1]\nplatforms: {{telegram: {{token: '{token}'}}}}\n"
+    )
+    file.chmod(0o600)
+    async with Database.open(Home(home).database):
+        pass
+    found = [(str(finding.level), finding.subject) for finding in await examine(Home(home))]
+    shown = [re.match(r"(\w+) +(.+?): ", line) for line in block("hermes-gateway doctor")]
+    access = ("ok", "access")
+    assert [each.groups() for each in shown if each is not None] == [each for each in found if each != access]
 
 
 def test_help_loads_no_client(home: Path) -> None:

@@ -205,6 +205,29 @@ async def test_a_port_in_use_is_found(home: Home) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("webhooks: {deploys: {secret: 0123456789abcdef0123456789abcdef, prompt: x}}", "webhooks.deploys"),
+        ("platforms: {slack: {bot_token: xoxb-1, signing_secret: z, mode: http}}", "platforms.slack.mode: http"),
+        ("platforms: {api_server: {enabled: true}}", "platforms.api_server"),
+    ],
+)
+async def test_what_comes_over_http_needs_its_listener(home: Home, text: str, named: str) -> None:
+    configure(home, text)
+    (finding,) = [finding for finding in await examine(home) if finding.subject == "http"]
+    assert finding.level is Level.ERROR
+    assert named in finding.what
+    assert "http.enabled: true" in finding.advice
+
+
+async def test_a_key_needs_the_listener(home: Home) -> None:
+    home.config_file.write_text("http: {enabled: false, api_key: sk-0123456789abcdef}\nagent: echo\n")
+    (finding,) = [finding for finding in await examine(home) if finding.subject == "http"]
+    assert finding.level is Level.ERROR
+    assert "http.api_key" in finding.what
+
+
+@pytest.mark.parametrize(
     ("agents", "words"),
     [
         ("m: {type: model, model: 'openai:gpt-5-mini'}", "agent m:"),

@@ -1,8 +1,10 @@
 """Files that go out: only from allowed folders, as they were when they were named, and each once."""
 
 import asyncio
+import gc
 import os
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -175,6 +177,18 @@ async def test_an_answer_is_split(media: Path) -> None:
     text, found = await turn.split(f"Look:\n\nMEDIA:{path}\nMEDIA:/etc/passwd\n")
     assert text == "Look:\n\nMEDIA:/etc/passwd"
     assert [file.name for file in found] == ["a.png"]
+
+
+async def test_an_answer_does_not_stay_in_memory(media: Path) -> None:
+    turn = files(media).of_turn("t1", SESSION)
+    assert turn.visible("Look:\n") == "Look:\n"
+    held = weakref.ref(turn)
+    gc.disable()
+    try:
+        del turn
+        assert held() is None, "it waits for the garbage collector"
+    finally:
+        gc.enable()
 
 
 async def test_a_line_does_not_flash_while_it_is_looked_at(media: Path) -> None:

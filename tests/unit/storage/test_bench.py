@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench import conversations, limits, path
+from bench import conversations, limits, path, streams
 from bench.__main__ import main
 from bench.limits import HEAVY, modules_of_help
 from bench.stall import percentile
@@ -51,6 +51,28 @@ def test_conversations_are_measured(tmp_path: Path) -> None:
     assert len(figures) == 18
     assert {figure["who"] for figure in figures} == {conversations.BUSY, conversations.QUIET}
     assert all(0 < figure["p50_ms"] <= figure["p99_ms"] < 5_000 for figure in figures)
+
+
+def test_programs_that_stream_are_served(tmp_path: Path) -> None:
+    plan = streams.Plan(
+        alone=3,
+        warm_up=2,
+        waves=2,
+        clients=15,
+        seconds=0.2,
+        pieces=3,
+        slow=2,
+        long_kb=50,
+        long_pieces=3,
+        settle_seconds=0.0,
+    )
+    figures = streams.run(plan, lambda _text: None, tmp_path)
+    assert [figure["clients"] for figure in figures] == [3, 15, 15, 15, 15]
+    for figure in figures:
+        assert figure["failed"] == 0, figure["failures"]
+        assert 0 < figure["first_p50_ms"] <= figure["first_p99_ms"] < 10_000
+        assert figure["first_p50_ms"] <= figure["text_p50_ms"] < 10_000
+        assert 0 < figure["memory_mb"] < 1_000
 
 
 def test_operations_have_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
