@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, fields, replace
 from typing import Final, Protocol
@@ -16,6 +16,15 @@ from gateway.source import SessionSource
 log = logging.getLogger(__name__)
 
 REPEATS: Final = "this agent repeats what it is told, and can do no more"
+
+CUT_OFF: Final[Mapping[str, str]] = {
+    "length": "it is longer than the model may answer",
+    "content_filter": "the model's provider let no more of it through",
+    "error": "the model failed in the middle of it",
+    "tool_calls": "the agent called a tool instead of going on",
+    "max_tool_rounds": "the agent called tools instead of going on",
+}
+"""Reasons for which an answer ends before it is complete, in words."""
 
 _ADDED: Final = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
 
@@ -32,11 +41,13 @@ class AgentSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What an agent said aside, what that took, and whether it saw all that it was given."""
+    """What an agent said aside, what that took, and whether it saw all that it was given. `cut_off` is why it did not
+    say all that it would have; empty if it did."""
 
     text: str
     usage: Usage
     saw_all: bool = True
+    cut_off: str = ""
 
     @property
     def charge(self) -> Usage:
@@ -97,9 +108,10 @@ class Aside:
                 elif isinstance(event, Usage):
                     usage = added(usage, event)
                 elif isinstance(event, Notice):
-                    saw_all = False
+                    saw_all = saw_all and not event.trimmed
                 elif isinstance(event, Done):
-                    return Said("".join(pieces).strip(), usage, saw_all)
+                    cut_off = CUT_OFF.get(event.reason, "")
+                    return Said("".join(pieces).strip(), usage, saw_all, cut_off)
         raise AgentError("the agent ended before its answer was complete", retryable=True)
 
 

@@ -172,6 +172,9 @@ MEDIA_OUT_KEPT_DAYS: Final = 30
 MEDIA_PARTIAL_KEPT_SECONDS: Final = 86_400.0
 """How long a file that came in only in part is left alone: nothing takes that long to come in."""
 
+OUTGOING_PARTIAL_KEPT_SECONDS: Final = 3600.0
+"""The same of a copy that is made to go out, an export for instance: that is written from what is here already."""
+
 MAX_IMAGE_BYTES: Final = 5 * 1000 * 1000
 """The largest image that an agent is shown: what Anthropic takes, the least of the large providers
 (https://docs.anthropic.com/en/docs/build-with-claude/vision)."""

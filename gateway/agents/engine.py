@@ -289,7 +289,7 @@ class ModelEngine:
         """What a person sees of an event: its text, and before the first of it what was left out."""
         shown: list[Text | Notice] = []
         if state.cut > state.told and not state.noticed:
-            shown.append(Notice(_cut_notice(spoken(state.turn.history[: state.cut]))))
+            shown.append(Notice(_cut_notice(spoken(state.turn.history[: state.cut])), trimmed=True))
             state.noticed = True
             self._remember_cut(state)
         if text := _text_of(event):

@@ -79,7 +79,7 @@ class BasicCommands:
         if not wanted:
             return say(help_text(self._offered(record)))
         command = self._table().named(wanted)
-        if command is None:
+        if command is None or not self._services.may_run(record, command.name):
             raise CommandRefusedError(f"There is no command {PREFIX}{wanted.removeprefix(PREFIX)}. /help lists them.")
         return say(describe(command))
 
@@ -89,7 +89,8 @@ class BasicCommands:
     def _offered(self, record: InboundRecord) -> list[Command]:
         """The commands that whoever asks may use."""
         role = self._services.role(record) or Role.GUEST
-        return [command for command in self._table().commands if not command.hidden and role >= command.role]
+        may_run, commands = self._services.may_run, self._table().commands
+        return [one for one in commands if not one.hidden and role >= one.role and may_run(record, one.name)]
 
     # --- how it stands ---------------------------------------------------------------------------------------
 

@@ -117,8 +117,13 @@ class Summaries:
 
 
 async def _fold(aside: Aside, record: InboundRecord, agent: str, messages: list[Message]) -> Said:
-    """A summary of all of it: what the agent cannot see at once, it gets in two parts, the first one summarised."""
+    """A summary of all of it: what the agent cannot see at once, it gets in two parts, the first one summarised.
+
+    Raises `AgentError`, also for a summary that breaks off: it would stand for less than what it replaces.
+    """
     said = await aside.ask(agent, record.source, messages, REQUEST, PROMPT)
+    if said.cut_off:
+        raise AgentError(f"it broke off, because {said.cut_off}")
     half = len(messages) // 2
     if said.saw_all or half < LEAST_HALF:
         return said

@@ -27,7 +27,7 @@ from gateway.session import records
 from gateway.session.entry import SessionEntry
 from gateway.session.reset import next_reset_at, reset_reason
 from gateway.session.scope import OwnHit, SessionView, search_own
-from gateway.storage import queries
+from gateway.storage import import_queries, queries
 from gateway.storage.codec import decode_message, from_micros, optional_instant
 from gateway.storage.errors import StorageError
 
@@ -157,8 +157,10 @@ class KnowledgeCommands:
         def effect(connection: sqlite3.Connection) -> str:
             entry = records.load_entry(connection, current(connection, record).session_id)
             before = connection.execute(queries.GET_SESSION, (entry.predecessor_id,)).fetchone()
-            began = _began(entry, before)
-            return "\n\n".join([began, _will_end(entry, record, config, now)])
+            imported = connection.execute(import_queries.IMPORTED_AT, (entry.session_id,)).fetchone()
+            imported_at = optional_instant(imported["imported_at"])
+            began = _began(entry, before, imported_at)
+            return "\n\n".join([began, _will_end(entry, imported_at, record, config, now)])
 
         return effect
 
@@ -202,9 +204,11 @@ def _usage_words(entry: SessionEntry) -> str:
     return "\n".join([*lines, f"- cost: {cost}"])
 
 
-def _began(entry: SessionEntry, before: sqlite3.Row | None) -> str:
+def _began(entry: SessionEntry, before: sqlite3.Row | None, imported_at: datetime | None) -> str:
     """Why the session began."""
     since = f"This session began at {entry.created_at:{TIME}}"
+    if imported_at is not None:
+        return f"{since} elsewhere, and was imported at {imported_at:{TIME}}."
     if before is None:
         return f"{since}, with your first message here."
     kept = f"The one before is kept as session {before['id']}."
@@ -218,8 +222,10 @@ def _began(entry: SessionEntry, before: sqlite3.Row | None) -> str:
     return f"{since} because the one before was ended on command at {ended:{TIME}}. {kept}"
 
 
-def _will_end(entry: SessionEntry, record: InboundRecord, config: GatewayConfig, now: datetime) -> str:
-    """When the session ends by itself, and by which rule."""
+def _will_end(
+    entry: SessionEntry, imported_at: datetime | None, record: InboundRecord, config: GatewayConfig, now: datetime
+) -> str:
+    """When the session ends by itself, and by which rule. One that was imported is quiet only since it came in."""
     source = record.source
     policy, setting = _policy(config, str(source.platform), source.chat_type)
     if policy.mode == "none":
@@ -230,10 +236,11 @@ def _will_end(entry: SessionEntry, record: InboundRecord, config: GatewayConfig,
     if policy.mode in ("daily", "both"):
         rules.append(f"daily, at {policy.at_hour:02}:00 {config.timezone}")
     rule = f"By the rule in `{setting}` ({' or '.join(rules)})"
-    reason = reset_reason(policy, entry.updated_at, now, config.zone)
+    quiet_since = entry.updated_at if imported_at is None else max(entry.updated_at, imported_at)
+    reason = reset_reason(policy, quiet_since, now, config.zone)
     if reason is not None:
         return f"{rule} it is over already ({reason}): your next message begins a new one."
-    until = next_reset_at(policy, entry.updated_at, config.zone)
+    until = next_reset_at(policy, quiet_since, config.zone)
     if until is None:
         return f"{rule} it does not end within the calendar."
     return f"{rule} it ends at {until.astimezone(config.zone):{TIME}}, unless something is said before."

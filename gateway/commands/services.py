@@ -62,7 +62,8 @@ class Agents(AgentSource, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CommandServices:
-    """What the core lends the commands. `erase` deletes a session for good; `role` is what somebody may do."""
+    """What the core lends the commands. `erase` deletes a session for good; `role` is what somebody may do, `may_run`
+    whether they may use the command of a name, if it is one for their role."""
 
     clock: Clock
     ids: Ids
@@ -75,6 +76,7 @@ class CommandServices:
     files: OutgoingFiles
     erase: Callable[[str], Awaitable[object]]
     role: Callable[[InboundRecord], Role | None]
+    may_run: Callable[[InboundRecord, str], bool]
     homes: Homes
 
 

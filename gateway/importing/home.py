@@ -5,7 +5,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -37,6 +37,7 @@ _STAMPED: Final = re.compile(r"(\d{8}_\d{6})_")
 """An id that begins with the second in which its session began."""
 
 _MOST_TOKENS: Final = 2**62
+_MOST_DIGITS: Final = 32
 
 
 class NoHermesHomeError(Exception):
@@ -355,7 +356,12 @@ def _spent(data: Mapping[str, Any], entry: SessionEntry | None) -> dict[str, Any
 
 
 def _count(value: object) -> int:
-    return min(value, _MOST_TOKENS) if type(value) is int and value > 0 else 0
+    """A number of tokens, whole, however it was written down; 0 for what is none."""
+    if isinstance(value, str) and len(value) <= _MOST_DIGITS:
+        with suppress(ValueError):
+            value = float(value)
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else 0
+    return int(min(number, _MOST_TOKENS)) if 0 < number < float("inf") else 0
 
 
 def _text(value: object) -> str | None:

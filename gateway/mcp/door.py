@@ -7,7 +7,7 @@ import logging
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gateway.control import answer
@@ -18,6 +18,7 @@ from gateway.storage import tool_queries
 from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
 from gateway.tools.caller import Caller, UnknownCallerError, caller_of_turn, operator
+from gateway.tools.requests import MANAGE, READ_ONLY
 from gateway.tools.toolkit import SessionTools
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,26 @@ PURPOSE: Final = b"hermes-gateway mcp turn"
 
 REMEMBERED_TURNS: Final = 1_000
 """Turns whose calls are counted at once; more do not run."""
+
+REMEMBERED_RESULTS: Final = 1_000
+"""Changes of sessions whose results are known again, the latest."""
+
+REMEMBERED_REQUESTS: Final = 1_000
+"""Requests of one attempt at a turn that are known again, the latest: nobody sends one again that late."""
+
+
+KEY: Final = "idempotency_key"
+"""The argument by which a client names a call; the same call under the same name is one call."""
+
+MAX_KEY_CHARS: Final = 255
+
+KEY_SCHEMA: Final[Mapping[str, Any]] = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_KEY_CHARS,
+    "description": "A text of your own that names this call. Where its answer was lost, make the same call with the"
+    " same key: it is not carried out twice. Leave it out otherwise.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +73,9 @@ class ToolDoor:
         self._key = hmac.digest(secret, PURPOSE, "sha256")
         self._counters = counters
         self._url: str | None = None
-        self._calls: OrderedDict[tuple[str, int], Counter[str]] = OrderedDict()
+        self._calls: OrderedDict[tuple[str, int], _Attempt] = OrderedDict()
+        self._done: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        """What changes of sessions came to, by the keys of their calls; other tools find what they did by theirs."""
 
     def listens_at(self, host: str, port: int) -> None:
         """The tools are served there over HTTP."""
@@ -96,13 +119,27 @@ class ToolDoor:
     async def tools(self, guest: Guest) -> Sequence[Tool]:
         """Those that they may use. Raises `UnknownCallerError`, `StorageError`."""
         caller = await self._caller(guest, "")
-        return [tool for tool in self._sessions.tools if self._sessions.may_use(caller, tool.name)]
+        return [_with_key(tool) for tool in self._sessions.tools if self._sessions.may_use(caller, tool.name)]
 
-    async def call(self, guest: Guest, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Carry out a call; what goes wrong is a result too."""
+    async def call(
+        self, guest: Guest, name: str, arguments: Mapping[str, Any], *, key: str | None = None, request: str = ""
+    ) -> dict[str, Any]:
+        """Carry out a call; what goes wrong is a result too.
+
+        `key` names the call where its arguments do not, `request` tells the request from every other one, for ever.
+        """
+        given: object = key
+        if name not in READ_ONLY and KEY in arguments:
+            given = arguments[KEY]
+            arguments = {name: value for name, value in arguments.items() if name != KEY}
+        if not (given is None or (isinstance(given, str) and 1 <= len(given) <= MAX_KEY_CHARS)):
+            return {"error": f"{KEY}: a text of 1 to {MAX_KEY_CHARS} characters"}
         try:
-            call_id = await self._call_id(guest, name, arguments)
-            return await self._sessions.call(name, arguments, await self._caller(guest, call_id))
+            call_id = await self._call_id(guest, name, arguments, given, request)
+            caller = await self._caller(guest, call_id)
+            if name != MANAGE:
+                return await self._sessions.call(name, arguments, caller)
+            return await self._once(name, arguments, caller)
         except UnknownCallerError as error:
             return {"error": f"Nobody is known by this credential any more: {error}."}
         except Exception:
@@ -110,21 +147,35 @@ class ToolDoor:
             self._counters["tools.errors"] += 1
             return {"error": "The tool failed inside the gateway. Its operator finds the reason in the log."}
 
-    async def _call_id(self, guest: Guest, name: str, arguments: Mapping[str, Any]) -> str:
+    async def _once(self, name: str, arguments: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
+        """Carry out what is no more the same when it is done again: a session may have gone on in between."""
+        done = self._done.get(caller.key)
+        if done is not None and self._sessions.may_use(caller, name):
+            return dict(done)
+        result = await self._sessions.call(name, arguments, caller)
+        if "error" not in result:
+            self._done[caller.key] = result
+            if len(self._done) > REMEMBERED_RESULTS:
+                self._done.popitem(last=False)
+        return result
+
+    async def _call_id(
+        self, guest: Guest, name: str, arguments: Mapping[str, Any], key: str | None, request: str
+    ) -> str:
         """What tells the call from others. A turn that is tried again makes the same calls: the first of its kind in
         one attempt is the first of its kind in the next."""
+        if key is not None:
+            return f"key:{_hash(guest.session_id, name, arguments, key)}"
         if not guest.turn_id:
-            return secrets.token_hex(16)
-        said = json.dumps([name, arguments], sort_keys=True).encode("utf-8", "surrogatepass")
-        kind = hashlib.sha256(said).hexdigest()
+            return f"request:{_hash(name, arguments, request)}" if request else secrets.token_hex(16)
+        kind = _hash(name, arguments)
         rows = await self._database.read(tool_queries.OPEN_TURN, (guest.turn_id,))
         attempt = (guest.turn_id, rows[0]["attempts"] if rows else 0)
-        counted = self._calls.setdefault(attempt, Counter())
+        made = self._calls.setdefault(attempt, _Attempt())
         self._calls.move_to_end(attempt)
         if len(self._calls) > REMEMBERED_TURNS:
             self._calls.popitem(last=False)
-        counted[kind] += 1
-        return f"mcp:{kind}:{counted[kind]}"
+        return f"mcp:{kind}:{made.number(kind, request)}"
 
     # --- the gateway's own socket ----------------------------------------------------------------------------
 
@@ -161,7 +212,41 @@ class ToolDoor:
         name, arguments = frame.get("name"), frame.get("arguments")
         if frame.get("op") != "call" or not isinstance(name, str) or not isinstance(arguments, dict):
             return {"ok": False, "error": "a frame asks for tools, or for a call with name and arguments"}
-        return {"ok": True, "result": await self.call(guest, name, arguments)}
+        request = frame.get("request")
+        known = request if isinstance(request, str) else ""
+        return {"ok": True, "result": await self.call(guest, name, arguments, request=known)}
+
+
+class _Attempt:
+    """The calls of one attempt at a turn."""
+
+    def __init__(self) -> None:
+        self._kinds: Counter[str] = Counter()
+        self._requests: OrderedDict[tuple[str, str], int] = OrderedDict()
+
+    def number(self, kind: str, request: str) -> int:
+        """Which call of its kind this is; a request that comes again is the one that it was."""
+        known = self._requests.get((kind, request)) if request else None
+        if known is not None:
+            return known
+        self._kinds[kind] += 1
+        if request:
+            self._requests[kind, request] = self._kinds[kind]
+            if len(self._requests) > REMEMBERED_REQUESTS:
+                self._requests.popitem(last=False)
+        return self._kinds[kind]
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _with_key(tool: Tool) -> Tool:
+    """The tool as it is called from outside, where an answer can be lost on its way."""
+    if tool.name in READ_ONLY:
+        return tool
+    properties = {**tool.parameters["properties"], KEY: KEY_SCHEMA}
+    return replace(tool, parameters={**tool.parameters, "properties": properties})
 
 
 def _described(tool: Tool) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from mcp.server.lowlevel.server import Server
 from mcp.shared.exceptions import MCPError
 
 from gateway.mcp.errors import CallRefusedError
+from gateway.tools.requests import READ_ONLY
 from gateway.tools.toolkit import as_text
 from gateway.version import program_version
 
@@ -19,7 +20,6 @@ INSTRUCTIONS: Final = (
     " them and get their answers."
 )
 
-READ_ONLY: Final = frozenset({"list_sessions", "search_sessions"})
 DESTRUCTIVE: Final = frozenset({"manage_session"})
 
 Context: TypeAlias = ServerRequestContext[Any, Any]

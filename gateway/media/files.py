@@ -12,7 +12,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Final
 
-from gateway.constants import MEDIA_KEEP_FREE_BYTES, MEDIA_PARTIAL_KEPT_SECONDS
+from gateway.constants import MEDIA_KEEP_FREE_BYTES, MEDIA_PARTIAL_KEPT_SECONDS, OUTGOING_PARTIAL_KEPT_SECONDS
 from gateway.media.kinds import HEAD_BYTES, FileType, sniff
 from gateway.ports import MediaError
 
@@ -164,12 +164,13 @@ def prune(media: Path, *, now: float, incoming_before: float, outgoing_before: f
     Folders that are left empty go too. How many files were removed; one that cannot be is left.
     """
     removed = 0
-    for folder, before in zip(session_folders(media), (incoming_before, outgoing_before), strict=True):
+    limits = ((incoming_before, MEDIA_PARTIAL_KEPT_SECONDS), (outgoing_before, OUTGOING_PARTIAL_KEPT_SECONDS))
+    for folder, (before, kept) in zip(session_folders(media), limits, strict=True):
         for session in _entries(folder):
             if not session.is_dir(follow_symlinks=False):
                 continue
             for entry in _entries(Path(session.path)):
-                limit = now - MEDIA_PARTIAL_KEPT_SECONDS if entry.name.endswith(PARTIAL) else before
+                limit = now - kept if entry.name.endswith(PARTIAL) else before
                 removed += _remove_if_older(entry, limit)
             with contextlib.suppress(OSError):
                 Path(session.path).rmdir()  # refused where something is in it

@@ -78,9 +78,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something the person should know that is not part of the answer (a context that was trimmed)."""
+    """Something the person should know that is not part of the answer. `trimmed`: the model did not see all that it was
+    given, since its context does not hold that much."""
 
     text: str
+    trimmed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

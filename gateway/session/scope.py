@@ -29,6 +29,12 @@ FEW_SESSIONS: Final = 200
 FEW_MESSAGES: Final = 2_000
 """What somebody may have for a search to look at all of it: some ten milliseconds."""
 
+MANY_SESSIONS: Final = 2_000
+"""Of so many sessions an owner has some in any part of all ids."""
+
+BEGINS_MUCH: Final = 2
+"""Letters from A to Z with which a large part of all words begins. In other scripts one is a whole word."""
+
 ALL_PROJECTS: Final = 1_000
 """Projects that are looked through for a name."""
 
@@ -109,17 +115,10 @@ async def list_own(
     they are pinned, or something is under way in them. Raises `StorageError`.
     """
     fresh = to_micros(now - timedelta(seconds=EMPTY_SHOWN_SECONDS))
-    kinds, end = ((0, 1), offset + limit) if archived is None else ((int(archived),), limit)
-    rows: list[Row] = []
-    for kind in kinds:
-        skipped = 0 if archived is None else offset
-        rows += await database.read(session_queries.LIST_OWN, (scope.owner, scope.chat, kind, fresh, end, skipped))
-    views = [view_from_row(row) for row in rows]
-    if archived is None:
-        views.sort(key=lambda view: view.entry.session_id)
-        views.sort(key=lambda view: (view.pinned, view.entry.updated_at), reverse=True)
-        views = views[offset:end]
-    return views
+    kind = None if archived is None else int(archived)
+    statement = session_queries.LIST_ALL_OWN if kind is None else session_queries.LIST_OWN
+    rows = await database.read(statement, (scope.owner, scope.chat, kind, fresh, limit, offset))
+    return [view_from_row(row) for row in rows]
 
 
 async def list_projects(database: Database, scope: Scope, *, limit: int = 50, offset: int = 0) -> list[ProjectView]:
@@ -150,10 +149,13 @@ async def find_own(database: Database, scope: Scope, text: str) -> SessionView:
     """
     wanted = clean_text(text).strip()
     if is_session_id(wanted):
-        rows = await database.read(session_queries.GET_OWN, (scope.owner, scope.chat, wanted))
-        found = rows or await database.read(
-            session_queries.FIND_OWN, (scope.owner, scope.chat, wanted, wanted + _AFTER_ALL, NAMED_CHOICES + 1)
-        )
+        found = await database.read(session_queries.GET_OWN, (scope.owner, scope.chat, wanted))
+        if not found:
+            between = (scope.owner, scope.chat, wanted, wanted + _AFTER_ALL, NAMED_CHOICES + 1)
+            (size,) = await database.read(session_queries.SIZE_OF_OWN, (scope.owner, MANY_SESSIONS))
+            many = size["sessions"] == MANY_SESSIONS
+            statement = session_queries.FIND_OWN_OF_MANY if many else session_queries.FIND_OWN
+            found = await database.read(statement, between)
         if found:
             return _only([view_from_row(row) for row in found], wanted)
     ids = await _named(database, scope, wanted)
@@ -169,8 +171,8 @@ async def find_own(database: Database, scope: Scope, text: str) -> SessionView:
 
 async def search_own(database: Database, scope: Scope, expression: str, *, limit: int, offset: int = 0) -> list[OwnHit]:
     """Messages in the sessions of a scope that match a search, the newest first; see `gateway.search.match_expression`.
-    The last word is taken for the beginning of others only where it fills no page by itself: to gather everything that
-    begins with a common word takes a fifth of a second in a million messages.
+    The last word is taken for the beginning of others only where it fills no page by itself, and, of somebody who has
+    much, where it is no letter or two: to gather everything that begins so takes a second in a million messages.
 
     Raises `StorageError`.
     """
@@ -178,10 +180,18 @@ async def search_own(database: Database, scope: Scope, expression: str, *, limit
     if size["sessions"] <= FEW_SESSIONS and size["messages"] <= FEW_MESSAGES:
         return await _search_few(database, scope, expression, limit, offset)
     exact = expression.removesuffix(" *")
-    if await database.read_file(session_queries.SEARCH_OWN, (scope.owner, scope.chat, exact, 1, limit - 1)):
+    if _begins_much(exact) or await database.read_file(
+        session_queries.SEARCH_OWN, (scope.owner, scope.chat, exact, 1, limit - 1)
+    ):
         expression = exact
     rows = await database.read_file(session_queries.SEARCH_OWN, (scope.owner, scope.chat, expression, limit, offset))
     return [_hit(row, row["snippet"]) for row in rows]
+
+
+def _begins_much(exact: str) -> bool:
+    """Whether the last word of an expression is so short that much of what anybody says begins with it."""
+    last = exact[:-1].rpartition('"')[2]
+    return last.isascii() and len(last) <= BEGINS_MUCH
 
 
 async def _search_few(database: Database, scope: Scope, expression: str, limit: int, offset: int) -> list[OwnHit]:

@@ -34,6 +34,20 @@ ORDER BY sessions.pinned DESC, sessions.updated_at DESC, sessions.id LIMIT ?5 OF
 ones without a name are left out, unless they were touched since an instant, are pinned or starred, or have something
 under way."""
 
+_KIND_OF_OWN: Final = f"""SELECT * FROM (
+    SELECT sessions.id AS id, sessions.pinned AS pinned, sessions.updated_at AS updated_at
+    FROM sessions JOIN slots ON slots.id = sessions.slot_id
+    WHERE sessions.owner = ?1 AND {_IN_CHAT} AND sessions.archived = :kind AND {_WHOLE} AND {_VISIBLE}
+    ORDER BY sessions.pinned DESC, sessions.updated_at DESC, sessions.id LIMIT ?5 + ?6)"""
+
+LIST_ALL_OWN: Final = f"""
+{_VIEW} WHERE ?3 IS NULL AND sessions.id IN (SELECT id FROM (
+    {_KIND_OF_OWN.replace(":kind", "0")} UNION ALL {_KIND_OF_OWN.replace(":kind", "1")}
+    ORDER BY pinned DESC, updated_at DESC, id LIMIT ?5 OFFSET ?6))
+ORDER BY sessions.pinned DESC, sessions.updated_at DESC, sessions.id"""
+"""The same of those that were put away and of the others, in one order; the third argument is null. Each kind is read
+in the order of its index as far as the page may reach."""
+
 LIST_PROJECT: Final = f"""
 {_VIEW} WHERE sessions.owner = ?1 AND {_IN_CHAT} AND sessions.project = ?3 AND {_WHOLE}
 ORDER BY sessions.pinned DESC, sessions.updated_at DESC, sessions.id LIMIT ?4 OFFSET ?5"""
@@ -52,7 +66,10 @@ GET_OWN: Final = f"{_VIEW} WHERE sessions.owner = ?1 AND {_IN_CHAT} AND sessions
 FIND_OWN: Final = f"""
 {_VIEW} WHERE sessions.owner = ?1 AND {_IN_CHAT} AND sessions.id >= ?3 AND sessions.id < ?4 AND {_WHOLE}
 ORDER BY sessions.id LIMIT ?5"""
-"""Sessions of this owner whose ids lie between two texts."""
+"""Sessions of this owner whose ids lie between two texts. It looks at each of the owner's."""
+
+FIND_OWN_OF_MANY: Final = FIND_OWN.replace("sessions.owner = ?1", "+sessions.owner = ?1")
+"""The same for an owner of many: it looks at the ids between the texts, of all owners, until it has found enough."""
 
 OWN_TITLES: Final = f"""
 SELECT sessions.id, sessions.title FROM sessions JOIN slots ON slots.id = sessions.slot_id

@@ -16,6 +16,11 @@ MISSING_SESSION: Final = "Need a session_id (or 'current' for the active chat)"
 _ID_NAMES: Final = ("session_id", "session", "id")
 _VALUE_NAMES: Final = ("value", "name", "new_name", "title", "keep_count")
 
+READ_ONLY: Final = frozenset({"list_sessions", "search_sessions"})
+"""Tools that change nothing."""
+
+MANAGE: Final = "manage_session"
+
 KEPT_BY_DEFAULT: Final = 10
 """Messages that `truncate` keeps where nothing is said."""
 

@@ -14,7 +14,9 @@ from adapters.testing.discord import DiscordServer
 from adapters.testing.slack import SlackServer
 from adapters.testing.telegram import TelegramServer
 from config import GatewayConfig, Home
+from gateway.commands.access import AccessCommands
 from gateway.commands.builtin import builtin_commands
+from gateway.commands.memory import MemoryCommands
 from gateway.daemon import Daemon
 from tests.integration.discord_support import answers as discord_answers
 from tests.integration.discord_support import section as discord_section
@@ -51,6 +53,7 @@ STEPS: Final = (
     ("/status", "messages: 4"),
     ("/usage", "together: 10 tokens in 4 messages"),
     ("/why", "with your first message here."),
+    ("/memory", "Nothing is remembered here from one conversation to the next."),
     ("/branch", "You are in a copy now, “Trip (branch)” (4 messages)."),
     ("/sessions", "“Trip (branch)”: you are here, 4 messages, just now (ID)"),
     ("/sessions", "“Trip”: 4 messages, just now (ID)"),
@@ -229,7 +232,9 @@ def read(text: str) -> str:
 
 def test_the_steps_have_every_command() -> None:
     unused: Any = None
-    names = {command.name for command in builtin_commands(unused).commands} | {"pairing"}
+    people = AccessCommands(unused, unused, unused, unused)
+    more = (*MemoryCommands(unused).commands(), *people.commands())
+    names = {command.name for command in builtin_commands(unused, more).commands}
     written = {text.split()[0].removeprefix("/") for text, _inside in STEPS}
     assert names <= written
 

@@ -20,6 +20,7 @@ from mcp.shared.exceptions import MCPError
 
 from config import GatewayConfig, Home
 from gateway.daemon import Daemon
+from gateway.mcp.stdio import GatewayClient
 from gateway.ports import AgentTurn, InboundMessage
 from gateway.session.key import SlotIdentity
 from gateway.source import SessionSource
@@ -274,6 +275,112 @@ async def test_the_same_call_of_a_turn_that_is_tried_again_is_one_call(
             again = await call(client, "create_session", name="One")
             assert first["session_id"] == again["session_id"] != second["session_id"]
         agent.go.set()
+
+
+async def sent_texts(gateway: Running) -> list[str]:
+    rows = await gateway.parts.database.read("SELECT text FROM outbox WHERE kind = 'notice' ORDER BY id")
+    return [row["text"] for row in rows]
+
+
+@pytest.mark.parametrize("transport", ["http", "stdio"])
+async def test_a_call_with_a_key_is_carried_out_once(transport: str, home: Home, free_port: Callable[[], int]) -> None:
+    async with running(home, free_port) as gateway:
+        async with over(transport, gateway) as client:
+            listed = {tool.name: tool.input_schema["properties"] for tool in (await client.list_tools()).tools}
+            assert {name for name, properties in listed.items() if "idempotency_key" in properties} == {
+                "create_session", "send_to_session", "manage_session", "send_message",
+            }  # fmt: skip
+            made = await call(client, "create_session", name="One", idempotency_key="a")
+            other = await call(client, "create_session", name="Two", idempotency_key="a")
+            target = {"session_id": made["session_id"], "message": "x"}
+            first = await call(client, "send_to_session", **target, idempotency_key="b")
+            for text in ("hello", "hello", "other"):
+                await call(client, "send_message", message=text, idempotency_key="c")
+            for _ in range(2):
+                await call(client, "send_message", content="origin\nin lines", idempotency_key="d")
+                await call(client, "send_message", message="without")
+            for wrong in ("", "x" * 256, 7):
+                assert (
+                    "idempotency_key"
+                    in (await call(client, "create_session", name="x", idempotency_key=wrong))["error"]
+                )
+        async with over(transport, gateway) as client:
+            assert (await call(client, "create_session", name="One", idempotency_key="a")) == made
+            assert (await call(client, "send_to_session", **target, idempotency_key="b")) == first
+        assert made["session_id"] != other["session_id"]
+        assert await sent_texts(gateway) == ["hello", "other", "in lines", "without", "without"]
+        rows = await gateway.parts.database.read("SELECT count(*) FROM messages WHERE role = 'user'")
+        assert rows[0][0] == 1
+
+
+async def test_a_change_with_a_key_is_made_once_though_the_session_goes_on(
+    home: Home, free_port: Callable[[], int]
+) -> None:
+    async with running(home, free_port) as gateway, over_http(gateway) as client:
+        session_id = (await call(client, "create_session", name="One"))["session_id"]
+        asked = {"session_id": session_id, "message": "x"}
+        await call(client, "send_to_session", **asked)
+        cut = {"action": "truncate", "session_id": session_id, "value": 1, "keep": "first", "idempotency_key": "cut"}
+        first = await call(client, "manage_session", **cut)
+        await call(client, "send_to_session", **asked)
+        assert await call(client, "manage_session", **cut) == first
+        assert first["messages_removed"] == 1
+        assert len(await gateway.parts.store.load_transcript(session_id)) == 3
+        gone = {"action": "delete", "session_id": session_id}
+        deleted = await call(client, "manage_session", **gone, idempotency_key="gone")
+        assert await call(client, "manage_session", **gone, idempotency_key="gone") == deleted
+        assert "error" in await call(client, "manage_session", **gone)
+
+
+async def test_a_request_with_a_key_in_its_header_is_carried_out_once(home: Home, free_port: Callable[[], int]) -> None:
+    body = {
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {"name": "send_message", "arguments": {"message": "hello"}},
+    }  # fmt: skip
+    headers = {"Authorization": f"Bearer {KEY}", "Accept": "application/json, text/event-stream"}
+    async with running(home, free_port) as gateway, aiohttp.ClientSession(headers=headers) as session:
+        for given in ({"Idempotency-Key": "one"}, {"Idempotency-Key": "one"}, {"Idempotency-Key": "two"}, {}, {}):
+            async with session.post(gateway.url, json=body, headers=given) as response:
+                assert "on its way" in await response.text()
+        assert len(await sent_texts(gateway)) == 4
+
+
+async def test_a_request_that_comes_again_under_its_id_is_one_call(home: Home, free_port: Callable[[], int]) -> None:
+    agent = Asking()
+    async with running(home, free_port, agent) as gateway:
+        await write(gateway, "wait", TERMINAL)
+        turn = await agent.reached.get()
+        of_turn = {"token": gateway.parts.door.token(turn.turn_id)}
+        for hello in ({}, of_turn):
+            one, other = GatewayClient(home.socket, hello), GatewayClient(home.socket, hello)
+            for client, request_id in ((one, 1), (one, 1), (one, 2), (one, "1"), (other, 1)):
+                assert "results" in await client.call("send_message", {"message": "hello"}, request_id)
+        agent.go.set()
+        assert len(await sent_texts(gateway)) == 8
+
+
+async def test_a_call_whose_answer_is_lost_is_made_again(home: Home, free_port: Callable[[], int]) -> None:
+    """The connection ends between the gateway's work and its answer, as when it is started anew."""
+    answers: list[dict[str, Any]] = []
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, ours = await asyncio.open_unix_connection(str(home.socket))
+        for _ in range(2):
+            ours.write(await reader.readline())
+            answer = await theirs.readline()
+            answers.append(json.loads(answer))
+            if len(answers) != 2:
+                writer.write(answer)
+        for each in (writer, ours):
+            each.close()
+
+    async with running(home, free_port) as gateway:
+        between = home.path / "between.sock"
+        server = await asyncio.start_unix_server(relay, str(between))
+        async with server:
+            client = GatewayClient(between, {}, pauses=(0.0,))
+            assert "results" in await client.call("send_message", {"message": "hello"}, 1)
+        assert [len(answers), await sent_texts(gateway)] == [4, ["hello"]]
 
 
 async def test_the_operator_works_in_the_place_of_whoever_has_a_session(

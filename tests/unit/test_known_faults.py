@@ -17,13 +17,14 @@ from typing import Any
 import pytest
 
 from config import Home, Platform
+from gateway.ids import Ids
 from gateway.mirror import JsonlMirror
 from gateway.session import SessionSource, SessionStore, UnknownSession, retry_last, undo_last
 from gateway.storage import failover as failover_module
 from gateway.storage import writer as writer_module
 from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
-from tests.known_faults import KNOWN_FAULTS
+from tests.known_faults import KNOWN_FAULTS, NUMBERED
 from tests.support.stores import ANSWER, USER, HandClock, dm, group, resets
 
 NO_IDS = ("../evil", "..", "/etc/passwd", "_index", "Evil", "a-b", "a.b", "", "a/b", "a\0b", "x" * 200)
@@ -177,6 +178,19 @@ async def test_the_first_instant_of_the_calendar_is_an_instant(database: Databas
     assert (entry.created_at, entry.updated_at) == (epoch, epoch)
 
 
+async def test_an_id_that_is_taken_already_takes_nothing_over(database: Database, clock: HandClock) -> None:
+    """64 random bits are the same twice in one second next to never; then nothing of the first session is lost."""
+    drawn = [bytes(8), bytes(8), bytes(7) + b"\1"]
+    store = SessionStore(database, resets(), clock=clock, ids=Ids(lambda _number: drawn.pop(0)))
+    first = await store.record_turn(dm("1"), [USER, ANSWER])
+    with pytest.raises(StorageError, match="UNIQUE"):
+        await store.record_turn(dm("2"), [USER])
+    (only,) = await store.list_sessions()
+    assert (only.session_id, only.message_count, only.origin) == (first, 2, dm("1"))
+    assert await store.load_transcript(first) == [USER, ANSWER]
+    assert await store.record_turn(dm("2"), [USER]) != first, "the next try goes through"
+
+
 # --- transcripts -----------------------------------------------------------------------------------------
 
 
@@ -298,12 +312,18 @@ def test_each_known_fault_has_its_tests(fault: str) -> None:
         assert name in functions, f"{file} has no test {name}"
 
 
+def test_each_number_has_an_entry() -> None:
+    numbers = [fault.partition(": ")[0] for fault in KNOWN_FAULTS]
+    assert {int(number) for number in numbers if number.isdigit()} == set(range(1, NUMBERED + 1))
+
+
 def test_each_scenario_of_this_file_is_in_the_list() -> None:
     here = Path(__file__).relative_to(TESTS).as_posix()
     listed = {named for tests in KNOWN_FAULTS.values() for named in tests}
     tree = ast.parse(Path(__file__).read_text("utf-8"))
     names = {getattr(node, "name", "") for node in tree.body} - {
         "test_each_known_fault_has_its_tests",
+        "test_each_number_has_an_entry",
         "test_each_scenario_of_this_file_is_in_the_list",
     }
     assert {f"{here}::{name}" for name in names if name.startswith("test_")} <= listed

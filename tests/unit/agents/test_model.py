@@ -201,6 +201,7 @@ async def test_a_model_that_only_calls_tools_is_stopped_and_it_says_so(tmp_path:
     assert len(only(events, ToolStarted)) == 2
     (notice,) = only(events, Notice)
     assert "2 times" in notice.text
+    assert not notice.trimmed
     assert events[-1] == Done("max_tool_rounds")
 
 

@@ -71,6 +71,7 @@ async def test_a_known_context_is_never_exceeded_and_the_person_is_told_once(tmp
     assert request["messages"][-1]["content"] == "newest"
     (notice,) = only(events, Notice)
     assert f"{(20 - len(kept)) * 2} oldest messages" in notice.text
+    assert notice.trimmed
     assert events.index(notice) == 0
     assert text_of(events) == "fine"
 

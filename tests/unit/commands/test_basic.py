@@ -1,12 +1,13 @@
 """The commands about the gateway itself: help, who answers, who one is."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gateway.access import Role
-from gateway.ports import Agent
-from tests.support.fakes import FakeAgent, configure
+from gateway.ports import Agent, InboundMessage
+from tests.support.fakes import ALICE, FakeAgent, configure
 from tests.unit.commands.support import Chat, chatting
 
 NAMES = (
@@ -33,6 +34,24 @@ async def test_help_says_how_a_command_is_written(tmp_path: Path) -> None:
         assert "`/fork`" in told
         assert "waits for the running answer" in told
         assert "There is no command /xyzzy" in await chat.says("/help xyzzy")
+
+
+async def test_help_leaves_out_what_a_rule_withholds(tmp_path: Path) -> None:
+    rule = {"platforms": ["telegram"], "commands": ["help", "start", "status", "undo"]}
+    config = configure(platforms={"telegram": {"allowed_users": ["alice"]}}, access={"rules": {"few": rule}})
+    async with chatting(tmp_path, config=config) as chat:
+
+        async def says(text: str) -> str:
+            await chat.gateway.inbox.accept(InboundMessage(ALICE, text, text), operator=False)
+            await chat.gateway.settled()
+            return chat.adapter.texts()[-1]
+
+        for told in (await says("/help"), await says("/start")):
+            assert re.findall(r"^- `/(\w+)`", told, re.MULTILINE) == ["undo", "help", "start", "status"]
+            assert "**Your sessions**" not in told
+        assert "write it as `/undo [n]`" in await says("/help undo")
+        for name in ("delete", "/fork"):
+            assert "There is no command" in await says(f"/help {name}")
 
 
 async def test_an_agent_is_chosen_for_a_session(tmp_path: Path) -> None:

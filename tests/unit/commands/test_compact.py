@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.aside import CUT_OFF
 from gateway.commands.compact import REQUEST, SUMMARY_MARK
 from gateway.ports import AgentError, AgentEvent, AgentTurn, Done, Notice, Text, Usage
 from tests.support.fakes import Core, FakeAdapter, FakeAgent, Pause, Script, echo, fails
@@ -26,7 +27,7 @@ def sums(text: str = SUMMARY, notices: int = 0, seen: list[int] | None = None) -
         if seen is not None:
             seen.append(len(turn.history))
         if notices and len(turn.history) > notices:
-            yield Notice("trimmed")
+            yield Notice("trimmed", trimmed=True)
         yield Text(text)
         yield Usage(input_tokens=10, output_tokens=5)
         yield Done()
@@ -146,9 +147,37 @@ async def test_what_the_model_cannot_read_at_once_is_folded(tmp_path: Path) -> N
         assert "could not read all of it" not in told
 
 
+async def notes(turn: AgentTurn) -> AsyncIterator[AgentEvent]:
+    """Says something beside the summary that is not about what was seen of the conversation."""
+    yield Notice("Another model answers today.")
+    async for event in sums()(turn):
+        yield event
+
+
+async def test_a_notice_of_something_else_is_no_reason_to_ask_again(tmp_path: Path) -> None:
+    agent = Always(notes)
+    async with chatting(tmp_path, agent) as chat:
+        await turns(chat, 6)
+        told = await chat.says("/compact 1")
+        assert sum(turn.aside for turn in agent.turns) == 1
+        assert "could not read all of it" not in told
+        assert len(await chat.gateway.transcript()) == 3
+
+
+def breaks_off(reason: str) -> Script:
+    """Says half of a summary."""
+
+    async def script(_turn: AgentTurn) -> AsyncIterator[AgentEvent]:
+        yield Text("They cou")
+        yield Done(reason)
+
+    return script
+
+
 @pytest.mark.parametrize(
     ("script", "words"),
     [
+        *((breaks_off(reason), f"There is no summary: it broke off, because {why}") for reason, why in CUT_OFF.items()),
         (fails(AgentError("the model is away")), "There is no summary: the model is away."),
         (fails(RuntimeError("bug")), "failed unexpectedly (RuntimeError)"),
         (sums(""), "the agent gave no answer"),

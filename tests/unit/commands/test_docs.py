@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gateway.commands.access import AccessCommands
 from gateway.commands.builtin import builtin_commands
+from gateway.commands.memory import MemoryCommands
 from gateway.commands.table import Command
 
 DOCS = Path(__file__).parents[3] / "docs" / "commands.md"
@@ -38,7 +40,8 @@ def sections(text: str) -> dict[str, list[str]]:
 
 def test_the_documentation_has_the_table() -> None:
     unused: Any = None
-    table = builtin_commands(unused)
+    people = AccessCommands(unused, unused, unused, unused)
+    table = builtin_commands(unused, (*MemoryCommands(unused).commands(), *people.commands()))
     documented = {title: lines for title, lines in sections(DOCS.read_text("utf-8")).items() if lines}
     families = dict.fromkeys(command.family for command in table.commands)
     assert documented == {

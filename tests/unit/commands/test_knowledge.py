@@ -1,11 +1,13 @@
 """The commands that tell what is known: search, export, usage, why."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from gateway.ports import OutgoingFile, Usage
 from gateway.search import SearchIndexer
+from gateway.storage.codec import to_micros
 from tests.support.fakes import BOB, FakeAdapter, ManualClock, configure
 from tests.unit.commands.support import Chat, chatting
 from tests.unit.media.support import FilePlatform
@@ -151,3 +153,29 @@ async def test_why_of_a_session_that_no_rule_ends(tmp_path: Path) -> None:
         assert "does not end by itself (`sessions.reset.mode` is none)" in await chat.says("/why")
         await chat.says("/branch")
         assert "as a branch, or when another session was left" in await chat.says("/why")
+
+
+async def test_why_of_an_imported_session_counts_from_when_it_came_in(tmp_path: Path) -> None:
+    clock = ManualClock()
+    config = configure(sessions={"reset": {"mode": "idle", "idle_minutes": 60}})
+    async with chatting(tmp_path, clock=clock, config=config) as chat:
+        await chat.says("hello")
+        session_id, came_in = await chat.session_id(), clock.now()
+        long_ago = to_micros(came_in - timedelta(days=9))
+        await chat.gateway.execute(
+            "UPDATE sessions SET created_at = ?, updated_at = ?, imported_at = ?",
+            long_ago,
+            long_ago,
+            to_micros(came_in),
+        )
+        told = await chat.says("/why")
+        assert "began at 2026-02-20 12:00 UTC elsewhere, and was imported at 2026-03-01 12:00 UTC." in told
+        assert "it ends at 2026-03-01 13:00 UTC, unless something is said before" in told
+        clock.advance(3600)
+        await chat.says("it goes on")
+        assert await chat.session_id() == session_id
+        assert "it ends at 2026-03-01 14:00 UTC" in await chat.says("/why"), "what was said since counts"
+        clock.advance(3601)
+        assert "is over already (idle)" in await chat.says("/why")
+        await chat.says("anew")
+        assert await chat.session_id() != session_id

@@ -17,7 +17,7 @@ from gateway.ids import Ids
 from gateway.media.outgoing import OutgoingFiles
 from gateway.search import SearchIndexer
 from gateway.source import SessionSource
-from tests.support.fakes import ALICE, FakeAgent, Pause, configure
+from tests.support.fakes import ALICE, FakeAgent, ManualClock, Pause, configure
 from tests.unit.commands.support import Chat, chatting
 
 BOB = SessionSource(ALICE.platform, "bob", user_id="bob")
@@ -31,7 +31,7 @@ async def looking(folder: Path, **more: Any) -> AsyncIterator[tuple[Chat, Termin
             core.clock, Ids(), config, core.database, core.store, core.lanes, core.roster, core.connections.find,
             OutgoingFiles(folder, config, core.clock, core.counters),
             Eraser(core.database, Home(folder), core.clock).erase,
-            lambda _record: Role.OWNER, await Homes.open(core.database, config),
+            lambda _record: Role.OWNER, lambda _record, _command: True, await Homes.open(core.database, config),
         )  # fmt: skip
         summaries = Summaries(services)
         yield chat, TerminalLook(services, builtin_commands(services, (), summaries), summaries)
@@ -66,9 +66,11 @@ async def test_sessions_and_projects_are_completed_by_their_names(tmp_path: Path
 
 
 async def test_the_list_finds_names_and_what_was_said(tmp_path: Path) -> None:
-    async with looking(tmp_path) as (chat, look):
+    clock = ManualClock()
+    async with looking(tmp_path, clock=clock) as (chat, look):
         await chat.says("a trip")
         await chat.says("the basilisk is closed")
+        clock.advance(1)
         await chat.says("/new")
         await chat.says("basilisk facts")
         await SearchIndexer(chat.gateway.database).catch_up()

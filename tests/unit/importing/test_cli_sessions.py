@@ -4,7 +4,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +134,37 @@ def test_a_session_that_goes_on_is_not_deleted(state: Path, connection: sqlite3.
     say(connection, "a", "user", "x", 2)
     assert not delete_cli_session(state, "a")
     assert len(cli_messages(state, "a")) == 1
+
+
+def test_what_tools_did_is_told_too(state: Path, connection: sqlite3.Connection) -> None:
+    for column in ("tool_calls TEXT", "tool_call_id TEXT", "tool_name TEXT"):
+        connection.execute(f"ALTER TABLE messages ADD COLUMN {column}")
+    values = [("assistant", "", 1, '[{"id": "c1"}]', None, None), ("tool", "12:00", 2, None, "c1", "clock")]
+    connection.executemany("INSERT INTO messages VALUES ('a', ?, ?, ?, ?, ?, ?)", values)
+    assert cli_messages(state, "a") == [
+        {"role": "assistant", "content": "", "timestamp": 1.0, "tool_calls": '[{"id": "c1"}]'},
+        {"role": "tool", "content": "12:00", "timestamp": 2.0, "tool_call_id": "c1", "tool_name": "clock"},
+    ]
+
+
+def test_no_connection_is_left_open(state: Path, connection: sqlite3.Connection) -> None:
+    def opened() -> list[str]:
+        names: list[str] = []
+        for each in Path("/proc/self/fd").iterdir():
+            with suppress(FileNotFoundError):
+                names.append(str(each.readlink()))
+        return sorted(name for name in names if name.startswith(str(state.parent)))
+
+    add(connection, "a", "cli", 1, ended_at=5)
+    say(connection, "a", "user", "x", 2)
+    before = opened()
+    assert before, "the test's own"
+    for _ in range(3):
+        assert list_cli_sessions(state)
+        assert cli_messages(state, "a")
+        assert not delete_cli_session(state, "nobody")
+    assert delete_cli_session(state, "a")
+    damaged = state.with_name("damaged.db")
+    damaged.write_bytes(b"no database at all" * 100)
+    assert not delete_cli_session(damaged, "a")
+    assert opened() == before

@@ -12,6 +12,7 @@ from gateway.search import SearchIndexer
 from gateway.session import Scope, SessionStore, SlotIdentity, changes, cuts
 from gateway.session.cuts import Beginning
 from gateway.session.messages import rewrite
+from gateway.session.removal import remove_whole
 from gateway.storage.errors import StorageError
 from tests.support.stores import ANSWER, HandClock, dm, resets
 
@@ -106,6 +107,10 @@ OPERATIONS: Final[dict[str, tuple[Operation | None, Operation]]] = {
     "fork": (None, lambda it, c: changes.fork(c, it.identity, it.scope, it.sessions[0], Ids(), it.clock.now())),
     "resume": (None, lambda it, c: changes.resume(c, it.identity, it.scope, it.sessions[0], it.clock.now())),
     "archive": (None, lambda it, c: changes.archive(c, it.scope, it.sessions[1], it.clock.now())),
+    "pin": (None, lambda it, c: changes.pin(c, it.scope, it.sessions[1], on=True)),
+    "star": (None, lambda it, c: changes.star(c, it.scope, it.sessions[1], on=True)),
+    "agent": (None, lambda it, c: changes.choose_agent(c, it.scope, it.sessions[1], "other")),
+    "remove": (None, lambda it, c: remove_whole(c, it.sessions[0])),
     "rename": (None, lambda it, c: changes.rename(c, it.scope, it.sessions[1], "Name")),
     "project": (None, lambda it, c: changes.put_into_project(c, it.scope, it.sessions[1], "Name")),
     "rename project": (

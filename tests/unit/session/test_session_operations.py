@@ -13,7 +13,7 @@ import pytest
 from gateway.ids import Ids, is_session_id
 from gateway.ports import Usage
 from gateway.retention import Retention
-from gateway.search import SearchIndexer, search
+from gateway.search import SearchIndexer, match_expression, search
 from gateway.session import (
     AmbiguousSession,
     NothingToRedo,
@@ -25,7 +25,8 @@ from gateway.session import (
     SlotIdentity,
     UnknownSession,
 )
-from gateway.session.scope import list_own
+from gateway.session import scope as scope_module
+from gateway.session.scope import list_own, search_own
 from gateway.storage.codec import to_micros
 from tests.support.stores import ANSWER, START, USER, HandClock, dm, group, resets
 from tests.unit.session.support import cases
@@ -220,6 +221,38 @@ async def test_a_name_that_several_have_is_ambiguous(room: Room) -> None:
         await room.operations.find(room.scope, "QSAME")
     assert len(error.value.choices) == 5
     assert {session_id for session_id, _title in error.value.choices} <= set(ids)
+
+
+@pytest.mark.parametrize("many", [1, 2_000])
+async def test_the_beginning_of_an_id_finds_ones_own(room: Room, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
+    """However many somebody has: there is another way to look for those who have much."""
+    monkeypatch.setattr(scope_module, "MANY_SESSIONS", many)
+    ids = [await room.session(number) for number in range(3)]
+    room.clock.advance(hours=1)
+    theirs = (await room.store.get_or_create_session(dm(chat="5", user="5"))).session_id
+    for session_id in ids:
+        second = session_id.rpartition("_")[0]
+        assert (await room.operations.find(room.scope, second)).entry.session_id == session_id
+    with pytest.raises(AmbiguousSession) as error:
+        await room.operations.find(room.scope, ids[0][:8])
+    assert [session_id for session_id, _title in error.value.choices] == sorted(ids)
+    for nothing in (theirs, theirs[:15], f"{ids[0]}0", "zebra"):
+        with pytest.raises(UnknownSession):
+            await room.operations.find(room.scope, nothing)
+
+
+async def test_a_letter_or_two_are_no_beginning_where_there_is_much(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await room.session("basilisk", "東京都")
+    await SearchIndexer(room.database).catch_up()
+
+    async def found(text: str) -> int:
+        return len(await search_own(room.database, room.scope, match_expression(text) or "", limit=5))
+
+    assert [await found(text) for text in ("qb", "qba", "qbasilisk", "q東", "hi")] == [1, 1, 1, 1, 2]
+    monkeypatch.setattr(scope_module, "FEW_SESSIONS", 0)
+    assert [await found(text) for text in ("qb", "qba", "qbasilisk", "q東", "hi")] == [0, 1, 1, 1, 2]
 
 
 # --- forks ---------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
-"""`SessionStore` against the cases of its suite, read as states. The cases about index files and per-session
-JSONL (-019, -020, -022) need the importer, and are not covered here."""
+"""`SessionStore` against the cases of its suite, read as states. Those about index files (-019, -020, -022) are the
+import's: `tests/unit/importing/test_home_vectors.py`."""
 
 import json
 import re

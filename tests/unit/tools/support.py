@@ -50,10 +50,11 @@ class ToolAgent:
             yield Done()
             return
         last, asked = "", sum(1 for row in turn.resumed if row.get("tool_calls"))
-        known = {row["tool_call_id"] for row in turn.resumed if row["role"] == "tool"}
+        known = {row["tool_call_id"]: str(row["content"]) for row in turn.resumed if row["role"] == "tool"}
         for number, (name, arguments) in enumerate(wanted):
             call = Call(f"c{number}", name, json.dumps(arguments))
             if call.id in known:
+                last = known[call.id]
                 continue
             if number >= asked:
                 yield ToolCalls("", (call,))

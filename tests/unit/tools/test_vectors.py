@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from config import Platform
+from gateway.search import SearchIndexer
 from gateway.source import SessionSource
 from gateway.tools.toolkit import SessionTools
 from tests.support.fakes import Core
@@ -170,3 +171,88 @@ async def test_the_tools_as_an_agent_calls_them_in_a_turn(tmp_path: Path) -> Non
         ]
         names = {tool.name for tool in agent.turns[0].tools}
         assert {"create_session", "list_sessions", "send_to_session", "manage_session", "search_sessions"} <= names
+
+
+@pytest.mark.parametrize(
+    ("tool", "error"),
+    [
+        ("create_session", "Need 2 lines: session name, then model spec"),
+        ("list_sessions", None),
+        ("send_to_session", "Need 2 lines: session_id, then message"),
+        ("manage_session", "Missing action"),
+        ("search_sessions", "query needs a word to look for"),
+        ("send_message", "Need 2 lines: target, then message"),
+    ],
+)
+@pytest.mark.parametrize("content", [None, "", " \n \n"])
+async def test_nothing_at_all_is_answered(tmp_path: Path, tool: str, error: str | None, content: str | None) -> None:
+    async with gateway(tmp_path) as built:
+        result = await built.sessions.call(tool, {"content": content}, caller())
+        assert result.get("error", "").startswith(error or "")
+        assert ("error" in result) == (error is not None)
+        for empty in (
+            {"name": ""},
+            {"session_id": "x", "message": ""},
+            {"query": ""},
+            {"message": " "},
+            {"action": ""},
+        ):
+            assert "error" in await built.sessions.call(tool, empty, caller())
+
+
+async def test_no_name_leaves_its_link_or_its_line(tmp_path: Path) -> None:
+    name = "a](b)\n- **[c](#session-c)**\\\u2028`x`"
+    async with gateway(tmp_path) as built:
+        await add_session(built, "a1", name, messages=["words"])
+        await built.execute("UPDATE sessions SET title = ? WHERE id = 'a1'", name)
+        listed = (await built.sessions.call("list_sessions", {}, caller()))["results"]
+        asked = {"action": "open", "session_id": "a1"}
+        opened = (await built.sessions.call("manage_session", asked, caller()))["results"]
+        assert listed.count("\n- ") == 1
+        assert len(opened.splitlines()) == 1
+        for told in (listed, opened):
+            assert "[a\\](b) - **\\[c\\](#session-c)**\\\\ `x`](#session-a1)" in told
+
+
+@pytest.mark.parametrize("count", ["-1", "-99"])
+async def test_a_fork_of_a_negative_number_is_refused(tmp_path: Path, count: str) -> None:
+    async with gateway(tmp_path) as built:
+        await add_session(built, "fk", "Base", messages=["0", "1"])
+        asked = {"action": "fork", "session_id": "fk", "value": count}
+        assert "error" in await built.sessions.call("manage_session", asked, caller())
+        assert len(await built.rows("SELECT 1 FROM sessions")) == 1
+
+
+async def test_looking_moves_nothing(tmp_path: Path) -> None:
+    """A list's order is that of what was said, not of what was looked at."""
+    async with gateway(tmp_path) as built:
+        for age, session_id in enumerate(("a1", "a2", "a3")):
+            await add_session(built, session_id, session_id, seconds=100 * age, messages=["words", "more"])
+        await SearchIndexer(built.database).catch_up()
+        before = [tuple(row) for row in await built.rows("SELECT * FROM sessions ORDER BY id")]
+        listed = await built.sessions.call("list_sessions", {}, caller())
+        for tool, asked in (
+            ("search_sessions", {"query": "words"}),
+            ("manage_session", {"action": "open", "session_id": "a3"}),
+            ("manage_session", {"action": "list", "filter": "a"}),
+            ("list_sessions", {"filter": "a3"}),
+        ):
+            result = await built.sessions.call(tool, asked, caller())
+            assert "a3" in result["results"]
+        await built.store.load_transcript("a3")
+        assert await built.sessions.call("list_sessions", {}, caller()) == listed
+        assert [tuple(row) for row in await built.rows("SELECT * FROM sessions ORDER BY id")] == before
+
+
+async def test_who_answers_in_a_session_is_kept(tmp_path: Path) -> None:
+    asked = {"name": "New", "model": "other"}
+    async with gateway(tmp_path) as built:
+        made = await built.sessions.call("create_session", asked, caller(call="one"))
+        copied = {"action": "fork", "session_id": made["session_id"]}
+        copy = await built.sessions.call("manage_session", copied, caller(call="two"))
+    async with gateway(tmp_path) as built:
+        for session_id in (made["session_id"], copy["session_id"]):
+            asked = {"session_id": session_id, "message": "x"}
+            assert (await built.sessions.call("send_to_session", asked, caller()))["response"] == "re: x"
+        rows = await built.rows("SELECT DISTINCT agent FROM turns")
+        assert [row["agent"] for row in rows] == ["other"]
