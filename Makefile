@@ -64,10 +64,10 @@ test-long: $(TEST)  ## the same, with the full counts of the long tests
 	@HERMES_GATEWAY_TEST_LONG=1 HERMES_CRASH_KILLS=500 exec $(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 crash: $(TEST)  ## kill the gateway 500 times and look for anything lost or repeated
-	@HERMES_CRASH_KILLS=500 exec $(PY) -m pytest tests/crash $(ARGS)
+	@HERMES_GATEWAY_TEST_KEEP=1 HERMES_CRASH_KILLS=500 exec $(PY) -m pytest tests/crash $(ARGS)
 
 soak: $(TEST)  ## run the gateway under load for an hour (HERMES_SOAK_SECONDS=… for another time)
-	@HERMES_SOAK_SECONDS=$(or $(HERMES_SOAK_SECONDS),3600) exec $(PY) -m pytest tests/soak $(ARGS)
+	@HERMES_GATEWAY_TEST_KEEP=1 HERMES_SOAK_SECONDS=$(or $(HERMES_SOAK_SECONDS),3600) exec $(PY) -m pytest tests/soak $(ARGS)
 
 bench: $(TEST)  ## run the benchmarks
 	@exec $(PY) -m bench $(ARGS)

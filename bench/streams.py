@@ -295,9 +295,9 @@ async def measure(plan: Plan, progress: Callable[[str], None], folder: Path) -> 
         last["kept"] &= last["memory_mb"] <= (1 + GROWTH) * before["memory_mb"]
         progress("a wave beside long answers")
         what = f"beside {plan.slow} of {plan.long_kb} kB"
-        figures.append(_figure(what, await beside_readers(session, plan), await server.memory(plan), limit))
+        figures.append(_figure(what, await beside_readers(session, plan), await server.memory(plan), LIMIT_MS))
         progress("a wave beside long answers that nobody reads")
-        figures.append(_figure(f"{what}, not read", *await beside_slow_readers(server, session, plan), limit))
+        figures.append(_figure(f"{what}, not read", *await beside_slow_readers(server, session, plan), LIMIT_MS))
         return figures
 
 

@@ -29,6 +29,8 @@ hypothesis_settings.load_profile("short")
 LONG_SEARCH = 1800.0
 """Seconds that a long run's search for a counterexample may take; it tries twenty times the cases of a short one."""
 
+KEPT = pytest.StashKey[bool]()
+
 LONGEST_HOME = 60
 """Bytes of a home's path that leave room for the name of a socket below the system's limit of 107."""
 
@@ -103,15 +105,19 @@ def system_tool(system_missing: Callable[[str], NoReturn]) -> Callable[[str], Pa
 
 
 @pytest.fixture
-def home(leaks: Leaks) -> Iterator[Home]:
-    """An empty home with a short path: the address of a Unix socket is limited to 107 bytes."""
+def home(leaks: Leaks, request: pytest.FixtureRequest) -> Iterator[Home]:
+    """An empty home with a short path: the address of a Unix socket is limited to 107 bytes.
+
+    That of a test that failed stays with `HERMES_GATEWAY_TEST_KEEP=1`, to be looked at.
+    """
     parent = tempfile.gettempdir()
     if len(os.fsencode(parent)) > LONGEST_HOME:
         parent = "/tmp"
     path = Path(tempfile.mkdtemp(prefix="hg-", dir=parent))
     yield Home(path).ensure()
     leaks.search(path)
-    shutil.rmtree(path, ignore_errors=True)
+    if not request.node.stash.get(KEPT, False):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture
@@ -139,8 +145,13 @@ def daemon_launcher() -> Iterator[DaemonLauncher]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """What a test logged may hold lone surrogates; a report that does cannot pass between test processes."""
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note which tests fail, for `home`. What a test logged may hold lone surrogates; a report that does cannot pass
+    between test processes."""
     report = yield
+    home = getattr(item, "funcargs", {}).get("home")
+    if report.failed and SETTINGS.keep and home is not None:
+        item.stash[KEPT] = True
+        report.sections.append(("home", f"kept: {home.path}"))
     report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
     return report

@@ -18,10 +18,12 @@ SHORT_SEED: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`require_system`: a missing system tool or model fails. `long`: full counts. `seed` repeats a storm of kills."""
+    """`require_system`: a missing system tool or model fails. `long`: full counts. `keep`: the home of a test that
+    failed stays. `seed` repeats a storm of kills."""
 
     require_system: bool
     long: bool
+    keep: bool
     crash_kills: int
     crash_seed: int
     soak_seconds: float
@@ -33,6 +35,7 @@ class Settings:
         return cls(
             require_system=environ.get("HERMES_GATEWAY_REQUIRE_SYSTEM", "") not in ("", "0"),
             long=environ.get("HERMES_GATEWAY_TEST_LONG", "") not in ("", "0"),
+            keep=environ.get("HERMES_GATEWAY_TEST_KEEP", "") not in ("", "0"),
             crash_kills=int(environ.get("HERMES_CRASH_KILLS") or DEFAULT_KILLS),
             crash_seed=int(environ.get("HERMES_CRASH_SEED") or (secrets.randbelow(10**9) if long else SHORT_SEED)),
             soak_seconds=float(environ.get("HERMES_SOAK_SECONDS") or DEFAULT_SOAK_SECONDS),
