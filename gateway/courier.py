@@ -241,7 +241,8 @@ class Courier:
         """The last send ended without an answer: was it shown?"""
         outcome = await self._search(job, job.unsent(repeated=False))
         if isinstance(outcome, Found):
-            done = (*job.done, ShownPart(outcome.message_id))
+            # The mark is for a part that may have been seen before; where it is not known which, for each of them.
+            done = (*job.done, ShownPart(outcome.message_id, job.delivery.repeated))
             if job.adapter.capabilities.edit and job.delivery.kind != "file":
                 # It was shown in some version: from now on it is edited.
                 await self._execute(outbox_queries.LINK_DELIVERY, (dump_parts(done), done[0].message_id, job.id))

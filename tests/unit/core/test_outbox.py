@@ -11,7 +11,9 @@ from gateway.delivery import NewDelivery, add_delivery
 from gateway.ports import (
     AdapterState,
     Capabilities,
+    Delivery,
     DeliveryError,
+    Found,
     NotConnectedError,
     OutcomeUnknownError,
     RetryLaterError,
@@ -235,6 +237,26 @@ async def test_what_cannot_be_found_out_is_sent_once_more_marked_and_counted(
         assert [delivery.repeated for delivery in adapter.of("send")] == [False, True, True]
         assert gateway.counters["outbox.repeated"] == 1
         assert await states(gateway) == ["sent"]
+
+
+@pytest.mark.parametrize("capabilities", [EDITS, FINDS])
+async def test_what_was_sent_again_marked_and_is_then_found_keeps_its_mark(
+    tmp_path: Path, capabilities: Capabilities
+) -> None:
+    class Forgetful(FakeAdapter):
+        async def find(self, delivery: Delivery) -> Found | SearchOutcome:
+            found = await super().find(delivery)
+            return SearchOutcome.UNKNOWN if len(self.of("find")) == 1 else found
+
+    adapter = Forgetful(capabilities)
+    adapter.fail("send", UNSURE, UNSURE, shown=True)
+    async with core(tmp_path, adapter=adapter) as gateway:
+        await put(gateway, "hello")
+        await gateway.settled()
+        assert [delivery.repeated for delivery in adapter.of("send")] == [False, True]
+        assert [shown.repeated for shown in adapter.screen.values()] == [False, True]
+        (row,) = await gateway.rows("SELECT parts, state FROM outbox")
+        assert tuple(row) == ('[["m2",1]]', "sent")
 
 
 async def test_a_search_that_is_put_off_sends_nothing_and_a_restart_honours_it(tmp_path: Path) -> None:
