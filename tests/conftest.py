@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Callable, Generator, Iterator
@@ -44,6 +45,10 @@ PACKAGES_OF = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    for number in (signal.SIGINT, signal.SIGHUP):
+        # A run in the background may have been told to ignore these, and each process that it starts would be too.
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
     config.addinivalue_line("markers", f"{ALLOWED}(reason): a secret is shown, which is what is tested")
     config.pluginmanager.register(LeakWatch(), "leaks")
     config.addinivalue_line("markers", "crash: kills the real daemon and looks for anything lost or repeated")
