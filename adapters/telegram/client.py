@@ -1,9 +1,12 @@
 """The Bot API over HTTP: the library's bot on a client of our own, which tells what was sent and shows no token."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
+from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -25,17 +28,14 @@ SHORTEST_SECRET: Final = 8
 SERVER_FAULT: Final = 500
 """HTTP statuses from here on are the server's fault: it may have done what was asked."""
 
-NOT_SENT: Final = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.ClientHttpProxyError,
-    aiohttp.InvalidURL,
-)
-"""What happens before a request leaves."""
+FAILURES: Final = (aiohttp.ClientError, OSError, UnicodeError)
+"""What ends a request without an answer; a host's name that cannot be one is a `UnicodeError`."""
 
 _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 _JSON: Final = {"Content-Type": "application/json"}
 _NOISY: Final = ("telegram",)
+_IN_A_PATH: Final = "!$&'()*+,;=:@"
+"""What stands for itself there (https://www.rfc-editor.org/rfc/rfc3986#section-3.3)."""
 
 
 class CallError(TelegramError):
@@ -76,16 +76,28 @@ class NoAnswerError(NetworkError):
     """The call left, and no answer came that can be read."""
 
 
+@dataclass(slots=True)
+class _Progress:
+    """How far a request has come. `connected`: there is a connection to the server for it, and some of it may have
+    left; until then, proxies and certificates included, nothing has."""
+
+    connected: bool = False
+
+
 class TelegramRequest(BaseRequest):
-    """Makes the library's calls. Every error is one of the three above; none of their texts holds the token."""
+    """Makes the library's calls. Every error is one of the three above; none of their texts holds the token, nor the
+    login of the proxy."""
 
     def __init__(self, token: str, timing: Timing, proxy: str | None = None) -> None:
         secret = token.partition(":")[2]
         parts = [token, secret] if len(secret) >= SHORTEST_SECRET else [token]
-        self._secrets = [written for part in parts for written in (part, quote(part, safe="/:"), quote(part, safe=""))]
+        self._secrets = [written for part in parts for written in _spellings(part)] + _login(proxy)
         self._timing = timing
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS), cookie_jar=aiohttp.DummyCookieJar(), proxy=proxy
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            proxy=proxy,
+            trace_configs=[_watched()],
         )
 
     @property
@@ -113,9 +125,7 @@ class TelegramRequest(BaseRequest):
         """Make one call; returns only what is a success. Raises `CallError`, `NotSentError`, `NoAnswerError`."""
         del write_timeout, connect_timeout, pool_timeout
         if request_data is not None and request_data.contains_files:
-            body = Multipart(request_data.json_parameters, request_data.multipart_data)
-            # The server answers once it has passed the file on, which takes as long again.
-            return await self._answer(method, url, body, body.headers, self._timeout(self._timing.upload, None))
+            return await self._upload(method, url, request_data)
         read = float(read_timeout) if isinstance(read_timeout, int | float) else self._timing.answer
         form = urlencode(request_data.json_parameters).encode() if request_data is not None else None
         return await self._answer(method, url, form, _FORM if form else {}, self._timeout(read, self._timing.answer))
@@ -128,18 +138,16 @@ class TelegramRequest(BaseRequest):
 
     async def download(self, url: str, write: Callable[[bytes], Awaitable[None]]) -> None:
         """Hand on what is at an address, piece by piece. Raises as `do_request` does, and what `write` raises."""
-        timeout = self._timeout(self._timing.answer, None)
+        timeout, progress, http = self._timeout(self._timing.answer, None), _Progress(), self._open()
         try:
-            async with self._http.get(url, timeout=timeout, allow_redirects=False) as response:
+            async with http.get(url, timeout=timeout, allow_redirects=False, trace_request_ctx=progress) as response:
                 if not _is_success(response.status):
                     words = f"the server answered {response.status}"
                     raise CallError(response.status, words, is_verdict=False)
                 async for piece in response.content.iter_chunked(PIECE_BYTES):
                     await write(piece)
-        except NOT_SENT as error:
-            raise NotSentError(self._in_words(error)) from None
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise NoAnswerError(self._in_words(error)) from None
+            raise self._failure(error, progress) from None
 
     def redacted(self, words: str) -> str:
         """Words of a server, or of something on the way to it, without the token."""
@@ -147,14 +155,46 @@ class TelegramRequest(BaseRequest):
             words = words.replace(secret, MASK)
         return words
 
+    def _open(self) -> aiohttp.ClientSession:
+        """What requests are made with. Raises `NotSentError` once it is closed."""
+        if self._http.closed:
+            raise NotSentError("the connection has ended")
+        return self._http
+
+    def _failure(self, error: Exception, progress: _Progress) -> NetworkError:
+        words = self.redacted(self._in_words(error))
+        return NoAnswerError(words) if progress.connected else NotSentError(words)
+
     def _in_words(self, error: Exception) -> str:
-        return self.redacted(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+        match error:
+            case aiohttp.ConnectionTimeoutError():
+                return f"no connection within {self._timing.connect:g} seconds"
+            case aiohttp.ClientHttpProxyError():
+                return f"the proxy answered {error.status} {error.message}"
+            case aiohttp.ClientResponseError():
+                return f"the answer cannot be read: {error.message.partition(chr(10))[0].rstrip(':')}"
+        return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
     def _timeout(self, read: float, write: float | None) -> aiohttp.ClientTimeout:
         """`read` is for one read of an answer, `write` for all of what is sent, which else takes what it takes."""
         connect = self._timing.connect
         total = None if write is None else connect + write + read
         return aiohttp.ClientTimeout(total=total, connect=connect, sock_connect=connect, sock_read=read)
+
+    async def _upload(self, method: str, url: str, request_data: RequestData) -> tuple[int, bytes]:
+        """Make a call with files. It takes what it takes, but not for ever without a piece that leaves."""
+        seconds, now = self._timing.upload, asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(seconds) as patience:
+                body = Multipart(
+                    request_data.json_parameters,
+                    request_data.multipart_data,
+                    lambda: patience.reschedule(now() + seconds),
+                )
+                # The server answers once it has passed the file on, which takes as long again.
+                return await self._answer(method, url, body, body.headers, self._timeout(seconds, None))
+        except TimeoutError:
+            raise NoAnswerError(f"nothing was taken of a file, nor answered, for {seconds:g} seconds") from None
 
     async def _answer(
         self,
@@ -164,17 +204,20 @@ class TelegramRequest(BaseRequest):
         headers: Mapping[str, str],
         timeout: aiohttp.ClientTimeout,
     ) -> tuple[int, bytes]:
-        if self._http.closed:
-            raise NotSentError("the connection has ended")
+        progress, http = _Progress(), self._open()
         try:
-            async with self._http.request(
-                method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+            async with http.request(
+                method,
+                url,
+                data=body,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+                trace_request_ctx=progress,
             ) as response:
                 content = await response.read()
-        except NOT_SENT as error:
-            raise NotSentError(self._in_words(error)) from None
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise NoAnswerError(self._in_words(error)) from None
+        except FAILURES as error:
+            raise self._failure(error, progress) from None
         answer = _json(content)
         if _is_success(response.status):
             if answer is None or "result" not in answer:
@@ -197,6 +240,33 @@ class TelegramRequest(BaseRequest):
         )
 
 
+def _watched() -> aiohttp.TraceConfig:
+    """Notes in each request's `_Progress` when there is a connection for it."""
+
+    async def connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _what: object) -> None:
+        context.trace_request_ctx.connected = True
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(connected)
+    trace.on_connection_reuseconn.append(connected)
+    return trace
+
+
+def _spellings(secret: str) -> set[str]:
+    """All the ways in which it may be written in an address, and thus in an error."""
+    return {secret, _escaped(secret), quote(secret, safe="/:"), quote(secret, safe="")}
+
+
+def _escaped(token: str) -> str:
+    """As it stands in an address, of which nothing in it begins another part."""
+    return quote(token, safe=_IN_A_PATH)
+
+
+def _login(proxy: str | None) -> list[str]:
+    login, at, _host = urlsplit(proxy or "").netloc.rpartition("@")
+    return [login + at] if login else []
+
+
 def _is_success(status: int) -> bool:
     return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
 
@@ -212,17 +282,28 @@ def _json(content: bytes) -> dict[str, Any] | None:
 def proxy_of(url: str) -> str | None:
     """The proxy for an address by the environment (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`); none for this machine.
 
-    Raises `AccountError` for one of a kind that cannot be used.
+    Raises `AccountError` for one that cannot be used.
     """
     parts = urlsplit(url)
     proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    proxy = (proxies.get(parts.scheme) or proxies.get("all") or "").strip()
     if not proxy or parts.hostname in ("localhost", "127.0.0.1", "::1") or proxy_bypass(parts.netloc):
         return None
     proxy = proxy if "://" in proxy else f"http://{proxy}"
-    if urlsplit(proxy).scheme not in ("http", "https"):
-        raise AccountError("the proxy that the environment names (HTTPS_PROXY, ALL_PROXY) has to be one for HTTP")
+    if not _is_http_proxy(proxy):
+        raise AccountError(
+            "the proxy that the environment names (HTTPS_PROXY, ALL_PROXY) has to be one for HTTP,"
+            " with an address like http://host:3128"
+        )
     return proxy
+
+
+def _is_http_proxy(proxy: str) -> bool:
+    try:
+        parts = urlsplit(proxy)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _seconds(value: object) -> float | None:
@@ -239,16 +320,16 @@ class Client:
     def __init__(self, token: str, api_base_url: str, timing: Timing) -> None:
         base = api_base_url.rstrip("/")
         self._timing = timing
-        self._methods = f"{base}/bot{token}"
-        self._files = f"{base}/file/bot{token}"
+        self._methods = f"{base}/bot{_escaped(token)}"
+        self._files = f"{base}/file/bot{_escaped(token)}"
         proxy = proxy_of(base)
         self._request = TelegramRequest(token, timing, proxy)
         # Connections of its own: however many calls hang, what people write is fetched.
         self._news = TelegramRequest(token, timing, proxy)
         self.bot = Bot(
             token,
-            base_url=f"{base}/bot",
-            base_file_url=f"{base}/file/bot",
+            base_url=lambda _token: self._methods,
+            base_file_url=lambda _token: self._files,
             request=self._request,
             get_updates_request=self._news,
         )

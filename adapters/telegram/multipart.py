@@ -3,7 +3,7 @@
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import IO, Any, Final
 
 from adapters.telegram.constants import PIECE_BYTES
@@ -13,9 +13,11 @@ _ESCAPES: Final = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A", "\\": "%5
 
 
 class Multipart:
-    """Fields, then files; a file is `(name, bytes or an open binary file, media type)`."""
+    """Fields, then files; a file is `(name, bytes or an open binary file, media type)`. `taken` is told of each piece
+    that has left."""
 
-    def __init__(self, fields: Mapping[str, str], files: Mapping[str, Any]) -> None:
+    def __init__(self, fields: Mapping[str, str], files: Mapping[str, Any], taken: Callable[[], None]) -> None:
+        self._taken = taken
         boundary = secrets.token_hex(16)
         self._parts: list[bytes | IO[bytes]] = []
         for name, value in fields.items():
@@ -36,10 +38,12 @@ class Multipart:
         for part in self._parts:
             if isinstance(part, bytes):
                 yield part
+                self._taken()
                 continue
             await asyncio.to_thread(part.seek, 0)
             while piece := await asyncio.to_thread(part.read, PIECE_BYTES):
                 yield piece
+                self._taken()
 
 
 def _size(part: bytes | IO[bytes]) -> int:

@@ -1,16 +1,23 @@
 """Calls over HTTP: which error says what, and that no error tells the token."""
 
 import asyncio
+import io
 import logging
-from collections.abc import AsyncIterator, Callable
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from aiohttp import web
+from telegram import InputFile
 
 from adapters.base import AccountError
 from adapters.telegram import client as module
 from adapters.telegram.client import CallError, Client, NoAnswerError, NotSentError, TelegramRequest, quiet_libraries
+from adapters.telegram.constants import PIECE_BYTES
 from adapters.testing.telegram import Fault, TelegramServer
 from tests.unit.telegram.support import QUICK
 
@@ -38,6 +45,26 @@ async def client(url: str) -> AsyncIterator[Client]:
     made = Client(TOKEN, url, QUICK)
     yield made
     await made.close()
+
+
+@asynccontextmanager
+async def raw_server(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]],
+) -> AsyncIterator[str]:
+    """The address of something that speaks for itself, and takes little at a time."""
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await serve(reader, writer)
+        finally:
+            writer.close()
+
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    listener.bind(("127.0.0.1", 0))
+    running = await asyncio.start_server(connected, sock=listener, limit=4_096)
+    yield f"127.0.0.1:{listener.getsockname()[1]}"
+    running.close()
 
 
 def page(status: int, **headers: str) -> Callable[[], web.Response]:
@@ -88,9 +115,82 @@ async def test_the_environment_names_a_proxy(monkeypatch: pytest.MonkeyPatch) ->
                 with pytest.raises(NotSentError):
                     await telegram.updates(None, (), wait=0)
             environment.delenv("no_proxy")
-            environment.setenv("http_proxy", "socks5://127.0.0.1:1080")
-            with pytest.raises(AccountError, match="HTTP"):
-                Client(TOKEN, "http://api.telegram.invalid", QUICK)
+            for unusable in ("socks5://127.0.0.1:1080", "http://ann:secret@host:port", "http://[::1", "http://"):
+                environment.setenv("http_proxy", unusable)
+                with pytest.raises(AccountError, match="HTTP"):
+                    Client(TOKEN, "http://api.telegram.invalid", QUICK)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "the proxy answered 407 Proxy Authentication Required"),
+        (b"", "ServerDisconnectedError"),
+    ],
+    ids=["refused", "cut off"],
+)
+async def test_nothing_leaves_before_the_proxy_has_made_a_way(
+    said: bytes, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    async with raw_server(serve) as address:
+        monkeypatch.setenv("https_proxy", f"http://ann:pass-word@{address}")
+        async with client("https://api.telegram.invalid") as telegram:
+            with pytest.raises(NotSentError, match=words) as failed:
+                await telegram.call("sendMessage")
+    assert "pass-word" not in str(failed.value)
+
+
+async def test_proxy_login_is_taken_out() -> None:
+    request = TelegramRequest(TOKEN, QUICK, "http://ann:pass-word@proxy:3128")
+    words = request.redacted("cannot reach http://ann:pass-word@proxy:3128")
+    await request.shutdown()
+    assert words == "cannot reach http://***proxy:3128"
+
+
+async def test_name_of_a_host_that_cannot_be_one() -> None:
+    async with client(f"http://{'a' * 70}.example") as telegram:
+        with pytest.raises(NotSentError):
+            await telegram.updates(None, (), wait=0)
+
+
+async def test_upload_that_nobody_takes_ends() -> None:
+    async def serve(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(3 * QUICK.upload)
+
+    async with raw_server(serve) as address, client(f"http://{address}") as telegram:
+        with pytest.raises(NoAnswerError, match="for 2 seconds"):
+            async with asyncio.timeout(2 * QUICK.upload):
+                await telegram.bot.send_document(1, InputFile(io.BytesIO(bytes(8_000_000)), filename="a.bin"))
+
+
+class SlowFile(io.FileIO):
+    """A file on a disk that takes its time for each piece."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        time.sleep(QUICK.upload / 8)
+        return super().read(PIECE_BYTES if size is None else size)
+
+
+async def test_upload_takes_what_it_takes(tmp_path: Path) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.partition(b"Content-Length: ")[2].split()[0]))
+        answer = b'{"ok": true, "result": {"message_id": 7, "date": 1, "chat": {"id": 1, "type": "private"}}}'
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
+
+    path = tmp_path / "a.bin"
+    path.write_bytes(bytes(10 * PIECE_BYTES))
+    async with raw_server(serve) as address, client(f"http://{address}") as telegram:
+        with SlowFile(path) as handle:
+            sent = await telegram.bot.send_document(1, InputFile(handle, filename="a.bin", read_file_handle=False))
+    assert sent.message_id == 7
 
 
 async def test_error_without_a_body() -> None:
@@ -121,6 +221,35 @@ async def test_nothing_leaves_through_a_closed_client() -> None:
         pass
     with pytest.raises(NotSentError):
         await telegram.bot.get_me()
+    with pytest.raises(NotSentError):
+        await telegram.download("photos/file_1.jpg", nothing)
+
+
+async def nothing(_piece: bytes) -> None:
+    """What is written down of a file."""
+
+
+@pytest.mark.parametrize("odd", ["#", "?", "&b c?", "/../", '"'])
+async def test_token_stays_whole_in_an_address(odd: str) -> None:
+    """Of a token with something else behind it, no part is told."""
+    token, seen = f"123456:AA-secret{odd}of ours", list[str]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.write(b"no HTTP\r\n\r\n")
+
+    async with raw_server(serve) as address:
+        telegram = Client(token, f"http://{address}", QUICK)
+        for call in (telegram.bot.get_me, lambda: telegram.call("getMe")):
+            with pytest.raises(NoAnswerError) as failed:
+                await call()
+            assert "secret" not in str(failed.value)
+        await telegram.close()
+    for head in seen:
+        target = head.split()[1]
+        assert unquote(target) == f"/bot{token}/getMe"
+        assert token not in telegram.redacted(target)
+        assert "secret" not in telegram.redacted(target)
 
 
 @pytest.mark.parametrize(

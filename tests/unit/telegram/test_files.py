@@ -329,7 +329,9 @@ async def test_body_is_read_in_pieces(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"x" * (3 * PIECE_BYTES + 1))
     with path.open("rb") as handle:
-        body = Multipart({"a": "b"}, {"document": ("a.bin", handle, "text/plain")})
+        taken: list[None] = []
+        body = Multipart({"a": "b"}, {"document": ("a.bin", handle, "text/plain")}, lambda: taken.append(None))
         pieces = [piece async for piece in body]
+    assert len(taken) == len(pieces)
     assert max(len(piece) for piece in pieces) == PIECE_BYTES
     assert sum(len(piece) for piece in pieces) == int(body.headers["Content-Length"])
