@@ -176,4 +176,4 @@ class Receiver:
         if accepted.state is InboundState.IGNORED and message.addressed and person not in self._strangers:
             self._strangers[person] = True
             name = message.source.user_name
-            log.info("%r (id %s) wrote to the bot and gets no answer: %s", name, person, accepted.reason)
+            log.info("%r (id %s) wrote to the bot and is not let in: %s", name, person, accepted.reason)

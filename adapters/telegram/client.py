@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -169,6 +170,10 @@ class TelegramRequest(BaseRequest):
         match error:
             case aiohttp.ConnectionTimeoutError():
                 return f"no connection within {self._timing.connect:g} seconds"
+            case aiohttp.ClientProxyConnectionError():
+                return f"no connection to the proxy {error.host}:{error.port}: {_cause(error.os_error)}"
+            case aiohttp.ClientConnectorError():
+                return f"no connection to {error.host}:{error.port}: {_cause(error.os_error)}"
             case aiohttp.ClientHttpProxyError():
                 return f"the proxy answered {error.status} {error.message}"
             case aiohttp.ClientResponseError():
@@ -238,6 +243,12 @@ class TelegramRequest(BaseRequest):
             migrate_to=migrate_to if isinstance(migrate_to, int) else None,
             is_verdict=answer.get("ok") is False,
         )
+
+
+def _cause(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is refused ({error.verify_message})"
+    return error.strerror or str(error) or type(error).__name__
 
 
 def _watched() -> aiohttp.TraceConfig:

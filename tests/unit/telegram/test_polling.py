@@ -96,8 +96,8 @@ async def test_operator_is_told_once_who_is_not_let_in(
         for text in ("let", "me", "in"):
             ann.writes(chat, text)
         await host.until(lambda: len(host.accepted) == 3)
-    told = [record.getMessage() for record in caplog.records if "gets no answer" in record.getMessage()]
-    assert told == [f"'Ann\\nINFO all is well' (id {ann.id}) wrote to the bot and gets no answer: not in allowed_users"]
+    told = [record.getMessage() for record in caplog.records if "is not let in" in record.getMessage()]
+    assert told == [f"'Ann\\nINFO all is well' (id {ann.id}) wrote to the bot and is not let in: not in allowed_users"]
 
 
 async def test_rest_of_an_album_whose_beginning_an_earlier_process_saw(host: FakeHost) -> None:
