@@ -1,5 +1,6 @@
 """How a connection to a platform stands, and how long it rests after each failure."""
 
+import math
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final, TypeAlias, TypeVar
@@ -9,6 +10,9 @@ from adapters.base import AdapterHost, AdapterState, NotStoredError
 T = TypeVar("T")
 
 Sleep: TypeAlias = Callable[[float], Awaitable[object]]
+
+LONGEST_PAUSE: Final = 86_400.0
+"""Seconds that a platform is left alone at most, whatever it asks for."""
 
 NOT_STORED: Final = "what people write cannot be stored: {}"
 
@@ -72,3 +76,12 @@ class Connection:
             if failed and was_up:
                 self.connected()
             return result
+
+
+def pause_of(value: object) -> float | None:
+    """The seconds that a platform asks us to wait, as it writes them; None where it says none that can be waited."""
+    try:
+        seconds = float(str(value))
+    except ValueError:
+        return None
+    return min(seconds, LONGEST_PAUSE) if math.isfinite(seconds) and seconds >= 0 else None

@@ -14,6 +14,7 @@ from adapters.base import (
     RetryLaterError,
     UndeliverableError,
 )
+from adapters.connection import pause_of
 from adapters.discord.constants import STALE_EDIT_SECONDS
 
 PORTAL: Final = "https://discord.com/developers/applications"
@@ -90,15 +91,8 @@ def retry_after(error: Exception) -> float | None:
     if isinstance(error, discord.RateLimited):
         return error.retry_after
     if isinstance(error, discord.HTTPException) and error.status == TOO_MANY:
-        return _seconds(error.response.headers.get("Retry-After")) or 1.0
+        return pause_of(error.response.headers.get("Retry-After")) or 1.0
     return None
-
-
-def _seconds(value: object) -> float | None:
-    try:
-        return float(str(value)) if value is not None else None
-    except ValueError:
-        return None
 
 
 def is_passing(error: Exception) -> bool:

@@ -10,6 +10,7 @@ import aiohttp
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
+from adapters.connection import pause_of
 from adapters.slack.constants import CONNECTIONS, PIECE_BYTES, Timing
 
 SLACK_HOSTS: Final = ("slack.com", "slack-files.com", "slack-gov.com")
@@ -166,7 +167,7 @@ def _refusal(error: SlackApiError) -> SlackError:
     headers = {str(name).lower(): value for name, value in dict(getattr(response, "headers", {}) or {}).items()}
     if not isinstance(data, dict) or "error" not in data:
         if status == HTTPStatus.TOO_MANY_REQUESTS:
-            return CallError("ratelimited", status=status, retry_after=_seconds(headers.get("retry-after")))
+            return CallError("ratelimited", status=status, retry_after=pause_of(headers.get("retry-after")))
         if status < HTTPStatus.BAD_REQUEST:
             return NoAnswerError("the answer is none of Slack's")
         return CallError(f"status {status}", status=status)
@@ -174,14 +175,7 @@ def _refusal(error: SlackApiError) -> SlackError:
     return CallError(
         str(data["error"]),
         status=status,
-        retry_after=_seconds(headers.get("retry-after")),
+        retry_after=pause_of(headers.get("retry-after")),
         needed=str(data.get("needed") or ""),
         detail="; ".join(map(str, messages))[:300],
     )
-
-
-def _seconds(value: object) -> float | None:
-    try:
-        return float(str(value)) if value is not None else None
-    except ValueError:
-        return None

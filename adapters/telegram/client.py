@@ -18,6 +18,7 @@ from telegram.error import NetworkError, TelegramError
 from telegram.request import BaseRequest, RequestData
 
 from adapters.base import AccountError
+from adapters.connection import pause_of
 from adapters.telegram.constants import CONNECTIONS, PIECE_BYTES, Timing
 from adapters.telegram.multipart import Multipart
 
@@ -239,7 +240,7 @@ class TelegramRequest(BaseRequest):
         return CallError(
             response.status,
             self.redacted(str(said)),
-            retry_after=_seconds(retry_after),
+            retry_after=pause_of(retry_after),
             migrate_to=migrate_to if isinstance(migrate_to, int) else None,
             is_verdict=answer.get("ok") is False,
         )
@@ -315,13 +316,6 @@ def _is_http_proxy(proxy: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-
-
-def _seconds(value: object) -> float | None:
-    try:
-        return float(str(value)) if value is not None else None
-    except ValueError:
-        return None
 
 
 class Client:

@@ -200,11 +200,23 @@ async def test_error_without_a_body() -> None:
     assert refused.value.code == 503
 
 
-async def test_pause_that_only_the_header_tells() -> None:
-    async with server(page(429, **{"Retry-After": "7"})) as url, client(url) as telegram:
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [("7", 7), ("99999999999", 86_400), ("-3", None), ("nan", None), ("1e400", None), ("Sat, 21 Nov 2026", None)],
+)
+async def test_pause_that_only_the_header_tells(said: str, seconds: float | None) -> None:
+    async with server(page(429, **{"Retry-After": said})) as url, client(url) as telegram:
         with pytest.raises(CallError) as refused:
             await telegram.call("sendMessage")
-    assert refused.value.retry_after == 7
+    assert refused.value.retry_after == seconds
+
+
+async def test_pause_that_is_none() -> None:
+    said = b'{"ok": false, "description": "Too Many Requests", "parameters": {"retry_after": NaN}}'
+    async with server(lambda: web.Response(status=429, body=said)) as url, client(url) as telegram:
+        with pytest.raises(CallError) as refused:
+            await telegram.call("sendMessage")
+    assert refused.value.retry_after is None
 
 
 async def test_server_that_is_not_there() -> None:
