@@ -163,12 +163,14 @@ class TelegramRequest(BaseRequest):
             raise NotSentError("the connection has ended")
         return self._http
 
-    def _failure(self, error: Exception, progress: _Progress) -> NetworkError:
+    def _failure(self, error: BaseException, progress: _Progress) -> NetworkError:
         words = self.redacted(self._in_words(error))
         return NoAnswerError(words) if progress.connected else NotSentError(words)
 
-    def _in_words(self, error: Exception) -> str:
+    def _in_words(self, error: BaseException) -> str:
         match error:
+            case asyncio.CancelledError():
+                return "the connection has ended"
             case aiohttp.ConnectionTimeoutError():
                 return f"no connection within {self._timing.connect:g} seconds"
             case aiohttp.ClientProxyConnectionError():
@@ -223,6 +225,12 @@ class TelegramRequest(BaseRequest):
             ) as response:
                 content = await response.read()
         except FAILURES as error:
+            raise self._failure(error, progress) from None
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if not http.closed or task is None or task.cancelling():
+                raise
+            # Who waits for a connection when all of them are closed is cancelled by the library.
             raise self._failure(error, progress) from None
         answer = _json(content)
         if _is_success(response.status):

@@ -237,6 +237,22 @@ async def test_nothing_leaves_through_a_closed_client() -> None:
         await telegram.download("photos/file_1.jpg", nothing)
 
 
+async def test_end_of_the_client_while_calls_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONNECTIONS", 1)
+    async with TelegramServer() as bots:
+        bots.inject(Fault.silence(), "sendMessage", times=None)
+        telegram = Client(bots.bot.token, bots.base_url, QUICK)
+        sent = asyncio.create_task(telegram.bot.send_message(1, "sent"))
+        await bots.until(lambda: len(bots.requests.of("sendMessage")) == 1)
+        waiting = asyncio.create_task(telegram.bot.send_message(1, "waiting"))
+        await asyncio.sleep(0)
+        await telegram.close()
+        with pytest.raises(NoAnswerError):
+            await sent
+        with pytest.raises(NotSentError):
+            await waiting
+
+
 async def nothing(_piece: bytes) -> None:
     """What is written down of a file."""
 
