@@ -63,6 +63,8 @@ class Sender:
         self._allowed = _PEOPLE if mentions == "users" else discord.AllowedMentions.none()
         self._begun: Memory[str, float] = Memory()
         self._taken_back: Memory[str, int] = Memory()
+        self._repeats: Memory[str, bool] = Memory()
+        """Parts that were sent anew here, of which the core does not know it: they stay marked."""
 
     async def send(self, delivery: Delivery) -> str:
         """Show the delivery's part as a new message; returns its id."""
@@ -75,6 +77,7 @@ class Sender:
             except MessageGoneError:
                 # Deleted by somebody in between, who may have read it.
                 self._take_another_nonce(delivery)
+                self._repeats[part_key(delivery)] = True
                 message = await self._shown(replace(delivery, repeated=True))
         if not delivery.part:
             self._seen(delivery)
@@ -83,7 +86,8 @@ class Sender:
     async def edit(self, delivery: Delivery) -> None:
         """Make the message show the delivery's part. A file stays as it is: it is made of a complete text."""
         if isinstance(delivery.content, DiscordMessage):
-            content = expected_content(delivery)
+            repeated = delivery.repeated or part_key(delivery) in self._repeats
+            content = expected_content(replace(delivery, repeated=repeated))
             call = self._message(delivery).edit(content=content, allowed_mentions=self._allowed, view=view_of(delivery))
             await self._told(call, delivery.target)
 

@@ -75,7 +75,9 @@ async def test_a_part_that_somebody_deleted_before_it_had_grown_comes_anew(
     async with running(bot, host):
         sent = await bot.send(delivery(dm, "That was", bot, turn_id="t"))
         server.world.delete(server.shown(dm)[0])
-        assert await bot.send(delivery(dm, "That was all.", bot, turn_id="t")) != sent
+        again = await bot.send(delivery(dm, "That was all", bot, turn_id="t"))
+        assert again != sent
+        await bot.edit(delivery(dm, "That was all.", bot, turn_id="t", message_id=again))
     (message,) = server.shown(dm)
     assert message.text.startswith(REPEATED)
     assert message.text.endswith("That was all.")
