@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 TIMEOUT_SECONDS: Final = 15.0
 """How long a server may take for each step of a call; the person waits meanwhile."""
 
+WRONG_PROXY: Final = "the proxy that the environment names, HTTPS_PROXY or ALL_PROXY, has to be one for HTTP"
+
 
 class UnreachableError(Exception):
     """No answer came, or none that can be understood; `str()` says from where and why, and holds no secret."""
@@ -59,7 +61,11 @@ class Http:
         host = urlsplit(url).hostname or ""
         near = host in ("localhost", "127.0.0.1", "::1")
         try:
-            with httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=not near) as client:
+            client = httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=not near)
+        except (ImportError, ValueError, httpx.InvalidURL):
+            raise UnreachableError(f"{host} cannot be reached ({WRONG_PROXY})") from None
+        try:
+            with client:
                 response = client.request(method, url, headers=headers, data=form)
             data = response.json()
         except httpx.TimeoutException:
