@@ -25,7 +25,7 @@ from tests.support.slack import RULES
 
 PLANS: Final = ("short",) * 8 + ("long", "long", "flaky")
 PATIENCE_SECONDS: Final = 180.0
-"""How long one answer may take at most, faults included, on a machine that is busy besides: what is lost never comes."""
+"""How long one answer may take at most, faults and a busy machine included: what is lost never comes."""
 
 PAUSE_SECONDS: Final = 0.5
 """How long people think at most before they write again."""

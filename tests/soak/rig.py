@@ -24,7 +24,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 30.0
 PATIENCE_SECONDS: Final = 180.0
-"""How long one answer may take at most, faults included, on a machine that is busy besides: what is lost never comes."""
+"""How long one answer may take at most, faults and a busy machine included: what is lost never comes."""
 
 LONG_PAUSE_SECONDS: Final = 25 * 3600.0
 """A pause that ends every session by the default policy."""
