@@ -16,6 +16,7 @@ from gateway.storage.codec import clean_text
 from gateway.storage.database import Database
 from gateway.storage.probe import Probe
 from gateway.tools.caller import Caller
+from gateway.tools.durable import carried_out
 from gateway.tools.requests import SendMessage, ToolError
 
 ORIGIN: Final = "origin"
@@ -55,7 +56,7 @@ class MessageDesk:
         def job(connection: sqlite3.Connection) -> None:
             add_delivery(connection, delivery, now)
 
-        await self.database.write(job)
+        await carried_out(self.database.write(job), lambda _done: self.tell(target))
         self.probe("tools.message")
         self.tell(target)
         return {"target": request.target, "results": f"The message is on its way to {named}."}

@@ -29,6 +29,7 @@ from gateway.storage.codec import clean_text, decode_message, to_micros
 from gateway.storage.database import Database
 from gateway.storage.probe import Probe
 from gateway.tools.caller import Caller
+from gateway.tools.durable import carried_out
 from gateway.tools.requests import SendToSession, ToolError
 from gateway.tools.texts import cut
 
@@ -139,10 +140,10 @@ class Relays:
         if self._queue.is_full:
             raise ToolError("Too much waits for an answer at present. Try it again later.")
         now = self._clock.now()
-        posted = await self._database.write(lambda connection: self._post(connection, request, caller, now))
+        job = self._database.write(lambda connection: self._post(connection, request, caller, now))
+        posted = await carried_out(job, self._take_up)
         self._probe("tools.sent")
-        for target in posted.told:
-            self._tell(target)
+        self._tell_of(posted)
         if posted.refusal is not None:
             raise ToolError(posted.refusal)
         view = posted.view
@@ -162,6 +163,16 @@ class Relays:
             )
             return {**named, "status": "queued", "results": f"{why}. The answer will stand in that session."}
         return {**named, "response": cut(await self._answer(row, view))}
+
+    def _take_up(self, posted: _Posted) -> None:
+        """Have a message answered that nobody waits for."""
+        self._tell_of(posted)
+        if posted.record is not None:
+            self._queue.offer(posted.record, interrupts=False)
+
+    def _tell_of(self, posted: _Posted) -> None:
+        for target in posted.told:
+            self._tell(target)
 
     # --- waiting ---------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from gateway.storage.codec import to_micros
 from gateway.storage.database import Database
 from gateway.storage.probe import Probe
 from gateway.tools.caller import Caller
+from gateway.tools.durable import carried_out
 from gateway.tools.relay import Queue
 from gateway.tools.requests import (
     KEPT_BY_DEFAULT,
@@ -328,9 +329,11 @@ class SessionDesk:
             told = replace(mine, id=added.lastrowid or 0, message_id=caller.key, text=text, group_id=None)
             return replace(told, received_at=now, extra=extra, moved=True)
 
-        record = await self.database.write(job)
-        if record is not None:
-            self.queue.offer(record, interrupts=False)
+        def resume(record: InboundRecord | None) -> None:
+            if record is not None:
+                self.queue.offer(record, interrupts=False)
+
+        resume(await carried_out(self.database.write(job), resume))
 
     _actions: ClassVar[Mapping[str, Callable[..., Awaitable[Result]]]] = {
         "rename": _rename,
