@@ -1,5 +1,6 @@
 """Who calls the tools from outside, by the credential that they show: the agent of an open turn, or the operator."""
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -76,6 +77,8 @@ class ToolDoor:
         self._calls: OrderedDict[tuple[str, int], _Attempt] = OrderedDict()
         self._done: OrderedDict[str, dict[str, Any]] = OrderedDict()
         """What changes of sessions came to, by the keys of their calls; other tools find what they did by theirs."""
+        self._doing: dict[str, asyncio.Task[dict[str, Any]]] = {}
+        """Those that are being made."""
 
     def listens_at(self, host: str, port: int) -> None:
         """The tools are served there over HTTP."""
@@ -137,7 +140,8 @@ class ToolDoor:
         try:
             call_id = await self._call_id(guest, name, arguments, given, request)
             caller = await self._caller(guest, call_id)
-            if name != MANAGE:
+            repeatable = given is not None or bool(request or guest.turn_id)
+            if name != MANAGE or not repeatable or not self._sessions.may_use(caller, name):
                 return await self._sessions.call(name, arguments, caller)
             return await self._once(name, arguments, caller)
         except UnknownCallerError as error:
@@ -148,16 +152,29 @@ class ToolDoor:
             return {"error": "The tool failed inside the gateway. Its operator finds the reason in the log."}
 
     async def _once(self, name: str, arguments: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
-        """Carry out what is no more the same when it is done again: a session may have gone on in between."""
+        """Carry out what is no more the same when it is done again: a session may have gone on in between.
+
+        Whoever asks for it while it is done waits for the same; it goes on though they go away.
+        """
         done = self._done.get(caller.key)
-        if done is not None and self._sessions.may_use(caller, name):
+        if done is not None:
             return dict(done)
-        result = await self._sessions.call(name, arguments, caller)
-        if "error" not in result:
-            self._done[caller.key] = result
-            if len(self._done) > REMEMBERED_RESULTS:
-                self._done.popitem(last=False)
-        return result
+        doing = self._doing.get(caller.key)
+        if doing is None:
+            doing = asyncio.create_task(self._remembering(name, arguments, caller), name=f"tool {name}")
+            self._doing[caller.key] = doing
+        return dict(await asyncio.shield(doing))
+
+    async def _remembering(self, name: str, arguments: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
+        try:
+            result = await self._sessions.call(name, arguments, caller)
+            if "error" not in result:
+                self._done[caller.key] = result
+                if len(self._done) > REMEMBERED_RESULTS:
+                    self._done.popitem(last=False)
+            return result
+        finally:
+            del self._doing[caller.key]
 
     async def _call_id(
         self, guest: Guest, name: str, arguments: Mapping[str, Any], key: str | None, request: str

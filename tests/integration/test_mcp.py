@@ -437,3 +437,46 @@ async def test_an_agent_gets_the_address_and_a_token_for_its_turn(home: Home, fr
         async with over_http(gateway, server.token) as client:
             assert turn.session_id in (await call(client, "list_sessions"))["results"]
         agent.go.set()
+
+
+async def test_a_change_with_a_key_that_is_asked_for_twice_at_once_is_made_once(
+    home: Home, free_port: Callable[[], int]
+) -> None:
+    async with running(home, free_port) as gateway, over_http(gateway) as client, over_http(gateway) as other:
+        session_id = (await call(client, "create_session", name="One"))["session_id"]
+        gone = {"action": "delete", "session_id": session_id, "idempotency_key": "gone"}
+        first, second = await asyncio.gather(*(call(each, "manage_session", **gone) for each in (client, other)))
+        assert first == second
+        assert first["results"] == "Session 'One' deleted"
+
+
+async def test_a_change_with_a_key_is_known_though_who_asked_for_it_has_gone(
+    home: Home, free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(home, free_port) as gateway, over_http(gateway) as client:
+        session_id = (await call(client, "create_session", name="One"))["session_id"]
+        gone = {"action": "delete", "session_id": session_id, "idempotency_key": "gone"}
+        door, tools, done, go = gateway.parts.door, gateway.parts.door._sessions, asyncio.Event(), asyncio.Event()
+        carry_out = tools.call
+
+        async def slowly(*call: Any) -> Any:
+            result = await carry_out(*call)
+            done.set()
+            await go.wait()
+            return result
+
+        monkeypatch.setattr(tools, "call", slowly)
+        asking = asyncio.create_task(door.call(await door.of_operator(), "manage_session", gone))
+        await done.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        go.set()
+        assert (await call(client, "manage_session", **gone))["results"] == "Session 'One' deleted"
+
+
+async def test_what_nobody_can_ask_for_again_is_not_remembered(home: Home, free_port: Callable[[], int]) -> None:
+    async with running(home, free_port) as gateway, over_http(gateway) as client:
+        for key in ({}, {"idempotency_key": "one"}, {}):
+            assert "results" in await call(client, "manage_session", action="list", **key)
+        assert len(gateway.parts.door._done) == 1
