@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gateway.access import Role
@@ -119,18 +119,19 @@ class Summaries:
 async def _fold(aside: Aside, record: InboundRecord, agent: str, messages: list[Message]) -> Said:
     """A summary of all of it: what the agent cannot see at once, it gets in two parts, the first one summarised.
 
-    Raises `AgentError`, also for a summary that breaks off: it would stand for less than what it replaces.
+    One that breaks off is the end: it would stand for less than what it replaces. Raises `AgentError`.
     """
     said = await aside.ask(agent, record.source, messages, REQUEST, PROMPT)
-    if said.cut_off:
-        raise AgentError(f"it broke off, because {said.cut_off}")
     half = len(messages) // 2
     if said.saw_all or half < LEAST_HALF:
         return said
     first = await _fold(aside, record, agent, messages[:half])
+    spent = added(said.usage, first.usage)
+    if first.cut_off:
+        return replace(first, usage=spent)
     summary: Message = {"role": "assistant", "content": f"{SUMMARY_MARK}\n\n{first.text}"}
     rest = await _fold(aside, record, agent, [summary, *messages[half:]])
-    return Said(rest.text, added(added(said.usage, first.usage), rest.usage), rest.saw_all)
+    return replace(rest, usage=added(spent, rest.usage))
 
 
 class CompactCommands:
@@ -168,21 +169,39 @@ class CompactCommands:
         except AgentError as error:
             words = str(error).strip().removesuffix(".")
             raise CommandRefusedError(f"There is no summary: {words}. The conversation is as it was.") from error
+        if said.cut_off:
+            words = f"There is no summary: it broke off, because {said.cut_off}. The conversation is as it was."
+            return self._leave(record, session_id, said, words)
         if len(said.text) >= part.characters:
-            raise CommandRefusedError("The summary came out no shorter than what it is of. Nothing was changed.")
+            words = "The summary came out no shorter than what it is of. Nothing was changed."
+            return self._leave(record, session_id, said, words)
         return self._put_in(record, session_id, part, said)
+
+    def _count(self, connection: sqlite3.Connection, record: InboundRecord, session_id: str, said: Said) -> None:
+        """Count what a summary took, whatever becomes of it."""
+        services = self._services
+        now = services.clock.now()
+        records.append(connection, session_id, (), said.charge, now)
+        Limits(services.config, services.clock).note_usage(connection, record.source, said.charge, now)
+
+    def _leave(self, record: InboundRecord, session_id: str, said: Said, words: str) -> Effect:
+        """Leave the conversation as it is, and say why."""
+
+        def effect(connection: sqlite3.Connection) -> str:
+            self._count(connection, record, session_id, said)
+            return words
+
+        return effect
 
     def _put_in(self, record: InboundRecord, session_id: str, part: _Part, said: Said) -> Effect:
         now = self._services.clock.now()
-        limits = Limits(self._services.config, self._services.clock)
         content = clean_text(f"{SUMMARY_MARK}\n\n{said.text}")
 
         def effect(connection: sqlite3.Connection) -> Reply:
             if current(connection, record).session_id != session_id:
                 raise CommandRefusedError("Another conversation is here by now. Nothing was changed.")
             cuts.summarise(connection, session_id, part.beginning, {"role": "assistant", "content": content}, now)
-            records.append(connection, session_id, (), said.charge, now)
-            limits.note_usage(connection, record.source, said.charge, now)
+            self._count(connection, record, session_id, said)
             return _told(part, said)
 
         return effect
@@ -202,9 +221,9 @@ class CompactCommands:
         starts = _turn_starts(rows)
         end = starts[-kept] if len(starts) > kept else 0
         if end < LEAST_MESSAGES:
+            less = " /compact 1 keeps the last turn alone." if kept > 1 else ""
             raise CommandRefusedError(
-                f"There is too little to summarise: {_stays(kept)}, and next to nothing was said before that. "
-                "/compact 1 keeps the last turn alone."
+                f"There is too little to summarise: {_stays(kept)}, and next to nothing was said before that.{less}"
             )
         older = rows[:end]
         messages = await asyncio.to_thread(lambda: list(_told_again(decoded(row) for row in older)))

@@ -101,12 +101,12 @@ class Parameter:
             return word.casefold() if word.casefold() in self.choices else None
         return word
 
-    def problem(self, word: str) -> str:
-        """Why a word is no value of it."""
-        shown = word if len(word) <= SHOWN_WORD else f"{word[:SHOWN_WORD]}…"
+    @property
+    def unlike(self) -> str:
+        """What a word is that is no value of it."""
         if self.kind == "number":
-            return f"“{shown}” is not a number from {self.least} to {self.most:,}."
-        return f"“{shown}” is none of {', '.join(self.choices)}."
+            return f"not a number from {self.least} to {self.most:,}"
+        return f"none of {', '.join(self.choices)}" if len(self.choices) > 1 else f"not {self.choices[0]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class Command:
         """The arguments in the text after the name. An optional one that a word does not fit is left out, and the word
         is the next one's. Raises `CommandRefusedError`."""
         values: dict[str, Value] = {}
-        problem: str | None = None
+        unread: list[tuple[str, Parameter]] = []
         for parameter in self.parameters:
             if rest and parameter.kind == "text":
                 values[parameter.name], rest = rest, ""
@@ -162,18 +162,28 @@ class Command:
                 word, *after = rest.split(maxsplit=1)
                 value = parameter.read(word)
                 if value is None:
-                    problem = problem or parameter.problem(word)
+                    unread.append((word, parameter))
                 else:
                     values[parameter.name], rest = value, after[0] if after else ""
             if parameter.required and parameter.name not in values:
-                raise self._refuse(problem or f"“{parameter.name}” is missing.")
+                raise self._refuse(_problem(unread) or f"“{parameter.name}” is missing.")
         if rest:
             takes = "takes nothing after it" if not self.parameters else "does not take all of that"
-            raise self._refuse(problem or f"{PREFIX}{self.name} {takes}.")
+            raise self._refuse(_problem(unread) or f"{PREFIX}{self.name} {takes}.")
         return Arguments(MappingProxyType(values))
 
     def _refuse(self, problem: str) -> CommandRefusedError:
         return CommandRefusedError(f"{problem} Write it as `{self.usage}`.")
+
+
+def _problem(unread: Sequence[tuple[str, Parameter]]) -> str:
+    """Why the first word that could not be read is a value of none of the parameters that it may have been for; empty
+    if each could be read."""
+    if not unread:
+        return ""
+    word = unread[0][0]
+    shown = word if len(word) <= SHOWN_WORD else f"{word[:SHOWN_WORD]}…"
+    return f"“{shown}” is {', and '.join(parameter.unlike for each, parameter in unread if each == word)}."
 
 
 class CommandTable:

@@ -9,7 +9,7 @@ import pytest
 from gateway.aside import CUT_OFF
 from gateway.commands.compact import REQUEST, SUMMARY_MARK
 from gateway.ports import AgentError, AgentEvent, AgentTurn, Done, Notice, Text, Usage
-from tests.support.fakes import Core, FakeAdapter, FakeAgent, Pause, Script, echo, fails
+from tests.support.fakes import Core, FakeAdapter, FakeAgent, Pause, Script, configure, echo, fails
 from tests.unit.commands.support import Chat, chatting
 
 SUMMARY = "They counted."
@@ -169,6 +169,7 @@ def breaks_off(reason: str) -> Script:
 
     async def script(_turn: AgentTurn) -> AsyncIterator[AgentEvent]:
         yield Text("They cou")
+        yield Usage(input_tokens=10, output_tokens=5)
         yield Done(reason)
 
     return script
@@ -240,3 +241,50 @@ async def test_an_agent_that_is_silent_for_too_long_is_given_up(tmp_path: Path) 
     async with chatting(tmp_path, FakeAgent(echo, echo, echo, Pause()), limit=0.05) as chat:
         await turns(chat, 3)
         assert "made no progress for 0.05 seconds" in await chat.says("/compact 1")
+
+
+def breaks_off_after(messages: int) -> Script:
+    """Reads no more than so many messages at once, and does not come to an end where there are more."""
+
+    async def script(turn: AgentTurn) -> AsyncIterator[AgentEvent]:
+        if len(turn.history) > messages:
+            yield Notice("trimmed", trimmed=True)
+        yield Text(SUMMARY)
+        yield Usage(input_tokens=10, output_tokens=5)
+        yield Done("length" if len(turn.history) > messages else "stop")
+
+    return script
+
+
+async def test_a_summary_that_nothing_is_made_of_may_break_off(tmp_path: Path) -> None:
+    summed = breaks_off_after(6)
+    async with chatting(tmp_path, FakeAgent(*[echo] * 6, summed, summed, summed)) as chat:
+        await turns(chat, 6)
+        assert (await chat.says("/compact 1")).endswith(SUMMARY)
+        assert len(await chat.gateway.transcript()) == 3
+
+
+@pytest.mark.parametrize("script", [breaks_off("length"), sums("y" * 10_000)])
+async def test_what_a_refused_summary_took_counts(tmp_path: Path, script: Script) -> None:
+    limits = {"tokens_per_day": 1_000}
+    async with chatting(tmp_path, FakeAgent(echo, echo, echo, script), config=configure(limits=limits)) as chat:
+        await turns(chat, 3)
+        before = await chat.gateway.store.get_session(await chat.session_id())
+        (noted,) = await chat.gateway.rows("SELECT tokens FROM tokens_by_day WHERE kind = 'person'")
+        told = await chat.says("/compact 1")
+        assert "conversation is as it was" in told or "Nothing was changed" in told
+        entry = await chat.gateway.store.get_session(await chat.session_id())
+        assert entry.total_tokens - before.total_tokens == 15
+        (counted,) = await chat.gateway.rows("SELECT tokens FROM tokens_by_day WHERE kind = 'person'")
+        assert counted["tokens"] - noted["tokens"] == 15
+
+
+async def test_too_little_is_told_in_words_that_help(tmp_path: Path) -> None:
+    async with chatting(tmp_path, FakeAgent()) as chat:
+        await turns(chat, 1)
+        assert "/compact 1 keeps the last turn alone" in await chat.says("/compact")
+        assert "/compact 1" not in await chat.says("/compact 1")
+        for wrong in ("0", "1001", "ten"):
+            assert await chat.says(f"/compact {wrong}") == (
+                f"“{wrong}” is not undo, and not a number from 1 to 1,000. Write it as `/compact [undo] [turns]`."
+            )

@@ -54,7 +54,7 @@ def test_arguments_are_read(parameters: tuple[Parameter, ...], text: str, values
         ((NUMBER,), "²", "is not a number"),
         ((NUMBER,), "1 2", "/do does not take all of that."),
         ((WHICH,), "new", "“new” is none of old, all. Write it as `/do [old|all]`."),
-        ((WHICH, NUMBER), "x", "“x” is none of old, all. Write it as `/do [old|all] [n]`."),
+        ((WHICH, NUMBER), "x", "“x” is none of old, all, and not a number from 1 to 20."),
         ((SESSION,), "", "“session” is missing. Write it as `/do <session>`."),
         ((Parameter("words", "text", required=True),), "", "`/do <words…>`"),
     ],
