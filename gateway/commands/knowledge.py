@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from config import GatewayConfig, SessionResetPolicy
-from gateway.commands.services import LABEL, CommandServices, ago, counted, current, label, meant, scope_of
+from gateway.commands.services import LABEL, NO_SESSION, CommandServices, ago, counted, current, label, meant, scope_of
 from gateway.commands.table import (
     Arguments,
     Command,
@@ -23,7 +23,7 @@ from gateway.commands.table import (
 from gateway.inbound import InboundRecord
 from gateway.media.outgoing import RefusedFileError
 from gateway.search import match_expression
-from gateway.session import records
+from gateway.session import records, slots
 from gateway.session.entry import SessionEntry
 from gateway.session.reset import next_reset_at, reset_reason
 from gateway.session.scope import OwnHit, SessionView, search_own
@@ -47,6 +47,15 @@ EXPORT_AS_TEXT: Final = 20_000
 """Characters of an export that are shown as text where no file can be sent: some ten messages of most platforms."""
 
 TIME: Final = "%Y-%m-%d %H:%M %Z"
+
+RULES: Final = {
+    "idle": "because nothing was said for a while (rule: idle)",
+    "daily": "because a new day began (rule: daily)",
+}
+"""Why a session has ended by itself."""
+
+GONE: Final = ("session_delete", "session_joined")
+"""Ends of sessions that are not there any more for people: being deleted, or the rest of one that joined another."""
 
 
 class KnowledgeCommands:
@@ -154,8 +163,11 @@ class KnowledgeCommands:
     def _why(self, record: InboundRecord, _given: Arguments) -> Effect:
         now, config = self._services.clock.now(), self._services.config.current
 
-        def effect(connection: sqlite3.Connection) -> str:
-            entry = records.load_entry(connection, current(connection, record).session_id)
+        def effect(connection: sqlite3.Connection) -> str | Reply:
+            slot = slots.slot_row(connection, record.identity)
+            if slot["session_id"] is None:
+                return _has_ended(connection, slot)
+            entry = records.load_entry(connection, slot["session_id"])
             before = connection.execute(queries.GET_SESSION, (entry.predecessor_id,)).fetchone()
             imported = connection.execute(import_queries.IMPORTED_AT, (entry.session_id,)).fetchone()
             imported_at = optional_instant(imported["imported_at"])
@@ -204,6 +216,20 @@ def _usage_words(entry: SessionEntry) -> str:
     return "\n".join([*lines, f"- cost: {cost}"])
 
 
+def _has_ended(connection: sqlite3.Connection, slot: sqlite3.Row) -> Reply:
+    """Why a slot is empty. Raises `CommandRefusedError` where none has ended there that can be told of."""
+    last = connection.execute(queries.GET_SESSION, (slot["previous_session_id"],)).fetchone()
+    ended = optional_instant(last["ended_at"]) if last is not None and last["slot_id"] == slot["id"] else None
+    if last is None or ended is None or last["end_reason"] in GONE:
+        raise CommandRefusedError(NO_SESSION)
+    why = RULES.get(last["end_detail"], "on command")
+    words = (
+        f"The last session here, {last['id']}, ended at {ended:{TIME}} {why}. It is kept; /resume goes back to it. "
+        "Your next message begins a new one."
+    )
+    return Reply(words, buttons([("Back to it", f"/resume {last['id']}")]))
+
+
 def _began(entry: SessionEntry, before: sqlite3.Row | None, imported_at: datetime | None) -> str:
     """Why the session began."""
     since = f"This session began at {entry.created_at:{TIME}}"
@@ -212,10 +238,8 @@ def _began(entry: SessionEntry, before: sqlite3.Row | None, imported_at: datetim
     if before is None:
         return f"{since}, with your first message here."
     kept = f"The one before is kept as session {before['id']}."
-    if entry.auto_reset_reason == "idle":
-        return f"{since} because nothing was said for a while (rule: idle). {kept}"
-    if entry.auto_reset_reason == "daily":
-        return f"{since} because a new day began (rule: daily). {kept}"
+    if entry.auto_reset_reason in RULES:
+        return f"{since} {RULES[entry.auto_reset_reason]}. {kept}"
     ended = optional_instant(before["ended_at"])
     if before["end_detail"] == "switch" or ended is None:
         return f"{since} as a branch, or when another session was left. {kept}"

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -179,3 +180,37 @@ async def test_why_of_an_imported_session_counts_from_when_it_came_in(tmp_path: 
         assert "is over already (idle)" in await chat.says("/why")
         await chat.says("anew")
         assert await chat.session_id() != session_id
+
+
+@pytest.mark.parametrize(
+    ("reset", "told"),
+    [
+        ({"mode": "idle", "idle_minutes": 60}, "because nothing was said for a while (rule: idle)"),
+        ({"mode": "daily", "at_hour": 4}, "because a new day began (rule: daily)"),
+    ],
+)
+async def test_why_of_a_session_that_has_ended_while_nobody_wrote(
+    tmp_path: Path, reset: dict[str, Any], told: str
+) -> None:
+    clock = ManualClock()
+    async with chatting(tmp_path, clock=clock, config=configure(sessions={"reset": reset})) as chat:
+        await chat.says("hello")
+        session_id = await chat.session_id()
+        clock.advance(86_400)
+        assert await chat.gateway.store.expire_session(chat.gateway.store.identity(chat.source)) == reset["mode"]
+        assert await chat.says("/why") == (
+            f"The last session here, {session_id}, ended at 2026-03-02 12:00 UTC {told}. It is kept; /resume goes back "
+            "to it. Your next message begins a new one."
+        )
+        assert chat.buttons == [("Back to it", f"/resume {session_id}")]
+
+
+async def test_why_of_a_session_that_was_put_away_or_deleted(tmp_path: Path) -> None:
+    async with chatting(tmp_path) as chat:
+        await chat.says("hello")
+        session_id = await chat.session_id()
+        await chat.says("/archive")
+        told = await chat.says("/why")
+        assert f"{session_id}, ended at 2026-03-01 12:00 UTC on command." in told
+        await chat.says(f"/delete {session_id} yes")
+        assert await chat.says("/why") == "There is no conversation here yet: your next message begins one."
