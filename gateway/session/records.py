@@ -293,8 +293,8 @@ def _end_before(
         return (old, old["end_detail"]) if _ended_in(old, slot_id) else (None, None)
     detail: EndDetail = "command"
     if not arrival.force_new:
-        updated_at = from_micros(old["updated_at"])
-        detail = reset_reason(arrival.policy, updated_at, arrival.now, arrival.zone) or "command"
+        reason = _over(connection, old_id, old["updated_at"], arrival.policy, arrival.zone, arrival.now)
+        detail = reason or "command"
     end_session(connection, old_id, RESET, detail, arrival.now)
     return old, detail
 

@@ -214,3 +214,16 @@ async def test_why_of_a_session_that_was_put_away_or_deleted(tmp_path: Path) -> 
         assert f"{session_id}, ended at 2026-03-01 12:00 UTC on command." in told
         await chat.says(f"/delete {session_id} yes")
         assert await chat.says("/why") == "There is no conversation here yet: your next message begins one."
+
+
+async def test_the_rule_that_ends_an_imported_session_is_the_one_that_was_foretold(tmp_path: Path) -> None:
+    clock = ManualClock()
+    config = configure(sessions={"reset": {"mode": "both", "idle_minutes": 1_440, "at_hour": 4}})
+    async with chatting(tmp_path, clock=clock, config=config) as chat:
+        await chat.says("hello")
+        came_in = to_micros(clock.now())
+        await chat.gateway.execute("UPDATE sessions SET updated_at = ?, imported_at = ?", 0, came_in)
+        clock.advance(17 * 3_600)
+        assert "is over already (daily)" in await chat.says("/why")
+        await chat.says("anew")
+        assert "because a new day began (rule: daily)" in await chat.says("/why")
