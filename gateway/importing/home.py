@@ -40,6 +40,12 @@ _MOST_TOKENS: Final = 2**62
 _MOST_DIGITS: Final = 32
 
 
+NO_SPAN: Final[tuple[int, object]] = (0, None)
+
+SHOWN_IDS: Final = 5
+"""Ids of sessions that are named where there may be many."""
+
+
 class NoHermesHomeError(Exception):
     """There is nothing to import at a path; `str()` says what would be."""
 
@@ -133,11 +139,12 @@ class HermesReader:
         """All sessions, so that one that another follows stands before it, and of two in one place the latest first."""
         routes = self._routes()
         rows, spans = self._rows()
-        found = [self._from_row(row, spans.get(str(row["id"]), (0, None)), routes) for row in rows]
+        found = [self._from_row(row, spans.get(str(row["id"]), NO_SPAN), routes) for row in rows]
         known = {each.source_id for each in found}
         others = [source_id for source_id in self._home.transcripts if source_id not in known]
         others += [source_id for source_id in routes.entries if source_id not in known.union(others)]
-        found += [self._from_file(source_id, routes) for source_id in others]
+        found += [self._without_row(source_id, spans.get(source_id, NO_SPAN), routes) for source_id in others]
+        self._report_lost({each: spans[each] for each in spans if each not in known.union(others)})
         found.sort(key=lambda each: (each.session.created_at, each.session.id))
         ended = [each for each in found if not each.session.live]
         live = [each for each in found if each.session.live]
@@ -170,18 +177,33 @@ class HermesReader:
         if known is None or known.session_key == key:
             routes.add(name, key if isinstance(key, str) else None, data)
 
+    def _report_lost(self, spans: Mapping[str, tuple[int, object]]) -> None:
+        """Name the messages that belong to no session."""
+        if spans:
+            lost, names = sum(count for count, _last in spans.values()), sorted(spans)
+            shown = ", ".join([*names[:SHOWN_IDS], *(["…"] if len(names) > SHOWN_IDS else [])])
+            what = f"messages of sessions that are not there were left out: {lost}, of {shown}"
+            self._report(clean_text(what))
+
     def _rows(self) -> tuple[list[sqlite3.Row], dict[str, tuple[int, object]]]:
         rows: list[sqlite3.Row] = []
         spans: dict[str, tuple[int, object]] = {}
+        nameless = 0
         if self._state is None:
             return rows, spans
         try:
             if not self._state.has("sessions", "id"):
                 self._report("it has no sessions")
                 return rows, spans
-            rows.extend(row for row in self._state.sessions() if isinstance(row["id"], str) and row["id"])
+            for row in self._state.sessions():
+                if isinstance(row["id"], str) and row["id"]:
+                    rows.append(row)
+                else:
+                    nameless += 1
         except sqlite3.Error as error:
             self._damaged("not every session", error)
+        if nameless:
+            self._report(f"records of sessions without an id were left out: {nameless}")
         try:
             spans = self._state.spans()
         except sqlite3.Error as error:
@@ -237,8 +259,8 @@ class HermesReader:
             messages = self._row_messages(source_id, session)
         return Found(source_id, session, messages, located.routable, placed=located is not NOWHERE)
 
-    def _from_file(self, source_id: str, routes: RouteIndex) -> Found:
-        """A session of which the database knows nothing."""
+    def _without_row(self, source_id: str, in_rows: tuple[int, object], routes: RouteIndex) -> Found:
+        """A session of which the database has no record, and perhaps messages all the same."""
         entry = routes.entries.get(source_id)
         located = self._located(source_id, {}, routes)
         file = self._home.transcripts.get(source_id)
@@ -246,17 +268,23 @@ class HermesReader:
         written = round(file.stat().st_mtime * 1_000_000) if file is not None else None
         made = to_micros(entry.created_at) if entry is not None else _begin_of(source_id, self._zone)
         begun = made or span.first or written or 0
+        stored, last = in_rows
         session = ImportedSession(
             id=here(source_id),
             place=located.place,
             origin=located.origin,
             display_name=_entry_text(entry, "display_name"),
             created_at=begun,
-            updated_at=_updated([span.last, begun], entry),
+            updated_at=_updated([span.last, micros(last, self._zone), begun], entry),
             live=self._is_live(source_id, {}, routes, located),
             **_spent({}, entry),
         )
         messages = self._file_messages(source_id, session) if file is not None else _nothing
+        if stored > span.count:
+            name = self._home.state.name if self._home.state is not None else hermes_state.NAME
+            problem = f"has no record in {name}; its messages were used"
+            self.problems.append(Problem(f"session {source_id}", problem))
+            messages = self._row_messages(source_id, session)
         return Found(source_id, session, messages, located.routable, placed=located is not NOWHERE)
 
     def _located(self, source_id: str, data: Mapping[str, Any], routes: RouteIndex) -> Located:

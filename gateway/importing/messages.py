@@ -98,7 +98,7 @@ def from_row(row: Mapping[str, Any], at: int, where: str, report: Report) -> Imp
         raw["content"] = _parsed(content.removeprefix(JSON_CONTENT), content)
     if isinstance(calls, str):
         raw["tool_calls"] = _parsed(calls, None)
-        if raw["tool_calls"] is None and calls:
+        if raw["tool_calls"] is None and calls.strip() not in ("", "null"):
             report(Problem(where, "its tool calls are no JSON, and were left out"))
     return to_message(raw, at, where, report)
 

@@ -481,6 +481,42 @@ async def test_the_largest_messages_fit_a_frame(home: Writer, ours: Gateway) -> 
     )
 
 
+async def without_its_record(home: Writer, session_id: str) -> None:
+    with closing(sqlite3.connect(home.state)) as connection, connection:
+        connection.execute("DELETE FROM sessions WHERE id = ?", (session_id,))
+
+
+async def test_a_conversation_whose_record_is_lost_goes_on_with_what_was_said(home: Writer, ours: Gateway) -> None:
+    home.entry(ID, KEY, source("telegram", "7", user_id="7"))
+    home.row(ID, talk("kept"))
+    await without_its_record(home, ID)
+    for _ in range(2):
+        report = await ours.take(home.path)
+        assert report.problems == (Problem(f"session {ID}", "has no record in state.db; its messages were used"),)
+    assert report.same == 1
+    assert await ours.said(ID) == ["kept 0: what is it?", "It is kept 0."]
+
+
+async def test_messages_of_which_no_session_is_known_are_named(home: Writer, ours: Gateway) -> None:
+    home.row("there", talk("x"))
+    for session_id in ("gone", "lost"):
+        home.row(session_id, talk("y"))
+        await without_its_record(home, session_id)
+    with closing(sqlite3.connect(home.state)) as connection, connection:
+        connection.execute("INSERT INTO sessions (id, started_at) VALUES (NULL, 0), ('', 0)")
+    report = await ours.take(home.path)
+    assert report.sessions == 1
+    assert report.problems == (
+        Problem("state.db", "records of sessions without an id were left out: 2"),
+        Problem("state.db", "messages of sessions that are not there were left out: 4, of gone, lost"),
+    )
+
+
+async def test_tool_calls_that_are_null_are_none(home: Writer, ours: Gateway) -> None:
+    home.row(ID, [{"role": "assistant", "content": "a", "tool_calls": None}])
+    assert (await ours.take(home.path)).problems == ()
+
+
 async def test_nonsense_in_every_column(home: Writer, ours: Gateway) -> None:
     home.row(
         ID, [{"role": 7, "content": b"\xff\x00", "tool_calls": "{", "timestamp": "soon"}], source="telegram",
