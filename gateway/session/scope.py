@@ -1,6 +1,7 @@
 """Whose sessions somebody sees: those of one owner, exactly, and in a group only what took place there."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -43,6 +44,9 @@ TITLES_LOOKED_AT: Final = 1_000
 
 NAMED_CHOICES: Final = 5
 """Sessions that are offered where more than one is meant."""
+
+_WORDS: Final = re.compile(r"[^\W_]+")
+"""What the index takes for words: runs of letters and digits."""
 
 _AFTER_ALL: Final = "\x7f"
 """Sorts after every character of an id."""
@@ -190,7 +194,7 @@ async def search_own(database: Database, scope: Scope, expression: str, *, limit
 
 def _begins_much(exact: str) -> bool:
     """Whether the last word of an expression is so short that much of what anybody says begins with it."""
-    last = exact[:-1].rpartition('"')[2]
+    last = next(reversed(_WORDS.findall(exact)), "")
     return last.isascii() and len(last) <= BEGINS_MUCH
 
 

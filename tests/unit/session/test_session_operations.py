@@ -250,9 +250,9 @@ async def test_a_letter_or_two_are_no_beginning_where_there_is_much(
     async def found(text: str) -> int:
         return len(await search_own(room.database, room.scope, match_expression(text) or "", limit=5))
 
-    assert [await found(text) for text in ("qb", "qba", "qbasilisk", "q東", "hi")] == [1, 1, 1, 1, 2]
+    assert [await found(text) for text in ("qb", "(qb)", "qba", "qbasilisk", "q東", "hi")] == [1, 1, 1, 1, 1, 2]
     monkeypatch.setattr(scope_module, "FEW_SESSIONS", 0)
-    assert [await found(text) for text in ("qb", "qba", "qbasilisk", "q東", "hi")] == [0, 1, 1, 1, 2]
+    assert [await found(text) for text in ("qb", "(qb)", "qba", "qbasilisk", "q東", "hi")] == [0, 0, 1, 1, 1, 2]
 
 
 # --- forks ---------------------------------------------------------------------------------------------
