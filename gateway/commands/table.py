@@ -233,10 +233,10 @@ class CommandTable:
         return [(each, rest) for each in _next_ones(left)]
 
     def _nearest(self, name: str) -> Command | None:
-        """A command that answers a misspelt name with the right one."""
+        """A command that answers a misspelt name with the right one, and has its name: it is for the same people."""
         if not (name.isascii() and name.isalpha()):
             return None
-        near = next(iter(get_close_matches(name, self._by_name, n=1, cutoff=NEAR)), None)
+        near = next(iter(get_close_matches(name, self._by_name, n=1, cutoff=NEAR) or self._swapped(name)), None)
         if near is None:
             return None
         words = (
@@ -245,7 +245,13 @@ class CommandTable:
         )
         # It waits for no turn: what was meant may be to stop that one.
         anything = Parameter("words", "text")
-        return Command(name, words, lambda _record, _given: say(words), immediate=True, parameters=(anything,))
+        meant = self._by_name[near].name
+        return Command(meant, words, lambda _record, _given: say(words), immediate=True, parameters=(anything,))
+
+    def _swapped(self, name: str) -> list[str]:
+        """The names of three letters in which two neighbours stand the other way round: too short for `NEAR`."""
+        ways = (f"{name[1]}{name[0]}{name[2]}", f"{name[0]}{name[2]}{name[1]}") if len(name) == 3 else ()
+        return [way for way in ways if way in self._by_name]
 
     @property
     def menu(self) -> list[tuple[str, str]]:

@@ -36,6 +36,13 @@ async def test_help_says_how_a_command_is_written(tmp_path: Path) -> None:
         assert "There is no command /xyzzy" in await chat.says("/help xyzzy")
 
 
+async def test_a_short_name_with_two_letters_the_other_way_round_is_a_misspelt_one(tmp_path: Path) -> None:
+    async with chatting(tmp_path) as chat:
+        for wrong, right in (("nwe", "new"), ("enw", "new"), ("hwy", "why"), ("pni", "pin")):
+            assert f"There is no command /{wrong}. Did you mean /{right}?" in await chat.says(f"/{wrong}")
+        assert await chat.says("/win") == "re: /win"
+
+
 async def test_help_leaves_out_what_a_rule_withholds(tmp_path: Path) -> None:
     rule = {"platforms": ["telegram"], "commands": ["help", "start", "status", "undo"]}
     config = configure(platforms={"telegram": {"allowed_users": ["alice"]}}, access={"rules": {"few": rule}})
@@ -52,6 +59,8 @@ async def test_help_leaves_out_what_a_rule_withholds(tmp_path: Path) -> None:
         assert "write it as `/undo [n]`" in await says("/help undo")
         for name in ("delete", "/fork"):
             assert "There is no command" in await says(f"/help {name}")
+        assert "Did you mean /undo?" in await says("/udno")
+        assert "delete" not in await says("/delet")
 
 
 async def test_an_agent_is_chosen_for_a_session(tmp_path: Path) -> None:

@@ -48,7 +48,8 @@ def test_a_misspelt_command_is_answered_with_the_right_one(text: str) -> None:
     command, _rest = found
     assert command.immediate
     assert "/stop?" in command.help
-    assert f"//{command.name}" in command.help
+    assert f"write /{text.split(maxsplit=1)[0].casefold()}." in command.help
+    assert command.name == "stop"
 
 
 @pytest.mark.parametrize(
