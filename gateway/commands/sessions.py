@@ -171,7 +171,7 @@ class SessionCommands:
     # --- deleting --------------------------------------------------------------------------------------------
 
     async def _delete(self, record: InboundRecord, given: Arguments) -> Effect:
-        view = await meant(self._services, record, "delete", given.text("session"))
+        view = await self._to_delete(record, given.text("session"))
         session_id = view.entry.session_id
         for marked, word, undo in ((view.pinned, "pinned", "unpin"), (view.starred, "starred", "unstar")):
             if marked:
@@ -186,6 +186,16 @@ class SessionCommands:
         except EraseError as error:
             raise CommandRefusedError(f"“{view.title}” is not deleted: {error}.") from error
         return say(f"“{view.title}” is deleted, with its {counted(view.entry.message_count, 'message')}.")
+
+    async def _to_delete(self, record: InboundRecord, text: str) -> SessionView:
+        """The session that is meant: this chat's too where somebody only answers. That asks again, with its id: what is
+        deleted for good is named."""
+        try:
+            return await meant(self._services, record, "delete", text)
+        except CommandRefusedError:
+            if text.casefold() not in TEXTS_OF_ANSWER:
+                raise
+            return await meant(self._services, record, "delete", "")
 
 
 def _ask(view: SessionView) -> Effect:

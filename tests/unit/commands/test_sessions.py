@@ -285,3 +285,18 @@ async def test_what_a_command_did_is_there_after_a_crash(tmp_path: Path) -> None
         rows = await gateway.rows("SELECT title FROM sessions ORDER BY created_at, rowid")
         assert [row["title"] for row in rows] == ["Kept", "Copy"]
         assert len(await gateway.transcript(ALICE)) == 2
+
+
+@pytest.mark.parametrize("answer", ["yes", "No"])
+async def test_an_answer_without_a_session_asks_about_this_one_and_deletes_nothing(tmp_path: Path, answer: str) -> None:
+    async with chatting(tmp_path) as chat:
+        assert "no conversation here yet" in await chat.says(f"/delete {answer}")
+        await chat.says("hello")
+        session_id = await chat.session_id()
+        told = await chat.says(f"/delete {answer}")
+        assert told.startswith("Delete “hello” (2 messages) for good?")
+        assert f"/delete {session_id} yes" in told
+        await chat.says(f"/title {answer} we do")
+        await chat.says("/new")
+        assert f"/delete {session_id} yes" in await chat.says(f"/delete {answer}"), "one of that name is meant"
+        assert len(await chat.gateway.rows("SELECT 1 FROM sessions")) == 2
