@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +28,7 @@ __all__ = ["ANSWERS_KEPT", "Service", "Submission", "refusal"]
 log = logging.getLogger(__name__)
 
 ANSWERS_KEPT: Final = timedelta(days=1)
-"""How long the answer to a request can be had again: as long as the ids of messages are known."""
+"""How long the answer to a request can be had again. The ids of messages are known for longer."""
 
 LOOK_SECONDS: Final = 10.0
 """How often somebody who waits is looked after: a stream then says that it is alive, and it is looked up whether the
@@ -105,9 +106,12 @@ class Service:
             known = ", ".join(self._roster.names)
             words = f"there is no model {order.model!r}; there are {known}"
             raise ApiError(404, words, code="model_not_found", param="model")
-        request_id = f"{PREFIXES[order.kind]}{self._id(holder, order, idempotency)}"
-        if idempotency is not None and (known_as := await self._find(request_id)) is not None:
-            return _same(known_as, print_)
+        if idempotency is None:
+            request_id = f"{PREFIXES[order.kind]}{self._random_hex(16)}"
+        else:
+            request_id, known_as = await self._named(holder, order, idempotency)
+            if known_as is not None:
+                return _same(known_as, print_)
         chat = await self._chat(holder, order, request_id)
         # One that came at the same time may wait already, and not be noted yet.
         if (waiter := self._room.find(request_id)) is not None and waiter.asked is not None:
@@ -115,16 +119,35 @@ class Service:
         fields = {**order.fields, "model": order.model}
         return Asked(request_id, holder.name, order.kind, chat, print_, fields, self._clock.now())
 
-    def _id(self, holder: Holder, order: Order, idempotency: str | None) -> str:
-        if idempotency is None:
-            return self._random_hex(16)
-        named = "\0".join((holder.name, order.kind, idempotency))
-        return hashlib.sha256(named.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    async def _named(self, holder: Holder, order: Order, key: str) -> tuple[str, Asked | None]:
+        """The id of a request that has an Idempotency-Key, and the request if it was noted.
+
+        A key is good for as long as answers are kept. After that it is for a new request, which takes a new id: the
+        inbox knows the old one for longer.
+        """
+        for use in itertools.count():
+            named = "\0".join((holder.name, order.kind, key, *([str(use)] if use else ())))
+            digest = hashlib.sha256(named.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+            request_id = f"{PREFIXES[order.kind]}{digest}"
+            known_as = await self._find(request_id)
+            chat = request_id if order.conversation is None else _place(holder, order.conversation)
+            if not await self._is_gone(request_id, chat, known_as):
+                break
+        return request_id, known_as
+
+    async def _is_gone(self, request_id: str, chat: str, known_as: Asked | None) -> bool:
+        """Whether a request has come to its end, and its answer is not kept any more."""
+        if known_as is not None and self._clock.now() - known_as.created_at < ANSWERS_KEPT:
+            return False
+        found = await self._state(request_id, known_as.chat if known_as is not None else chat)
+        if found is None or found[0] not in OVER or self._room.find(request_id) is not None:
+            return False
+        return await self._answer(request_id) is None
 
     async def _chat(self, holder: Holder, order: Order, request_id: str) -> str:
         """The conversation: the one that is named, that of the response before, or one of its own."""
         if order.conversation is not None:
-            return f"{holder.name}/{order.conversation}"
+            return _place(holder, order.conversation)
         if order.previous is None:
             return request_id
         before = await self._find(order.previous)
@@ -178,7 +201,7 @@ class Service:
 
     async def _look_after(self, submission: Submission) -> None:
         """A message may come to its end without anything that is delivered. Raises `ApiError`."""
-        found = await self._state(submission.asked)
+        found = await self._state(submission.asked.id, submission.asked.chat)
         if found is None or found[0] not in OVER:
             return
         answer = await self._answer(submission.asked.id)
@@ -198,9 +221,11 @@ class Service:
     async def get(self, holder: Holder, request_id: str, kind: str) -> tuple[Asked, Answer | None]:
         """A request of this holder, and its answer if there is one yet. Raises `ApiError`."""
         asked = await self._find(request_id)
-        if asked is None or asked.kind != kind or asked.holder != holder.name:
-            raise ApiError(404, f"there is no {kind} {request_id}, or it is older than a day", code="not_found")
-        return asked, await self._answer(request_id)
+        if asked is not None and asked.kind == kind and asked.holder == holder.name:
+            answer = await self._answer(request_id)
+            if answer is not None or not await self._is_gone(request_id, asked.chat, asked):
+                return asked, answer
+        raise ApiError(404, f"there is no {kind} {request_id}, or it is older than a day", code="not_found")
 
     # --- the records, in the terms of the interface ---------------------------------------------------------------
 
@@ -212,13 +237,18 @@ class Service:
         with _reading():
             return await self._ledger.answer(request_id)
 
-    async def _state(self, asked: Asked) -> tuple[InboundState, str | None] | None:
+    async def _state(self, request_id: str, chat: str) -> tuple[InboundState, str | None] | None:
         with _reading():
-            return await self._ledger.state(asked)
+            return await self._ledger.state(request_id, chat)
 
     async def _is_last(self, asked: Asked, following: str) -> bool:
         with _reading():
             return await self._ledger.is_last(asked, following)
+
+
+def _place(holder: Holder, conversation: str) -> str:
+    """The chat of a conversation that a program has named: each holder has its own."""
+    return f"{holder.name}/{conversation}"
 
 
 def _same(known_as: Asked, print_: str) -> Asked:

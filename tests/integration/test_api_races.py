@@ -177,6 +177,29 @@ async def test_a_session_that_cannot_be_removed_yet_is_removed_later(home: Home,
         assert await parts.database.read("SELECT id FROM api_requests") == []
 
 
+@pytest.mark.parametrize("removable", [True, False])
+@pytest.mark.parametrize("headers", [{}, {"X_Hermes_Session_Id": "named"}])
+async def test_a_key_is_for_a_new_request_once_the_answer_is_not_kept_any_more(
+    home: Home, free_port: Callable[[], int], headers: dict[str, str], removable: bool
+) -> None:
+    async with api_gateway(home, free_port(), http={"answer_seconds": 5}) as gateway:
+        _, first = await gateway.post("/v1/chat/completions", ask("x"), Idempotency_Key="k", **headers)
+        parts = gateway.daemon._parts
+        assert parts is not None
+        parts.http._clock = parts.http.service._clock = Later()
+        # It has the shape of one.
+        eraser: Any = Refusing(parts.eraser, 0 if removable else 1)
+        await parts.http.prune_once(eraser)
+        status, body = await gateway.get(f"/v1/chat/completions/{first['id']}")
+        assert (status, body["error"]["code"]) == (404, "not_found")
+        answers = [
+            await gateway.post("/v1/chat/completions", ask("y"), Idempotency_Key="k", **headers) for _ in range(2)
+        ]
+        assert [status for status, _ in answers] == [200, 200]
+        assert {body["choices"][0]["message"]["content"] for _, body in answers} == {"y"}
+        assert len({first["id"], *(body["id"] for _, body in answers)}) == 2
+
+
 async def test_a_session_that_somebody_pinned_stays(home: Home, free_port: Callable[[], int]) -> None:
     async with api_gateway(home, free_port()) as gateway:
         _, body = await gateway.post("/v1/chat/completions", ask("x"))
