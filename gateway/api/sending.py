@@ -75,7 +75,7 @@ class Sender:
 
     async def send(self, holder: str, target: str, text: str, once: str | None = None) -> Sent:
         """Send a text to a chat, or to a platform's home channel. It is durable then; under the same `once` the same
-        holder sends one message. Raises `ApiError`."""
+        holder sends one message to each target. Raises `ApiError`."""
         text = self._redact(clean_text(text))
         if not text.strip():
             raise ApiError(400, "text: there is nothing to send", code="invalid_value", param="text")
@@ -88,7 +88,7 @@ class Sender:
         place = self.target(target)
         self._bound(holder)
         try:
-            duplicate = await self._put(place, text, None if once is None else _key(holder, once))
+            duplicate = await self._put(place, text, None if once is None else _key(holder, once, target))
         except (NotStoredError, StorageError) as error:
             raise ApiError(503, str(error), code="not_stored", headers=RETRY) from error
         if not duplicate:
@@ -130,16 +130,16 @@ class Sender:
         """Put it in the outbox; whether it is there already. Raises `ApiError`."""
         delivery, now = NewDelivery(target, "notice", text, key=key), self._clock.now()
 
-        def job(connection: sqlite3.Connection) -> tuple[str, str] | None:
+        def job(connection: sqlite3.Connection) -> str | None:
             before = None if key is None else connection.execute(api_queries.SENT_UNDER_KEY, (key,)).fetchone()
             if before is None:
                 add_delivery(connection, delivery, now)
                 return None
-            return str(before["platform"]), str(before["text"])
+            return str(before["text"])
 
         before = await self._database.write(job)
         # What was sent long ago has no text any more.
-        if before is not None and (before[0] != str(target.platform) or before[1] not in (text, "")):
+        if before is not None and before not in (text, ""):
             words = "this id was used for another message: take a new Idempotency-Key, or --once"
             raise ApiError(422, words, code="idempotency_key_reused", param="Idempotency-Key")
         return before is not None
@@ -163,6 +163,9 @@ def _no_target(words: str) -> ApiError:
     return ApiError(400, f"target: {words}", code="invalid_value", param="target")
 
 
-def _key(holder: str, once: str) -> str:
-    named = "\0".join((holder, once))
+def _key(holder: str, once: str, wanted: str) -> str:
+    """What stands for a message. The target is in it as it was named: the id of its chat, or which one is the home
+    channel, may change before the same is sent again."""
+    platform, colon, place = wanted.strip().partition(":")
+    named = "\0".join((holder, once, f"{platform.casefold()}{colon}{place}"))
     return f"send:{hashlib.sha256(named.encode('utf-8', 'surrogateescape')).hexdigest()}"

@@ -343,6 +343,17 @@ async def test_a_program_sends_a_message_once(gateway: ApiGateway, chat: type[Ch
     assert agent.turns == []
 
 
+async def test_one_id_is_good_for_a_message_to_each_target(gateway: ApiGateway, chat: type[Chat]) -> None:
+    targets = ["telegram:7", "telegram:8", "telegram:8:9", "telegram"]
+    for expected in (202, 200):
+        for target in targets:
+            status, _ = await gateway.post("/api/send", {"target": target, "text": "done"}, Idempotency_Key="k")
+            assert status == expected
+    await until(lambda: len(chat.sent) == len(targets))
+    reached = {(each.target.chat_id, each.target.thread_id) for each in chat.sent}
+    assert reached == {("7", None), ("8", None), ("8", "9"), ("42", None)}
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
