@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.api import ListenError
 from gateway.api.guard import MAX_BODY_BYTES, Verifier, errors_as_json, guard, json_response, needs, open_to_all
@@ -94,6 +95,7 @@ async def serve(
         access_log=None,
         handle_signals=False,
         shutdown_timeout=SHUTDOWN_SECONDS,
+        logger=_ServerLog(logging.getLogger("aiohttp.server")),
         keepalive_timeout=head_seconds,  # it runs from the opening of a connection, whatever has come of a head
     )
     await runner.setup()
@@ -140,6 +142,19 @@ def _why(error: OSError, host: str, port: int) -> str:
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
         return f"http.host {host!r} is no address of this machine: set it to 127.0.0.1, or to one that is"
     return f"cannot listen on http.host {host}, http.port {port}: {error.strerror or error}"
+
+
+class _ServerLog(logging.LoggerAdapter[logging.Logger]):
+    """What aiohttp has to say of connections. A request that cannot be read is its sender's fault: a line, and not an
+    error with all of where it came up, by which anybody could fill the log."""
+
+    def exception(self, msg: object, *args: object, exc_info: Any = True, **others: Any) -> None:  # noqa: ANN401 - as there
+        """Log a failure."""
+        if isinstance(exc_info, HttpProcessingError | web.RequestPayloadError):
+            # What follows a colon is the sender's own.
+            self.info("a request cannot be read: %s", str(exc_info).partition("message:")[2].partition(":")[0].strip())
+        else:
+            super().exception(msg, *args, exc_info=exc_info, **others)
 
 
 async def _finish_headers(_request: web.Request, response: web.StreamResponse) -> None:

@@ -39,9 +39,7 @@ def send(
     ] = None,
     once: Annotated[
         str | None,
-        typer.Option(
-            "--once", metavar="ID", help="Send a target one message under this id, however often it is called."
-        ),
+        typer.Option("--once", metavar="ID", help="Send one message under this id to a target, however often."),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import resource
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -405,6 +406,36 @@ async def test_a_second_head_that_dribbles_is_cut_off() -> None:
         assert b"here" in await reader.readuntil(b"here")
         with suppress(ConnectionError):
             assert await _dribble(reader, writer) == b""
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /health HTTP/1.1\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nAuthorization: " + b"k" * 9_000 + b"\r\n\r\n",
+        (
+            b"POST /webhooks/open HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnone"
+        ),
+    ],
+)
+async def test_what_cannot_be_read_is_a_line_in_the_log_and_no_error(
+    home: Home, free_port: Callable[[], int], caplog: pytest.LogCaptureFixture, sent: bytes
+) -> None:
+    hooks = {"open": {"signature": "none", "prompt": "{text}"}}
+    async with api_gateway(home, free_port(), webhooks=hooks) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2]))
+        with caplog.at_level(logging.INFO, "aiohttp.server"):
+            writer.write(sent)
+            async with asyncio.timeout(5):
+                answer = await reader.read()
+                while not (said := [record for record in caplog.records if record.name == "aiohttp.server"]):
+                    await asyncio.sleep(0.01)
+        writer.close()
+    assert b" 400 Bad Request" in answer
+    (record,) = said
+    assert (record.levelno, record.exc_info) == (logging.INFO, None)
+    assert "kkk" not in record.getMessage()
 
 
 async def test_an_answer_may_take_longer_than_a_head() -> None:
