@@ -40,6 +40,11 @@ def logs(
 
     path = find_home().path / "logs" / LOG_FILE_NAME
     if not path.exists():
+        if not _is_written():
+            raise CommandError(
+                "no log file is written (logging.file: false): what the gateway says is where it was started, as"
+                " `journalctl --user -u hermes-gateway` or `podman logs` show it"
+            )
         if not follow:
             raise CommandError(f"there is no log yet: {path} does not exist; `hermes-gateway run` writes it")
         say(f"Waiting for {path} …")
@@ -119,6 +124,16 @@ class Tail:
             if self._part.endswith("\n"):
                 line, self._part = self._part[:-1], ""
                 yield line
+
+
+def _is_written() -> bool:
+    """The setting, or its default while the configuration is wrong."""
+    from config import ConfigError, GatewayConfig, load_settings
+
+    try:
+        return load_settings().config.logging.file
+    except ConfigError:
+        return GatewayConfig().logging.file
 
 
 def _in_colours() -> bool:

@@ -9,7 +9,7 @@ from gateway.clock import as_clock
 from gateway.doctor.findings import Finding, Level, error
 from gateway.doctor.machine import disk, packages, time
 from gateway.doctor.memory import memory
-from gateway.doctor.process import http, process
+from gateway.doctor.process import exposure, http, process
 from gateway.doctor.settings import access, agents, configuration, credentials, secret_files
 from gateway.doctor.storage import database, folders, leftovers
 from gateway.logs import Redactor, secrets_of
@@ -42,6 +42,7 @@ async def examine(home: Home, file: Path | None = None, *, clock: Clock | None =
     findings += await asyncio.to_thread(
         lambda: [
             *folders(home),
+            *(exposure(settings.config, home, running=running) if settings is not None else ()),
             *(memory(settings.config, home) if settings is not None else ()),
             *database(home, now),
             *leftovers(home, running=running),

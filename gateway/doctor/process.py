@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import socket
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -13,9 +14,16 @@ from config import GatewayConfig, Home, Platform
 from gateway.control import MAX_PATH_BYTES
 from gateway.doctor.findings import Finding, error, ok, warning
 from gateway.status import StatusError, ask
+from gateway.storage import api_queries
+from gateway.storage.checks import open_to_check
+from gateway.storage.errors import StorageError
 
 LISTENING: Final = (Platform.API_SERVER, Platform.WEBHOOK)
 """The platforms that programs reach over the HTTP listener."""
+
+
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+"""Where only this machine reaches the listener."""
 
 
 async def process(home: Home) -> tuple[bool, list[Finding]]:
@@ -71,12 +79,36 @@ def http(config: GatewayConfig, *, running: bool) -> Iterator[Finding]:
         )
     else:
         yield _port(http.host, http.port)
-    if http.host not in ("127.0.0.1", "::1", "localhost"):
+    if http.host not in LOOPBACK:
         yield warning(
             "http",
             f"http.host {http.host} can be reached from other machines, without encryption",
             "put a proxy with TLS before it, or set http.host: 127.0.0.1",
         )
+
+
+def exposure(config: GatewayConfig, home: Home, *, running: bool) -> Iterator[Finding]:
+    """Whether the gateway starts: not where other machines could reach it and there is no key."""
+    http = config.http
+    if running or not http.enabled or http.host in LOOPBACK or http.api_key is not None or _has_key(home):
+        return
+    yield error(
+        "http",
+        f"http.host {http.host} can be reached from other machines, and there is no key: the gateway does not start",
+        "make one with `hermes-gateway keys create NAME`, or set http.host: 127.0.0.1",
+    )
+
+
+def _has_key(home: Home) -> bool:
+    """Whether a key was made that still counts; what cannot be read may have one."""
+    if not home.database.exists():
+        return False
+    try:
+        with contextlib.closing(open_to_check(home.database)) as connection:
+            connection.row_factory = sqlite3.Row
+            return any(row["revoked_at"] is None for row in connection.execute(api_queries.API_KEYS))
+    except (StorageError, sqlite3.Error):
+        return True
 
 
 def _unheard(config: GatewayConfig) -> Iterator[Finding]:

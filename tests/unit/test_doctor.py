@@ -8,8 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from config import GatewayConfig, Home
-from gateway.clock import CallableClock
+from config import GatewayConfig, Home, LiveConfig
+from gateway.access import People
+from gateway.api.keys import Keys
+from gateway.clock import CallableClock, SystemClock
 from gateway.doctor import Finding, Level, examine
 from gateway.doctor.machine import packages
 from gateway.lock import hold
@@ -131,6 +133,19 @@ async def test_a_listener_that_others_reach_is_told(home: Home) -> None:
     home.config_file.write_text("http: {host: 0.0.0.0, port: 0}\nagent: echo\n")
     home.config_file.chmod(0o600)
     assert any("can be reached from other machines" in what for what in bad(await examine(home), Level.WARNING))
+
+
+async def test_a_listener_that_others_reach_needs_a_key(home: Home) -> None:
+    home.config_file.write_text("http: {host: 0.0.0.0, port: 0}\nagent: echo\n")
+    home.config_file.chmod(0o600)
+    told = []
+    async with Database.open(home.database) as opened:
+        keys = Keys(opened, LiveConfig(GatewayConfig()), SystemClock(), People())
+        for change in (None, keys.create("mine", ["chat"]), keys.revoke("mine")):
+            if change is not None:
+                await change
+            told.append(any("does not start" in what for what in bad(await examine(home))))
+    assert told == [True, False, True]
 
 
 async def test_a_file_of_a_secret_that_others_can_read_is_told(home: Home) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.logs import Tail, last_lines
+from config import Home
+from gateway.cli.errors import CommandError
+from gateway.cli.logs import Tail, last_lines, logs
 
 Open = Callable[..., Tail]
 
@@ -76,3 +78,15 @@ def test_bytes_that_are_no_text(tmp_path: Path, follow: Open) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"a\xffb\n")
     assert list(follow().new_lines()) == ["a\\xffb"]
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_a_log_that_is_never_written_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, follow: bool
+) -> None:
+    home = Home(tmp_path / "home").ensure()
+    monkeypatch.setenv("HERMES_GATEWAY_HOME", str(home.path))
+    home.config_file.write_text("logging: {file: false}\n")
+    monkeypatch.setattr(Tail, "follow", lambda _tail: iter(()))
+    with pytest.raises(CommandError, match="no log file is written"):
+        logs(follow=follow)
