@@ -176,9 +176,9 @@ class Ledger:
         now = self._clock.now()
         await self._database.write(lambda connection: _keep(connection, request_ids, answer, now))
 
-    async def state(self, request_id: str, chat: str) -> tuple[InboundState, str | None] | None:
+    async def state(self, asked: Asked) -> tuple[InboundState, str | None] | None:
         """How the message of a request stands, and why. Raises `StorageError`."""
-        place = (str(Platform.API_SERVER), ACCOUNT, chat, request_id)
+        place = (str(Platform.API_SERVER), ACCOUNT, asked.chat, asked.id)
         for row in await self._database.read(queries.FIND_INBOUND, place):
             return InboundState(row["state"]), row["reason"]
         return None

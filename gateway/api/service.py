@@ -2,9 +2,9 @@
 
 import asyncio
 import hashlib
-import itertools
 import logging
 import secrets
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +18,10 @@ from gateway.api.ledger import CHAT_PREFIX, OVER, RESPONSE_PREFIX, Answer, Asked
 from gateway.api.orders import Order
 from gateway.api.platform import ApiPlatform
 from gateway.api.waiting import TooManyWaitingError, Waiter, WaitingRoom
-from gateway.ports import Accepted, AdapterHost, Clock, InboundMessage, InboundState, NotStoredError
+from gateway.ports import AdapterHost, Clock, InboundMessage, InboundState, NotStoredError
 from gateway.roster import AgentRoster
 from gateway.source import SessionSource
+from gateway.storage.codec import to_micros
 from gateway.storage.errors import StorageError
 
 __all__ = ["ANSWERS_KEPT", "Service", "Submission", "refusal"]
@@ -33,6 +34,9 @@ ANSWERS_KEPT: Final = timedelta(days=1)
 LOOK_SECONDS: Final = 10.0
 """How often somebody who waits is looked after: a stream then says that it is alive, and it is looked up whether the
 message has come to its end without an answer."""
+
+MAX_REFUSED: Final = 4_096
+"""Requests of which it is remembered how often they were refused; for another one it is looked up again."""
 
 BUSY: Final = "as many clients wait for answers as may (http.max_waiting): try again later"
 PREFIXES: Final = {"chat": CHAT_PREFIX, "response": RESPONSE_PREFIX}
@@ -73,6 +77,8 @@ class Service:
         self._roster = roster
         self._random_hex = random_hex
         self._host: AdapterHost | None = None
+        self._refused: OrderedDict[str, int] = OrderedDict()
+        """How often requests with an Idempotency-Key were refused, those that are made again."""
 
     def platform(self, config: PlatformConfig, host: AdapterHost) -> ApiPlatform:
         """The adapter of the platform that this is."""
@@ -120,34 +126,48 @@ class Service:
         return Asked(request_id, holder.name, order.kind, chat, print_, fields, self._clock.now())
 
     async def _named(self, holder: Holder, order: Order, key: str) -> tuple[str, Asked | None]:
-        """The id of a request that has an Idempotency-Key, and the request if it was noted.
+        """The id of a request that has an Idempotency-Key, and the request if there is one already.
 
-        A key is good for as long as answers are kept. After that it is for a new request, which takes a new id: the
-        inbox knows the old one for longer.
+        A key is good for as long as answers are kept, and then for a new request. The inbox knows an id for longer, so
+        the period of that length in which a request came is in its id.
         """
-        for use in itertools.count():
-            named = "\0".join((holder.name, order.kind, key, *([str(use)] if use else ())))
-            digest = hashlib.sha256(named.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-            request_id = f"{PREFIXES[order.kind]}{digest}"
-            known_as = await self._find(request_id)
-            chat = request_id if order.conversation is None else _place(holder, order.conversation)
-            if not await self._is_gone(request_id, chat, known_as):
-                break
-        return request_id, known_as
+        now = self._clock.now()
+        period = to_micros(now) // (ANSWERS_KEPT // timedelta(microseconds=1))
+        for each in (period - 1, period):
+            named = (holder.name, order.kind, key, str(each))
+            request_id, known_as = await self._latest(PREFIXES[order.kind], "\0".join(named))
+            if known_as is not None and now - known_as.created_at < ANSWERS_KEPT:
+                return request_id, known_as
+        return request_id, None
 
-    async def _is_gone(self, request_id: str, chat: str, known_as: Asked | None) -> bool:
+    async def _latest(self, prefix: str, named: str) -> tuple[str, Asked | None]:
+        """The id of the latest try at a request, and the request if there is one already. One that was refused was
+        never begun, and can be made again: under a new id, since the inbox knows the old one."""
+        while True:
+            tries = self._refused.get(named, 0)
+            text = f"{named}\0{tries}"
+            request_id = f"{prefix}{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}"
+            if (waiter := self._room.find(request_id)) is not None and waiter.asked is not None:
+                return request_id, waiter.asked
+            known_as = await self._find(request_id)
+            found = None if known_as is None else await self._state(known_as)
+            if found is None or found[0] is not InboundState.REFUSED:
+                return request_id, known_as
+            self._refused[named] = tries + 1
+            if len(self._refused) > MAX_REFUSED:
+                self._refused.popitem(last=False)
+
+    async def _is_gone(self, asked: Asked) -> bool:
         """Whether a request has come to its end, and its answer is not kept any more."""
-        if known_as is not None and self._clock.now() - known_as.created_at < ANSWERS_KEPT:
+        if self._clock.now() - asked.created_at < ANSWERS_KEPT:
             return False
-        found = await self._state(request_id, known_as.chat if known_as is not None else chat)
-        if found is None or found[0] not in OVER or self._room.find(request_id) is not None:
-            return False
-        return await self._answer(request_id) is None
+        found = await self._state(asked)
+        return found is not None and found[0] in OVER
 
     async def _chat(self, holder: Holder, order: Order, request_id: str) -> str:
         """The conversation: the one that is named, that of the response before, or one of its own."""
         if order.conversation is not None:
-            return _place(holder, order.conversation)
+            return f"{holder.name}/{order.conversation}"
         if order.previous is None:
             return request_id
         before = await self._find(order.previous)
@@ -171,17 +191,17 @@ class Service:
             await noted
         except (NotStoredError, StorageError) as error:
             raise ApiError(503, str(error), code="not_stored", headers={"Retry-After": "2"}) from error
-        await self._look(waiter, asked, accepted)
+        if accepted.state in OVER:
+            await self._settle(waiter, accepted.state, accepted.reason)
         return submission
 
-    async def _look(self, waiter: Waiter, asked: Asked, accepted: Accepted) -> None:
-        """What came of a message at once. Raises `ApiError` where it was not let in."""
-        if accepted.state not in OVER:
-            return
-        answer = await self._answer(asked.id)
-        if answer is not None:
+    async def _settle(self, waiter: Waiter, state: InboundState, reason: str | None) -> None:
+        """What came of a message that has come to its end. Raises `ApiError` where it was not let in."""
+        refused = refusal(state, reason)
+        # What a person would be told of a refusal is no answer.
+        if state is not InboundState.REFUSED and (answer := await self._answer(waiter.id)) is not None:
             waiter.finish(answer)
-        elif (refused := refusal(accepted.state, accepted.reason)) is not None:
+        elif refused is not None:
             raise refused
 
     # --- coming out --------------------------------------------------------------------------------------------
@@ -201,14 +221,9 @@ class Service:
 
     async def _look_after(self, submission: Submission) -> None:
         """A message may come to its end without anything that is delivered. Raises `ApiError`."""
-        found = await self._state(submission.asked.id, submission.asked.chat)
-        if found is None or found[0] not in OVER:
-            return
-        answer = await self._answer(submission.asked.id)
-        if answer is not None:
-            submission.waiter.finish(answer)
-        elif (refused := refusal(*found)) is not None:
-            raise refused
+        found = await self._state(submission.asked)
+        if found is not None and found[0] in OVER:
+            await self._settle(submission.waiter, *found)
 
     async def answer(self, submission: Submission, is_there: Callable[[], bool]) -> Answer | None:
         """Wait for the answer, as long as somebody is there who does; None if nobody is. Raises `ApiError`."""
@@ -223,7 +238,7 @@ class Service:
         asked = await self._find(request_id)
         if asked is not None and asked.kind == kind and asked.holder == holder.name:
             answer = await self._answer(request_id)
-            if answer is not None or not await self._is_gone(request_id, asked.chat, asked):
+            if answer is not None or not await self._is_gone(asked):
                 return asked, answer
         raise ApiError(404, f"there is no {kind} {request_id}, or it is older than a day", code="not_found")
 
@@ -237,18 +252,13 @@ class Service:
         with _reading():
             return await self._ledger.answer(request_id)
 
-    async def _state(self, request_id: str, chat: str) -> tuple[InboundState, str | None] | None:
+    async def _state(self, asked: Asked) -> tuple[InboundState, str | None] | None:
         with _reading():
-            return await self._ledger.state(request_id, chat)
+            return await self._ledger.state(asked)
 
     async def _is_last(self, asked: Asked, following: str) -> bool:
         with _reading():
             return await self._ledger.is_last(asked, following)
-
-
-def _place(holder: Holder, conversation: str) -> str:
-    """The chat of a conversation that a program has named: each holder has its own."""
-    return f"{holder.name}/{conversation}"
 
 
 def _same(known_as: Asked, print_: str) -> Asked:

@@ -200,6 +200,68 @@ async def test_a_key_is_for_a_new_request_once_the_answer_is_not_kept_any_more(
         assert len({first["id"], *(body["id"] for _, body in answers)}) == 2
 
 
+class At(SystemClock):
+    """At one instant."""
+
+    def __init__(self, instant: datetime) -> None:
+        self._instant = instant
+
+    def now(self) -> datetime:
+        return self._instant
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_repeated_request_is_the_same_one_whenever_the_first_came(
+    home: Home, free_port: Callable[[], int], begun: bool
+) -> None:
+    agent = Held()
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    async with api_gateway(home, free_port(), given={"held": agent}) as gateway:
+        parts = gateway.daemon._parts
+        assert parts is not None
+        parts.http.service._clock = At(midnight - timedelta(seconds=1))
+        first = asyncio.create_task(gateway.post("/v1/chat/completions", ask("x", "held"), Idempotency_Key="k"))
+        await agent.begun.wait()
+        if not begun:
+            agent.go_on.set()
+            await first
+        bodies = []
+        for later in (timedelta(), timedelta(hours=23)):
+            parts.http.service._clock = At(midnight + later)
+            again = asyncio.create_task(gateway.post("/v1/chat/completions", ask("x", "held"), Idempotency_Key="k"))
+            await asyncio.sleep(0.05)
+            agent.go_on.set()
+            bodies.append((await again)[1])
+        assert {body["id"] for body in bodies} == {(await first)[1]["id"]}
+
+
+async def test_what_was_refused_can_be_asked_again_under_its_key(home: Home, free_port: Callable[[], int]) -> None:
+    agent = Held()
+    inbox = {"max_queued_per_session": 1}
+    async with api_gateway(home, free_port(), given={"held": agent}, inbox=inbox) as gateway:
+
+        async def post(text: str) -> tuple[int, dict[str, Any]]:
+            headers = {"X_Hermes_Session_Id": "room", "Idempotency_Key": text}
+            return await gateway.post("/v1/chat/completions", ask(text, "held"), **headers)
+
+        first = asyncio.create_task(post("first"))
+        await agent.begun.wait()
+        second = asyncio.create_task(post("second"))
+        parts = gateway.daemon._parts
+        assert parts is not None
+        async with asyncio.timeout(5):
+            while not await parts.database.read("SELECT 1 FROM inbound WHERE text = 'second'"):
+                await asyncio.sleep(0.01)
+        refused = [await post("third") for _ in range(3)]
+        assert [(status, body["error"]["code"]) for status, body in refused] == [(429, "rate_limit_exceeded")] * 3
+        agent.go_on.set()
+        assert [status for status, _ in await asyncio.gather(first, second)] == [200, 200]
+        parts.http.service._refused.clear()  # as in another process
+        answers = [await post("third") for _ in range(2)]
+        assert [status for status, _ in answers] == [200, 200]
+        assert answers[0] == answers[1]
+
+
 async def test_a_session_that_somebody_pinned_stays(home: Home, free_port: Callable[[], int]) -> None:
     async with api_gateway(home, free_port()) as gateway:
         _, body = await gateway.post("/v1/chat/completions", ask("x"))
