@@ -77,7 +77,8 @@ class ResponseStream:
         if self._speaking:
             yield self._event("response.output_text.done", **self._place(), text=sent, logprobs=[])
             yield self._event("response.content_part.done", **self._place(), part=_part(sent))
-            item = _message(self._asked, sent, "incomplete" if answer.stopped else "completed")
+            cut = answer.stopped or answer.error is not None
+            item = _message(self._asked, sent, "incomplete" if cut else "completed")
             yield self._event("response.output_item.done", output_index=0, item=item)
         for number, call in enumerate(answer.calls, start=int(self._speaking)):
             yield from self._call(number, call)
