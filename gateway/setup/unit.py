@@ -86,7 +86,7 @@ class Unit:
         system = self.account is not None
         return _COMMON.format(
             scope="" if system else "--user ",
-            start=" ".join(map(_word, words)),
+            start=" ".join(_word(word.replace("$", "$$")) for word in words),
             identity=f"User={self.account}\n" if system else "",
             home=_word(f"HERMES_GATEWAY_HOME={self.home}"),
             environment=_specifiers(str(self.home / "environment")),
@@ -115,8 +115,9 @@ def program_words(argument: str, executable: str = sys.executable) -> tuple[str,
 
 
 def _word(text: str) -> str:
-    """One word of a command line, or one assignment, as systemd reads it (systemd.syntax(7), systemd.service(5))."""
-    doubled = _specifiers(text).replace("$", "$$") if "=" not in text else _specifiers(text)
+    """One word as systemd reads it (systemd.syntax(7)). Of a command line, each $ is to be doubled before
+    (systemd.service(5))."""
+    doubled = _specifiers(text)
     if _PLAIN.fullmatch(doubled):
         return doubled
     escaped = doubled.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

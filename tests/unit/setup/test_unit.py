@@ -50,9 +50,9 @@ def test_it_restarts_what_hangs_and_not_what_is_wrong(program: str) -> None:
 
 
 def test_words_are_what_systemd_reads() -> None:
-    text = Unit(Path('/srv/a b/100%/"q"'), ("/bin/hermes gateway$x",), "hermes").render()
-    assert 'ExecStart="/bin/hermes gateway$$x" run\n' in text
-    assert 'Environment="HERMES_GATEWAY_HOME=/srv/a b/100%%/\\"q\\""\n' in text
+    text = Unit(Path('/srv/a b/100%/$x"q"'), ("/bin/hermes gateway$x",), "hermes", Path("/etc/x=${HOME}")).render()
+    assert 'ExecStart="/bin/hermes gateway$$x" run --config "/etc/x=$${HOME}"\n' in text
+    assert 'Environment="HERMES_GATEWAY_HOME=/srv/a b/100%%/$x\\"q\\""\n' in text
     assert "User=hermes\n" in text
 
 
