@@ -153,10 +153,16 @@ class Ledger:
             )
         return None
 
-    async def is_last(self, asked: Asked, following: str) -> bool:
-        """Whether nothing but the request with this id was asked in a conversation since. Raises `StorageError`."""
-        rows = await self._database.read(api_queries.LAST_API_REQUEST, (asked.chat,))
-        return not rows or rows[0]["id"] in (asked.id, following)
+    async def latest(self, chat: str) -> str | None:
+        """The id of the latest request in a conversation. Raises `StorageError`."""
+        rows = await self._database.read(api_queries.LAST_API_REQUEST, (chat,))
+        return str(rows[0]["id"]) if rows else None
+
+    async def forget(self, request_id: str) -> bool:
+        """Remove a request; whether there was one. Raises `StorageError`, `StorageBusyError`."""
+        return await self._database.write(
+            lambda connection: connection.execute(api_queries.REMOVE_API_REQUEST, (request_id,)).rowcount > 0
+        )
 
     async def answer(self, request_id: str) -> Answer | None:
         """The answer to a request, if there is one yet. Raises `StorageError`."""
@@ -176,9 +182,9 @@ class Ledger:
         now = self._clock.now()
         await self._database.write(lambda connection: _keep(connection, request_ids, answer, now))
 
-    async def state(self, asked: Asked) -> tuple[InboundState, str | None] | None:
+    async def state(self, request_id: str, chat: str) -> tuple[InboundState, str | None] | None:
         """How the message of a request stands, and why. Raises `StorageError`."""
-        place = (str(Platform.API_SERVER), ACCOUNT, asked.chat, asked.id)
+        place = (str(Platform.API_SERVER), ACCOUNT, chat, request_id)
         for row in await self._database.read(queries.FIND_INBOUND, place):
             return InboundState(row["state"]), row["reason"]
         return None

@@ -18,7 +18,7 @@ from gateway.api.ledger import CHAT_PREFIX, OVER, RESPONSE_PREFIX, Answer, Asked
 from gateway.api.orders import Order
 from gateway.api.platform import ApiPlatform
 from gateway.api.waiting import TooManyWaitingError, Waiter, WaitingRoom
-from gateway.ports import AdapterHost, Clock, InboundMessage, InboundState, NotStoredError
+from gateway.ports import AdapterHost, Clock, InboundMessage, InboundState, NotStoredError, StorageBusyError
 from gateway.roster import AgentRoster
 from gateway.source import SessionSource
 from gateway.storage.codec import to_micros
@@ -133,14 +133,22 @@ class Service:
         """
         now = self._clock.now()
         period = to_micros(now) // (ANSWERS_KEPT // timedelta(microseconds=1))
+        chat = await self._chat_before(holder, order)
         for each in (period - 1, period):
             named = (holder.name, order.kind, key, str(each))
-            request_id, known_as = await self._latest(PREFIXES[order.kind], "\0".join(named))
+            request_id, known_as = await self._latest(PREFIXES[order.kind], "\0".join(named), chat)
             if known_as is not None and now - known_as.created_at < ANSWERS_KEPT:
                 return request_id, known_as
         return request_id, None
 
-    async def _latest(self, prefix: str, named: str) -> tuple[str, Asked | None]:
+    async def _chat_before(self, holder: Holder, order: Order) -> str | None:
+        """The conversation that a request goes on with, as far as it is known."""
+        if order.conversation is not None:
+            return f"{holder.name}/{order.conversation}"
+        before = None if order.previous is None else await self._find(order.previous)
+        return None if before is None else before.chat
+
+    async def _latest(self, prefix: str, named: str, chat: str | None) -> tuple[str, Asked | None]:
         """The id of the latest try at a request, and the request if there is one already. One that was refused was
         never begun, and can be made again: under a new id, since the inbox knows the old one."""
         while True:
@@ -149,10 +157,8 @@ class Service:
             request_id = f"{prefix}{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}"
             if (waiter := self._room.find(request_id)) is not None and waiter.asked is not None:
                 return request_id, waiter.asked
-            known_as = await self._find(request_id)
-            found = None if known_as is None else await self._state(known_as)
-            if found is None or found[0] is not InboundState.REFUSED:
-                return request_id, known_as
+            if not await self._is_refused(request_id, chat or request_id):
+                return request_id, await self._find(request_id)
             self._refused[named] = tries + 1
             if len(self._refused) > MAX_REFUSED:
                 self._refused.popitem(last=False)
@@ -161,8 +167,12 @@ class Service:
         """Whether a request has come to its end, and its answer is not kept any more."""
         if self._clock.now() - asked.created_at < ANSWERS_KEPT:
             return False
-        found = await self._state(asked)
+        found = await self._state(asked.id, asked.chat)
         return found is not None and found[0] in OVER
+
+    async def _is_refused(self, request_id: str, chat: str) -> bool:
+        found = await self._state(request_id, chat)
+        return found is not None and found[0] is InboundState.REFUSED
 
     async def _chat(self, holder: Holder, order: Order, request_id: str) -> str:
         """The conversation: the one that is named, that of the response before, or one of its own."""
@@ -221,7 +231,7 @@ class Service:
 
     async def _look_after(self, submission: Submission) -> None:
         """A message may come to its end without anything that is delivered. Raises `ApiError`."""
-        found = await self._state(submission.asked)
+        found = await self._state(submission.asked.id, submission.asked.chat)
         if found is not None and found[0] in OVER:
             await self._settle(submission.waiter, *found)
 
@@ -252,13 +262,18 @@ class Service:
         with _reading():
             return await self._ledger.answer(request_id)
 
-    async def _state(self, asked: Asked) -> tuple[InboundState, str | None] | None:
+    async def _state(self, request_id: str, chat: str) -> tuple[InboundState, str | None] | None:
         with _reading():
-            return await self._ledger.state(asked)
+            return await self._ledger.state(request_id, chat)
 
     async def _is_last(self, asked: Asked, following: str) -> bool:
+        """Whether nothing but the request with this id was asked in a conversation since. One that was refused came to
+        nothing, and is forgotten: its program may go on from the one before."""
         with _reading():
-            return await self._ledger.is_last(asked, following)
+            while (latest := await self._ledger.latest(asked.chat)) not in (None, asked.id, following):
+                if not await self._is_refused(latest, asked.chat) or not await self._ledger.forget(latest):
+                    return False
+        return True
 
 
 def _same(known_as: Asked, print_: str) -> Asked:
@@ -273,7 +288,7 @@ def _same(known_as: Asked, print_: str) -> Asked:
 def _reading() -> Iterator[None]:
     try:
         yield
-    except StorageError as error:
+    except (StorageError, StorageBusyError) as error:
         words = "what was asked before cannot be looked up at present: try again later"
         raise ApiError(503, words, code="not_readable", headers={"Retry-After": "2"}) from error
 

@@ -262,6 +262,23 @@ async def test_what_was_refused_can_be_asked_again_under_its_key(home: Home, fre
         assert answers[0] == answers[1]
 
 
+async def test_a_response_that_was_refused_ends_no_conversation(home: Home, free_port: Callable[[], int]) -> None:
+    async with api_gateway(home, free_port(), inbox={"max_message_chars": 50}) as gateway:
+
+        async def post(text: str, previous: str | None = None, **headers: str) -> tuple[int, dict[str, Any]]:
+            body = {"model": "echo", "input": text, "previous_response_id": previous}
+            return await gateway.post("/v1/responses", body, **headers)
+
+        _, first = await post("one")
+        refused = [await post("x" * 51, first["id"], **named) for named in ({}, {}, {"Idempotency_Key": "k"})]
+        assert [status for status, _ in refused] == [400] * 3
+        status, second = await post("two", first["id"], Idempotency_Key="k")
+        assert (status, second["output"][0]["content"][0]["text"]) == (200, "two")
+        assert (await post("two", first["id"], Idempotency_Key="k"))[1] == second
+        status, body = await post("three", first["id"])
+        assert (status, body["error"]["code"]) == (409, "previous_response_not_last")
+
+
 async def test_a_session_that_somebody_pinned_stays(home: Home, free_port: Callable[[], int]) -> None:
     async with api_gateway(home, free_port()) as gateway:
         _, body = await gateway.post("/v1/chat/completions", ask("x"))
