@@ -86,16 +86,21 @@ class OpenAiRoutes:
         if order.conversation is not None:
             headers[SESSION_HEADER] = order.conversation
         chat = order.kind == "chat"
-        with self._service.place(asked) as waiter:
-            submission = await self._service.submit(asked, order, waiter)
-            if order.stream:
-                events: Events = ChatStream(asked, include_usage=order.include_usage) if chat else ResponseStream(asked)
-                return await stream(request, self._service, submission, events, named=not chat, headers=headers)
-            answer = await self._service.answer(submission, lambda: request.transport is not None)
-        if answer is None:
-            return web.Response(status=CLIENT_LEFT)
-        if (failed := failure(answer)) is not None:
-            raise failed
+        try:
+            with self._service.place(asked) as waiter:
+                submission = await self._service.submit(asked, order, waiter)
+                if order.stream:
+                    usage = order.include_usage
+                    events: Events = ChatStream(asked, include_usage=usage) if chat else ResponseStream(asked)
+                    return await stream(request, self._service, submission, events, named=not chat, headers=headers)
+                answer = await self._service.answer(submission, lambda: request.transport is not None)
+            if answer is None:
+                return web.Response(status=CLIENT_LEFT)
+            if (failed := failure(answer)) is not None:
+                raise failed
+        except ApiError as error:
+            error.headers.update(headers)
+            raise
         return json_response(completion(asked, answer) if chat else response(asked, answer), headers=headers)
 
     async def _get_chat(self, request: web.Request) -> web.StreamResponse:

@@ -262,6 +262,22 @@ async def test_what_was_refused_can_be_asked_again_under_its_key(home: Home, fre
         assert answers[0] == answers[1]
 
 
+async def test_an_error_names_the_request_so_that_its_answer_can_be_had_later(
+    home: Home, free_port: Callable[[], int]
+) -> None:
+    agent = Held()
+    async with api_gateway(home, free_port(), given={"held": agent}, http={"answer_seconds": 1}) as gateway:
+        body = {"model": "held", "input": "x"}
+        async with gateway.session.post("/v1/responses", json=body) as late:
+            assert late.status == 504
+        agent.go_on.set()
+        async with asyncio.timeout(5):
+            while (await gateway.get(f"/v1/responses/{late.headers['X-Request-Id']}"))[1]["status"] != "completed":
+                await asyncio.sleep(0.01)
+        status, _ = await gateway.post("/v1/responses", {**body, "previous_response_id": late.headers["X-Request-Id"]})
+        assert status == 200
+
+
 async def test_a_response_that_was_refused_ends_no_conversation(home: Home, free_port: Callable[[], int]) -> None:
     async with api_gateway(home, free_port(), inbox={"max_message_chars": 50}) as gateway:
 
