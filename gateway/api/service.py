@@ -38,6 +38,9 @@ message has come to its end without an answer."""
 MAX_REFUSED: Final = 4_096
 """Requests of which it is remembered how often they were refused; for another one it is looked up again."""
 
+UNANSWERED: Final = frozenset({InboundState.REFUSED, InboundState.EXPIRED, InboundState.FAILED, InboundState.DEAD})
+"""States in which a request has come to an error, and to nothing that could be gone on from."""
+
 BUSY: Final = "as many clients wait for answers as may (http.max_waiting): try again later"
 PREFIXES: Final = {"chat": CHAT_PREFIX, "response": RESPONSE_PREFIX}
 
@@ -267,11 +270,12 @@ class Service:
             return await self._ledger.state(request_id, chat)
 
     async def _is_last(self, asked: Asked, following: str) -> bool:
-        """Whether nothing but the request with this id was asked in a conversation since. One that was refused came to
-        nothing, and is forgotten: its program may go on from the one before."""
+        """Whether nothing but the request with this id was asked in a conversation since. One that came to nothing is
+        forgotten: its program may go on from the one before."""
         with _reading():
             while (latest := await self._ledger.latest(asked.chat)) not in (None, asked.id, following):
-                if not await self._is_refused(latest, asked.chat) or not await self._ledger.forget(latest):
+                found = await self._state(latest, asked.chat)
+                if found is None or found[0] not in UNANSWERED or not await self._ledger.forget(latest):
                     return False
         return True
 

@@ -262,6 +262,35 @@ async def test_what_was_refused_can_be_asked_again_under_its_key(home: Home, fre
         assert answers[0] == answers[1]
 
 
+class Stumbling(Held):
+    """Fails at its second turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns = 0
+        self.go_on.set()
+
+    async def run(self, turn: AgentTurn) -> AsyncIterator[AgentEvent]:
+        self.turns += 1
+        if self.turns == 2:
+            raise RuntimeError("once")
+        async for event in super().run(turn):
+            yield event
+
+
+async def test_a_response_that_failed_can_be_asked_for_again(home: Home, free_port: Callable[[], int]) -> None:
+    agent = Stumbling()
+    async with api_gateway(home, free_port(), given={"held": agent}, turns={"attempts": 1}) as gateway:
+        body: dict[str, Any] = {"model": "held", "input": "x"}
+        _, first = await gateway.post("/v1/responses", body)
+        body["previous_response_id"] = first["id"]
+        for status in (502, 502):
+            assert (await gateway.post("/v1/responses", body, Idempotency_Key="failed"))[0] == status
+        assert [(await gateway.post("/v1/responses", body))[0] for _ in range(2)] == [200, 409]
+        assert (await gateway.post("/v1/responses", body, Idempotency_Key="failed"))[0] >= 400
+        assert agent.turns == 3
+
+
 async def test_an_error_names_the_request_so_that_its_answer_can_be_had_later(
     home: Home, free_port: Callable[[], int]
 ) -> None:
