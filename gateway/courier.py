@@ -76,8 +76,8 @@ class Postponed(Exception):  # noqa: N818 - control flow between a delivery and 
         self.until = until
 
 
-Sent: TypeAlias = Callable[[int, Sequence[str] | None], object]
-"""Told of each delivery that was recorded as shown, with its ids; None if it was given up."""
+Sent: TypeAlias = Callable[[int, Sequence[ShownPart] | None], object]
+"""Told of each delivery that was recorded as shown, with its messages; None if it was given up."""
 
 
 class Courier:
@@ -360,7 +360,7 @@ class Courier:
             if shown.final:
                 self._meters.deliveries[key[0], "sent"] += 1
                 self._screen.forget(delivery_id)
-            self._sent(delivery_id, [part.message_id for part in shown.done])
+            self._sent(delivery_id, shown.done)
         return more
 
     def _look_again(self, job: Errand) -> None:

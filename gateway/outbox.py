@@ -14,6 +14,7 @@ from gateway.budget import ChatKey, FloodBudget
 from gateway.clock import call_at
 from gateway.constants import OUTBOX_ERROR_PAUSE_SECONDS
 from gateway.courier import Connection, Courier, Postponed
+from gateway.delivery import ShownPart
 from gateway.metrics.meters import Meters
 from gateway.ports import Clock, Target
 from gateway.shown import Screen
@@ -87,7 +88,7 @@ class Outbox:
         self._stopping = asyncio.Event()
         self._moved: dict[ChatKey, ChatKey] = {}
         """Chats that have another id since this process began, by what it was."""
-        self._awaited: dict[int, asyncio.Future[Sequence[str] | None]] = {}
+        self._awaited: dict[int, asyncio.Future[Sequence[ShownPart] | None]] = {}
         """Deliveries whose next record someone waits for."""
 
     async def run(self, ready: asyncio.Event) -> None:
@@ -132,13 +133,13 @@ class Outbox:
         self._moved[before] = after
         self.offer(Target(platform, new, None, account))
 
-    def shown(self, delivery_id: int, target: Target) -> "asyncio.Future[Sequence[str] | None]":
-        """Offer a delivery, and get the platform's ids of it once all of its present text is shown and recorded; None
+    def shown(self, delivery_id: int, target: Target) -> "asyncio.Future[Sequence[ShownPart] | None]":
+        """Offer a delivery, and get its messages once all of its present text is shown and recorded; None
         if it is given up.
 
         Whoever stops waiting cancels the future.
         """
-        shown: asyncio.Future[Sequence[str] | None] = asyncio.get_running_loop().create_future()
+        shown: asyncio.Future[Sequence[ShownPart] | None] = asyncio.get_running_loop().create_future()
         self._awaited[delivery_id] = shown
         shown.add_done_callback(lambda _shown: self._awaited.pop(delivery_id, None))
         self.offer(target)
@@ -244,10 +245,10 @@ class Outbox:
     def _after(self, seconds: float) -> datetime:
         return self._clock.now() + timedelta(seconds=seconds)
 
-    def _tell(self, delivery_id: int, message_ids: Sequence[str] | None) -> None:
+    def _tell(self, delivery_id: int, parts: Sequence[ShownPart] | None) -> None:
         shown = self._awaited.get(delivery_id)
         if shown is not None and not shown.done():
-            shown.set_result(message_ids)
+            shown.set_result(parts)
 
     async def _execute(self, statement: str, values: tuple[object, ...]) -> None:
         def job(connection: sqlite3.Connection) -> None:

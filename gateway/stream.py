@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.budget import ChatKey
 from gateway.constants import CHECKPOINT_SECONDS, FIRST_TEXT_SECONDS, PREVIEW_CLOSE_SECONDS
-from gateway.delivery import NewDelivery, add_delivery, parts_of
+from gateway.delivery import NewDelivery, ShownPart, add_delivery, parts_of
 from gateway.outbox import Connection, Outbox
 from gateway.ports import Adapter, Clock, Delivery, DeliveryError, OutcomeUnknownError, RetryLaterError
 from gateway.shown import Showing
@@ -136,14 +136,14 @@ class ReplyStream:
         row = await self._database.write(lambda connection: _growing(connection, first, now))
         if row is None:
             return
-        ids: Sequence[str] | None = [part.message_id for part in parts_of(row["parts"])]
-        if not ids:
-            ids = await self._shown(row["id"])
-        if ids:
-            await self._grow(interval, row["id"], ids, row["text"])
+        there: Sequence[ShownPart] | None = parts_of(row["parts"])
+        if not there:
+            there = await self._shown(row["id"])
+        if there:
+            await self._grow(interval, row["id"], there, row["text"])
 
-    async def _shown(self, delivery_id: int) -> Sequence[str] | None:
-        """The platform's ids once it has all that is to be shown now; None if it was given up, or the reply is
+    async def _shown(self, delivery_id: int) -> Sequence[ShownPart] | None:
+        """The messages once the platform has all that is to be shown now; None if it was given up, or the reply is
         complete before that."""
         shown = self._outbox.shown(delivery_id, self._delivery.target)
         closing: asyncio.Future[Any] = asyncio.ensure_future(self._closing.wait())
@@ -155,17 +155,17 @@ class ReplyStream:
             closing.cancel()
             shown.cancel()
 
-    async def _grow(self, interval: float, delivery_id: int, ids: Sequence[str], shown: str) -> None:
+    async def _grow(self, interval: float, delivery_id: int, there: Sequence[ShownPart], shown: str) -> None:
         noted, noted_at = shown, self._clock.monotonic()
         # A turn that runs again starts from nothing; what people see does not shrink meanwhile.
         floor = len(shown)
         while not self._closing.is_set():
             text = self._text()
             if text != shown and len(text) >= floor:
-                look = await self._show(delivery_id, ids, text)
+                look = await self._show(delivery_id, there, text)
                 if look is None:
                     return
-                ids = look.ids
+                there = look.there
                 shown = text if look.current else shown
                 await self._rest(max(interval, look.pause))
             else:
@@ -174,29 +174,29 @@ class ReplyStream:
                 await self._note(delivery_id, shown)
                 noted, noted_at = shown, self._clock.monotonic()
 
-    async def _show(self, delivery_id: int, ids: Sequence[str], text: str) -> "_Look | None":
+    async def _show(self, delivery_id: int, there: Sequence[ShownPart], text: str) -> "_Look | None":
         """Bring what people see one step nearer to a text; None: there is nothing more to show it in."""
         connection = self._connection()
         if connection is None or not connection.usable:
-            return _Look(ids, pause=1.0)
+            return _Look(there, pause=1.0)
         if self._adapter is not connection.adapter:
             # It may be another account, to which nothing belongs that was shown before.
             self._adapter = connection.adapter
             (row,) = await self._database.read(outbox_queries.GET_DELIVERY, (delivery_id,))
-            ids = [part.message_id for part in parts_of(row["parts"])]
+            there = parts_of(row["parts"])
         showing = self._outbox.screen.of(delivery_id, connection.adapter)
-        parts = (await showing.compose(text, final=False, shown=len(ids))).parts
-        if len(parts) > len(ids):
+        parts = (await showing.compose(text, final=False, shown=len(there))).parts
+        if len(parts) > len(there):
             more = await self._more(delivery_id, text)
             return None if more is None else _Look(more, current=True)
-        stale = showing.first_stale(parts, len(ids))
+        stale = showing.first_stale(parts, len(there))
         if stale is None:
-            return _Look(ids, current=True)
-        delivery = self._delivery_of(delivery_id, text, parts[stale], part=stale, message_id=ids[stale])
+            return _Look(there, current=True)
+        delivery = self._delivery_of(delivery_id, text, parts[stale], part=stale, there=there[stale])
         pause = await self._edit(connection.adapter, showing, delivery)
-        return _Look(ids, pause, current=showing.first_stale(parts, len(ids)) is None)
+        return _Look(there, pause, current=showing.first_stale(parts, len(there)) is None)
 
-    async def _more(self, delivery_id: int, text: str) -> Sequence[str] | None:
+    async def _more(self, delivery_id: int, text: str) -> Sequence[ShownPart] | None:
         """The text needs another message; the outbox sends it, in its order and noted."""
         values = (clean_text(text), delivery_id)
 
@@ -246,7 +246,7 @@ class ReplyStream:
         return (str(target.platform), target.account, target.chat_id)
 
     def _delivery_of(
-        self, delivery_id: int, text: str, content: object, *, part: int, message_id: str | None = None
+        self, delivery_id: int, text: str, content: object, *, part: int, there: ShownPart | None = None
     ) -> Delivery:
         return Delivery(
             id=delivery_id,
@@ -254,7 +254,8 @@ class ReplyStream:
             kind=self._delivery.kind,
             text=text,
             final=False,
-            message_id=message_id,
+            message_id=there.message_id if there is not None else None,
+            repeated=there is not None and there.repeated,
             session_id=self._delivery.session_id,
             turn_id=self._delivery.turn_id,
             answers=self._delivery.answers,
@@ -280,7 +281,7 @@ class _Look:
     """What people see now: the messages, whether all of the text is in them, and how many seconds the platform wants
     to be left alone."""
 
-    ids: Sequence[str]
+    there: Sequence[ShownPart]
     pause: float = 0.0
     current: bool = False
 

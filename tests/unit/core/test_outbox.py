@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from config import Platform
-from gateway.delivery import NewDelivery, add_delivery
+from gateway.delivery import NewDelivery, ShownPart, add_delivery
 from gateway.ports import (
     AdapterState,
     Capabilities,
@@ -371,7 +371,7 @@ async def growing(gateway: Core, adapter: FakeAdapter) -> int:
 
     number = await gateway.database.write(begin)
     shown = gateway.outbox.shown(number, HERE)
-    assert await asyncio.wait_for(shown, 5) == ["m1"]
+    assert await asyncio.wait_for(shown, 5) == (ShownPart("m1"),)
     await gateway.settled()
     return number
 

@@ -16,6 +16,7 @@ from gateway.ports import (
     Done,
     OutcomeUnknownError,
     RetryLaterError,
+    SearchOutcome,
     Text,
     UndeliverableError,
 )
@@ -81,6 +82,24 @@ async def test_the_first_message_has_text_and_the_last_edit_has_all(tmp_path: Pa
         assert [delivery.final for delivery in adapter.of("edit")[:-1]] == [False] * (len(adapter.of("edit")) - 1)
         (row,) = await gateway.rows("SELECT text, final, state FROM outbox")
         assert tuple(row) == ("  One two three", 1, "sent")
+
+
+async def test_what_was_sent_again_marked_keeps_its_mark_while_it_grows(tmp_path: Path) -> None:
+    adapter, script = FakeAdapter(), Dictation()
+    adapter.found = SearchOutcome.UNKNOWN
+    adapter.fail("send", OutcomeUnknownError("the connection broke"), shown=True)
+    async with core(tmp_path, FakeAgent(script), adapter) as gateway:
+        await gateway.say("hello")
+        script.say("One")
+        await until_shown(adapter, "One", "One")
+        script.say(" two")
+        await until_shown(adapter, "One", "One two")
+        script.say(" three")
+        script.end()
+        await gateway.settled()
+        assert adapter.texts() == ["One", "One two three"]
+        assert [shown.repeated for shown in adapter.screen.values()] == [False, True]
+        assert all(delivery.repeated for delivery in adapter.of("edit"))
 
 
 async def test_a_platform_without_edits_gets_one_message(tmp_path: Path) -> None:
