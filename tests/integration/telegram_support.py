@@ -12,7 +12,7 @@ from config import GatewayConfig, Home
 from gateway.daemon import Daemon
 
 QUICK: Final = Timing(
-    poll=2, margin=0.5, answer=1.0, upload=2.0, connect=0.5, first_wait=0.02, longest_wait=0.2, refusal_check=0.02
+    poll=2, margin=0.5, answer=1.0, upload=2.0, connect=2.0, first_wait=0.02, longest_wait=0.2, refusal_check=0.02
 )
 
 

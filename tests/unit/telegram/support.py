@@ -19,7 +19,7 @@ from config.platforms import TelegramConfig
 from tests.support.platform_host import FakeHost
 
 QUICK = Timing(
-    poll=2, margin=0.5, answer=0.5, upload=2.0, connect=0.5, first_wait=0.02, longest_wait=0.1, refusal_check=0.02
+    poll=2, margin=0.5, answer=0.5, upload=2.0, connect=2.0, first_wait=0.02, longest_wait=0.1, refusal_check=0.02
 )
 """As in earnest, but no test waits for seconds."""
 
