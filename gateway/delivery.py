@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from typing import Final
 
@@ -12,12 +12,13 @@ from gateway.ports import Button, Delivery, DeliveryKind, MediaKind, OutgoingFil
 from gateway.storage import outbox_queries
 from gateway.storage.codec import clean_text, dump, to_micros
 from gateway.storage.shadow import check_known
+from gateway.values import value
 
 NO_PARTS: Final = "[]"
 """The parts of a delivery of which the platform has none, as the database has them."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NewDelivery:
     """A message to be put in the outbox. `final` is False for a reply that will still grow.
 
@@ -37,7 +38,7 @@ class NewDelivery:
     key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ShownPart:
     """One message of a delivery that the platform has. `repeated`: it says that it may have been seen before."""
 

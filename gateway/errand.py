@@ -1,6 +1,6 @@
 """A delivery on its way: how far it has got, what it is to become, and what that needs next."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from enum import Enum
 from typing import Any
@@ -9,6 +9,7 @@ from gateway.budget import ChatKey
 from gateway.delivery import ShownPart
 from gateway.ports import Adapter, Delivery
 from gateway.shown import Showing
+from gateway.values import value
 
 
 class Next(Enum):
@@ -21,7 +22,7 @@ class Next(Enum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Errand:
     """A delivery, as far as it has got, and what it is to become.
 
@@ -105,7 +106,7 @@ class Errand:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Shown:
     """What the platform has of a delivery, to be recorded. `complete`: nothing is left to show of this version."""
 

@@ -13,6 +13,7 @@ from gateway.session.key import SlotIdentity
 from gateway.session.text import Content
 from gateway.source import SessionSource
 from gateway.storage.codec import clean_text, dump, from_micros
+from gateway.values import value
 
 IDENTITY_PARTS: Final = ("agent", "platform", "chat_type", "chat", "thread", "participant")
 
@@ -35,7 +36,7 @@ class Relay:
     root: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Extra:
     """What belongs to a message besides its text. `edits` are the texts that its sender has given earlier messages,
     which the agent is told of with this one.
@@ -127,7 +128,7 @@ class Extra:
 NOTHING: Final = Extra()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InboundRecord:
     """A message that is in the inbox and waits for its turn.
 

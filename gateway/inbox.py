@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -25,6 +25,7 @@ from gateway.storage.codec import clean_text, dump, to_micros
 from gateway.storage.database import Database
 from gateway.storage.probe import Probe, no_probe
 from gateway.updates import drop_update
+from gateway.values import value
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class InvalidMessageError(ValueError):
     """An adapter handed over a message that can be neither answered nor refused: it names no chat, or has no id."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Admission:
     """What is decided about a message before it is stored. `key` keeps a notice from being given twice; `urgent`: it
     does not wait in its session's queue."""
@@ -56,7 +57,7 @@ class _Admission:
     urgent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Stored:
     """A receipt, the slot and source of the message as its chat is called now, and whether its sender is told
     something."""

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
@@ -17,6 +17,7 @@ from gateway.session.records import Arrival
 from gateway.storage import inbound_queries, outbox_queries, queries
 from gateway.storage.codec import clean_text, decode_message, dump, to_micros
 from gateway.storage.shadow import check_known
+from gateway.values import value
 
 READ_ALONG: Final = 40
 """Messages of a transcript that are read in the commit that begins a turn; that of more would hold up others."""
@@ -43,7 +44,7 @@ class TurnOpenError(Exception):
         self.turn_id = turn_id
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Began:
     """A turn that has begun: its session, agent and messages, and whether that put anything (of a reset) in the outbox.
 
@@ -58,7 +59,7 @@ class Began:
     history: Sequence[Message] | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TurnEnd:
     """How a turn ended, and everything that becomes durable with that.
 

@@ -4,7 +4,7 @@ import math
 import sqlite3
 from collections import Counter, OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -19,6 +19,7 @@ from gateway.limits import LATE, MAX_REMEMBERED, Buckets, Limited, Limits, Recen
 from gateway.pairing import STRANGER, Pairing
 from gateway.ports import Clock, InboundMessage
 from gateway.session.pii import redact_phones
+from gateway.values import value
 
 STRANGERS_NOTED_PER_HOUR: Final = 60
 """Strangers who were kept out that the audit takes in an hour: a crowd must not fill the disk."""
@@ -32,7 +33,7 @@ sooner, and one that opens a thread each time would otherwise begin a new row ea
 TO_BE_PAIRED: Final = f"{STRANGER} Write me a direct message: there you get a code to be let in by."
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ruling:
     """What becomes of a message. `kept`: some of it is stored, its sender being let in. `notice` is what they are
     told; `noted` goes to the audit."""

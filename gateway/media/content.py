@@ -17,6 +17,7 @@ from gateway.media.store import MediaStore, Wanted
 from gateway.media.transcriber import Transcriber
 from gateway.media.words import clean_name, size_words, title
 from gateway.ports import MediaError, MediaKind, Message
+from gateway.values import value
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ NOT_READ: Final = "it was not read"
 _FENCES: Final = re.compile(r"`{3,}")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Enclosed:
     """What an agent gets of a message's files: words that are added to its text, and images as parts of its content."""
 

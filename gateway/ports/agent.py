@@ -8,6 +8,7 @@ from config import AgentConfig, Home
 from gateway.ports.clock import Clock
 from gateway.ports.inbound import ClientTool
 from gateway.source import SessionSource
+from gateway.values import value
 
 Message: TypeAlias = Mapping[str, Any]
 """One row of a transcript: `role`, `content`, and optionally `tool_calls`, `tool_call_id`, `tool_name`.
@@ -18,7 +19,7 @@ Message: TypeAlias = Mapping[str, Any]
 arguments as a JSON text."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Text:
     """A piece of the answer, to be appended to what came before."""
 
@@ -58,7 +59,7 @@ class ToolResult:
     content: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Usage:
     """What one request to a model took; events add up.
 
@@ -85,7 +86,7 @@ class Notice:
     trimmed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Done:
     """The answer is complete."""
 
@@ -133,7 +134,7 @@ class Tool:
     waits: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AgentTurn:
     """All that an agent gets for one turn.
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from gateway.source import SessionSource
+from gateway.values import value
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class ClientTool:
     parameters: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Brought:
     """What a program brings with its message, besides the text.
 
@@ -85,7 +86,7 @@ class Brought:
     agent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InboundMessage:
     """One message from a platform, normalised.
 
@@ -129,7 +130,7 @@ class InboundState(StrEnum):
     IGNORED = "ignored"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Accepted:
     """The receipt for an inbound message. It exists only once the message is durable.
 

@@ -6,9 +6,10 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from config import Platform
 from gateway.ports.inbound import MediaKind
+from gateway.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Target:
     """A place that a message can be sent to."""
 
@@ -40,7 +41,7 @@ class OutgoingFile:
     caption: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Composed:
     """The messages that a text becomes on a platform.
 
@@ -63,7 +64,7 @@ class Composer(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class WholeText:
     """The composer of a platform without limits: one message, which is the Markdown itself."""
 
@@ -72,7 +73,7 @@ class WholeText:
         return Composed((text,))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Delivery:
     """One outgoing message as its adapter gets it: one part of what a text becomes, or a file.
 

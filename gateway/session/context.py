@@ -1,7 +1,7 @@
 """What a session knows of its surroundings: `SessionContext`, which the context prompt is written from."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from types import MappingProxyType
 
@@ -9,9 +9,10 @@ from config import GatewayConfig, HomeChannel, Platform
 from gateway.session.entry import SessionEntry
 from gateway.session.traits import NO_TRAITS, Traits, traits_of
 from gateway.source import SessionSource
+from gateway.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SessionContext:
     """Where a conversation takes place and what can be reached from there. Ids are raw, nothing is hidden.
 

@@ -23,6 +23,7 @@ from gateway.session.text import UNTITLED, title_from
 from gateway.source import SessionSource
 from gateway.storage import import_queries, queries
 from gateway.storage.codec import clean_text, dump, from_micros, optional_instant, to_micros
+from gateway.values import value
 
 RESET: Final = "session_reset"
 SWITCH: Final = "session_switch"
@@ -33,7 +34,7 @@ EndDetail: TypeAlias = Literal["idle", "daily", "command", "switch"]
 """What ended a session: a rule of the reset policy, a command (or a caller who forced it), or a switch."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Arrival:
     """What resolving a slot depends on. `origin` is the source as a session keeps it, see `origin_json`. `active`: work
     goes on in it, so no policy may end its session.
@@ -61,7 +62,7 @@ class Slot:
     titled: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Resolution:
     """The live session of a slot, whether it has just begun, and who was chosen to answer in it."""
 

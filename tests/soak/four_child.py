@@ -16,6 +16,7 @@ from typing import Any
 
 from config import GatewayConfig, Home
 from gateway.daemon import Daemon
+from gateway.memory import settle
 from gateway.storage import failover, writer
 from tests.soak.child import BUSY_SECONDS, RECOVERY_SECONDS, SoakAgent, configuration, report
 from tests.support.daemon_child import ChildOptions, adapters_of
@@ -54,7 +55,12 @@ async def serve(options: Options) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, daemon.stop)
     loop.add_signal_handler(ASK, lambda: print(json.dumps(asdict(report())), flush=True))
-    await daemon.run(on_ready=lambda: print("ready", flush=True))
+
+    def on_ready() -> None:
+        settle()  # as the program does
+        print("ready", flush=True)
+
+    await daemon.run(on_ready)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ daemon's section for the platform, reads orders, one JSON object a line, and pri
 """
 
 import asyncio
+import gc
 import itertools
 import json
 import random
@@ -38,6 +39,9 @@ FAULTS: Final = (Fault.drop(accepted=True), Fault.error(), Fault.error(accepted=
 DISCORD_SETTLED: Final = 0.5
 """Seconds after which the bot has a session; what somebody writes for the first time ever before that is lost."""
 
+FREEZE_SECONDS: Final = 5.0
+"""How often what was said is taken out of the garbage collector's sight."""
+
 HEARTBEAT_SECONDS: Final = 3.0
 """Often enough that a dead connection is noticed while somebody waits, and no rule is broken on a busy machine."""
 
@@ -55,7 +59,7 @@ class Talk:
 
     def ours(self, since: int = 0) -> Iterator[Message]:
         """What the bot shows here now, of all that came after so many messages."""
-        for message in itertools.islice(self.messages(), since, None):
+        for message in self.messages()[since:]:
             if self.is_ours(message) and message.deleted_at is None:
                 yield message
 
@@ -343,9 +347,18 @@ def _number(label: str) -> int:
     return int(found.group())
 
 
+async def _keep_light() -> None:
+    """What was said stays as long as the platform: a collector that looks through all of it again holds everybody up,
+    for seconds after an hour, and a bot's heartbeat would count as late."""
+    while True:
+        gc.freeze()
+        await asyncio.sleep(FREEZE_SECONDS)
+
+
 async def serve(platform: str, seed: int) -> None:
     """Be the platform, and do as told, until standard input ends."""
-    async with world_of(platform) as world:
+    async with world_of(platform) as world, asyncio.TaskGroup() as tasks:
+        keeping = tasks.create_task(_keep_light())
         people = People(world, random.Random(f"{seed} {platform}"))
         print(json.dumps(world.section()), flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):
@@ -354,6 +367,7 @@ async def serve(platform: str, seed: int) -> None:
             except TimeoutError as error:
                 said = {"failed": str(error)}
             print(json.dumps(said), flush=True)
+        keeping.cancel()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -41,7 +42,8 @@ class DaemonProcess:
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, unless it has ended already."""
         if not self.code.done():
-            os.kill(self.pid.result(START_SECONDS), number)
+            with suppress(ProcessLookupError):  # it has ended, and the word of it is under way
+                os.kill(self.pid.result(START_SECONDS), number)
 
     def take(self, event: dict[str, int | str]) -> None:
         match event["event"]:
@@ -50,9 +52,10 @@ class DaemonProcess:
             case "ready":
                 self.up.set_result(True)
             case "exit":
+                # Whoever learns that it will not serve may start the next one at once: it has ended by then.
+                self.code.set_result(int(event["code"]))
                 if not self.up.done():
                     self.up.set_result(False)
-                self.code.set_result(int(event["code"]))
 
 
 class DaemonLauncher:

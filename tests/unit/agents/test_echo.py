@@ -1,5 +1,6 @@
 """The agent that answers with what it was told."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,7 @@ async def test_a_list_of_parts_counts_by_its_texts(tmp_path: Path) -> None:
     desk = Desk()
     turn = desk.turn()
     parts = [{"type": "text", "text": "look"}, {"type": "image_url"}, {"type": "text", "text": "here"}]
-    turn = type(turn)(
-        **{**{f: getattr(turn, f) for f in turn.__slots__}, "inputs": [{"role": "user", "content": parts}]}
-    )
+    turn = replace(turn, inputs=[{"role": "user", "content": parts}])
     async with started(EchoAgentConfig(), tmp_path) as agent:
         assert text_of(await desk.events(agent, turn)) == "look here"
 
