@@ -50,8 +50,8 @@ CONFIG: Final = GatewayConfig.model_validate(
 QUESTION: Final = "How long does the train from Berlin to Prague take, and is there one at night?"
 ANSWER: Final = ("About four hours and a quarter. ", "There is none at night at present, as far as I know. ")
 USAGE: Final = Usage(812, 164, 640, 0, last_prompt_tokens=1452, model="gpt-5-mini", cost_usd=0.0004, cost_status="ok")
-PATIENCE_SECONDS: Final = 10.0
-"""How long one answer may take before the run counts as failed."""
+PATIENCE_SECONDS: Final = 0.1
+"""How long a message may take, on the average, before the run counts as failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +142,7 @@ class MemoryAdapter(Adapter):
         journey = self._journeys[message_id] = Journey()
         journey.times.accepted = perf_counter()
         await self._host.accept(InboundMessage(source, message_id, f"{message_id} {QUESTION}"))
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            await journey.done
+        await journey.done
         del self._journeys[message_id]
         return journey.times
 
@@ -331,7 +330,7 @@ async def _drive(
         for source, _ in zip(itertools.cycle(sources), todo, strict=False):
             times.append(await adapter.say(source, next(numbers)))
 
-    async with asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(10.0 + messages * PATIENCE_SECONDS), asyncio.TaskGroup() as tasks:
         for share in shares:
             tasks.create_task(write(share))
     return times

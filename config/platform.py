@@ -96,9 +96,6 @@ class Platform(str):
         """The name as a plain string."""
         return str(self)
 
-    def __str__(self) -> str:
-        return str.__str__(self)
-
     def __repr__(self) -> str:
         return f"Platform({str(self)!r})"
 

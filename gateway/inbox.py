@@ -21,7 +21,7 @@ from gateway.session.slots import present_identity, slot_number
 from gateway.session.store import SessionStore
 from gateway.source import SessionSource
 from gateway.storage import inbound_queries, outbox_queries, queries
-from gateway.storage.codec import clean_text, dump, to_micros
+from gateway.storage.codec import clean_text, to_micros
 from gateway.storage.database import Database
 from gateway.storage.probe import Probe, no_probe
 from gateway.updates import drop_update
@@ -211,7 +211,7 @@ class Inbox:
             (
                 *key,
                 slot_id,
-                dump(source.to_dict()) if kept else None,
+                self._store.origin_of(source) if kept else None,
                 admission.text,
                 message.group_id if kept else None,
                 to_micros(received_at),

@@ -332,7 +332,8 @@ class Lanes:
 
     def _start(self, lane: Lane) -> None:
         if lane.task is None and lane.parked is None and self._tasks and not self._stopping.is_set():
-            lane.task = self._tasks.create_task(self._work(lane), name=f"lane {lane.identity.key}")
+            name = f"lane {lane.identity.platform}:{lane.identity.chat}"
+            lane.task = self._tasks.create_task(self._work(lane), name=name)
 
     async def _work(self, lane: Lane) -> None:
         """Run what waits. Finding the lane empty and releasing it is one step without an await."""

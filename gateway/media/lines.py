@@ -14,6 +14,9 @@ _INDENT: Final = 3
 CodeLines: TypeAlias = Callable[[str], Collection[int]]
 """Gives the numbers of the lines of a Markdown text that are code."""
 
+Taken: TypeAlias = Callable[[str], bool | None]
+"""Whether the file of a path is taken; None while that is not known."""
+
 
 def code_lines(text: str) -> Collection[int]:
     """The numbers of the lines that are code, from 0."""
@@ -60,40 +63,36 @@ def to_be_read(text: str) -> str:
 
 
 class GrowingMedia:
-    """The beginning of a growing text, without the lines whose files are taken. Each line is looked at once.
+    """The beginning of a growing text, without the lines whose files are taken. Each line is looked at once."""
 
-    `taken` says whether a path's file is, None while that is not known. `code` gives the numbers of the lines of a
-    text that are code, None while that is not known; it is only asked of texts that may name files.
-    """
-
-    def __init__(
-        self, taken: Callable[[str], bool | None], code: Callable[[str], Collection[int] | None] = code_lines
-    ) -> None:
-        self._taken = taken
-        self._code = code
+    def __init__(self) -> None:
         self._decided, self._shown, self._lines = "", "", 0
         """What is decided: the beginning of the text, what is shown of it, and how many lines it has."""
 
-    def visible(self, text: str) -> str:
+    def visible(self, text: str, taken: Taken, code: Callable[[str], Collection[int] | None] = code_lines) -> str:
         """What may be shown. It ends before a line that may still become one that names a file, and before one of
-        which it is not known yet. What is given for a text is the beginning of what is given for any longer one."""
+        which it is not known yet. What is given for a text is the beginning of what is given for any longer one.
+
+        `taken` says whether a path's file is, None while that is not known. `code` gives the numbers of the lines of a
+        text that are code, None while that is not known; it is only asked of texts that may name files.
+        """
         if not text.startswith(self._decided):
             self._decided, self._shown, self._lines = "", "", 0
         start = text.rfind("\n") + 1
-        if not self._decide(text[:start]):
+        if not self._decide(text[:start], taken, code):
             return self._shown
         last = text[start:]
         return self._shown + ("" if _may_become(last) else last)
 
-    def _decide(self, text: str) -> bool:
+    def _decide(self, text: str, taken: Taken, code: Callable[[str], Collection[int] | None]) -> bool:
         """Decide on complete lines; whether on all."""
         new = text[len(self._decided) :]
-        code = self._code(to_be_read(text)) if MARK in new else ()
+        inside = code(to_be_read(text)) if MARK in new else ()
         position, shown = 0, list[str]()
         while (mark := new.find(MARK, position)) >= 0:
             start = max(new.rfind("\n", position, mark) + 1, position)
             end = new.find("\n", mark) + 1
-            verdict = self._verdict(new[start:end], self._lines + new.count("\n", 0, start), code)
+            verdict = _verdict(new[start:end], self._lines + new.count("\n", 0, start), inside, taken)
             shown.append(new[position:start] if verdict is not False else new[position:end])
             position = start if verdict is None else end
             if verdict is None:
@@ -106,12 +105,13 @@ class GrowingMedia:
         self._lines += new.count("\n", 0, position)
         return position == len(new)
 
-    def _verdict(self, line: str, number: int, code: Collection[int] | None) -> bool | None:
-        """Whether a line is taken off; None while that is not known."""
-        path = _path(line)
-        if path is None or (code is not None and number in code):
-            return False
-        return None if code is None else self._taken(path)
+
+def _verdict(line: str, number: int, code: Collection[int] | None, taken: Taken) -> bool | None:
+    """Whether a line is taken off; None while that is not known."""
+    path = _path(line)
+    if path is None or (code is not None and number in code):
+        return False
+    return None if code is None else taken(path)
 
 
 def _path(line: str) -> str | None:

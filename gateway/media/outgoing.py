@@ -7,12 +7,11 @@ import mimetypes
 import os
 import secrets
 import stat
-import weakref
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, TypeVar
+from typing import BinaryIO, Final
 
 from config import GatewayConfig, LiveConfig
 from gateway.constants import MAX_FILES_PER_REPLY, MEDIA_CHUNK_BYTES
@@ -24,8 +23,6 @@ from gateway.media.words import clean_name, size_words
 from gateway.ports import Clock, OutgoingFile
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 READ_AT_ONCE_CHARS: Final = 4_000
 """Up to this length an answer is looked through for code on the loop: that takes a millisecond or two."""
@@ -174,19 +171,6 @@ class _Named:
         return self.looking.result() if self.looking.done() and not self.looking.cancelled() else None
 
 
-def _weakly(method: Callable[[str], T]) -> Callable[[str], T]:
-    """A method for what its own object holds. In a cycle of both an answer, of a megabyte perhaps, would stay in memory
-    until the garbage collector comes by."""
-    held = weakref.WeakMethod(method)
-
-    def call(text: str) -> T:
-        found = held()
-        assert found is not None, "nobody else holds what calls this"
-        return found(text)
-
-    return call
-
-
 class TurnFiles:
     """The files that one turn's answer names in lines of their own. Each is looked at once, as soon as it is named."""
 
@@ -198,11 +182,11 @@ class TurnFiles:
         self._read: tuple[str, Collection[int]] = ("", ())
         """The beginning of the answer that was looked through for code, and what was found."""
         self._reading: asyncio.Task[None] | None = None
-        self._growing = GrowingMedia(_weakly(self._verdict), _weakly(self._code_lines))
+        self._growing = GrowingMedia()
 
     def visible(self, text: str) -> str:
         """What may be shown of an answer that still grows. Returns at once; for the loop."""
-        return self._growing.visible(text)
+        return self._growing.visible(text, self._verdict, self._code_lines)
 
     async def split(self, text: str, *, complete: bool = True) -> tuple[str, tuple[OutgoingFile, ...]]:
         """A whole answer as people see it, and the files that come after it.

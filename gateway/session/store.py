@@ -76,7 +76,8 @@ class SessionStore:
         self._clock = as_clock(clock)
         self._ids = ids or Ids()
         self._has_active_processes = has_active_processes
-        self._origin_of = lru_cache(HINTS)(records.origin_json)
+        self.origin_of = lru_cache(HINTS)(records.origin_json)
+        """A source as sessions and messages keep it; for any thread."""
         self._read_origin = lru_cache(HINTS)(read_origin)
         self._hints: dict[SlotIdentity, records.Slot] = {}
 
@@ -136,7 +137,7 @@ class SessionStore:
         return Arrival(
             identity=identity,
             source=source,
-            origin=self._origin_of(source),
+            origin=self.origin_of(source),
             policy=config.get_reset_policy(source.platform, source.chat_type),
             zone=config.zone,
             now=now,

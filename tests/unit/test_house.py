@@ -19,7 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("config", "gateway", "adapters")
 PROGRAM = "hermes_gateway"
 
-PURE_HELPERS = frozenset({"gateway.constants", "gateway.frames", "gateway.outside", "gateway.values", "gateway.version"})
+PURE_HELPERS = frozenset(
+    {"gateway.constants", "gateway.frames", "gateway.outside", "gateway.values", "gateway.version"}
+)
 """Parts of the gateway below its ports: constants and pure functions, which import nothing else of ours."""
 
 GATEWAY_FOR_ADAPTERS = frozenset({"gateway.ports", "gateway.source"}) | PURE_HELPERS

@@ -141,7 +141,7 @@ async def test_webui_store_020_what_is_remembered_of_sessions_is_bounded(
         for chat in range(made):
             await store.record_turn(dm(str(chat)), [USER, ANSWER])
             assert len(store._hints) <= case["expected"]["cached"]
-        origins = [cache.cache_info().currsize for cache in (store._origin_of, store._read_origin)]
+        origins = [cache.cache_info().currsize for cache in (store.origin_of, store._read_origin)]
         assert max(origins) == case["expected"]["cached"]
         assert len(await store.list_sessions()) == made, "what is forgotten is still there"
         for chat in range(made):

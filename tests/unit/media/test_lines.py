@@ -52,8 +52,8 @@ def test_what_is_not_taken_stays_as_it_is() -> None:
 
 def test_a_growing_text_shows_no_line_that_may_be_one() -> None:
     whole = "Mind you:\nMEDIA:/a/b.png\nMore."
-    growing = GrowingMedia(take_all)
-    seen = [growing.visible(whole[:end]) for end in range(len(whole) + 1)]
+    growing = GrowingMedia()
+    seen = [growing.visible(whole[:end], take_all) for end in range(len(whole) + 1)]
     assert all("MEDIA" not in text for text in seen)
     assert seen[1] == ""
     assert seen[len("Mind")] == "Mind"
@@ -62,9 +62,9 @@ def test_a_growing_text_shows_no_line_that_may_be_one() -> None:
 
 def test_a_growing_text_waits_for_what_is_not_known() -> None:
     text = "a\nMEDIA:/x\nb\n"
-    assert GrowingMedia(lambda _path: None).visible(text) == "a\n"
-    assert GrowingMedia(lambda _path: False).visible(text) == text
-    assert GrowingMedia(lambda _path: True).visible(text) == "a\nb\n"
+    assert GrowingMedia().visible(text, lambda _path: None) == "a\n"
+    assert GrowingMedia().visible(text, lambda _path: False) == text
+    assert GrowingMedia().visible(text, lambda _path: True) == "a\nb\n"
 
 
 def test_a_growing_text_is_read_for_code_once_a_line() -> None:
@@ -74,20 +74,24 @@ def test_a_growing_text_is_read_for_code_once_a_line() -> None:
         asked.append(text)
         return ()
 
-    growing = GrowingMedia(take_all, code)
+    growing = GrowingMedia()
     for end in range(1, 100):
-        assert growing.visible("MEDIA:/a\n" + "word\n" * end) == "word\n" * end
+        assert growing.visible("MEDIA:/a\n" + "word\n" * end, take_all, code) == "word\n" * end
     assert asked == ["MEDIA:/a\n"]
-    assert growing.visible("begun anew\nMEDIA:/b\n") == "begun anew\n"
+    assert growing.visible("begun anew\nMEDIA:/b\n", take_all, code) == "begun anew\n"
 
 
 def test_a_growing_text_waits_for_its_code_to_be_known() -> None:
     known: list[tuple[int, ...]] = []
-    growing = GrowingMedia(take_all, lambda _text: known[0] if known else None)
+    growing = GrowingMedia()
+
+    def code(_text: str) -> tuple[int, ...] | None:
+        return known[0] if known else None
+
     text = "```\nMEDIA:/a\n```\nMEDIA:/b\nend\n"
-    assert growing.visible(text) == "```\n"
+    assert growing.visible(text, take_all, code) == "```\n"
     known.append((0, 1, 2))
-    assert growing.visible(text + "more") == "```\nMEDIA:/a\n```\nend\nmore"
+    assert growing.visible(text + "more", take_all, code) == "```\nMEDIA:/a\n```\nend\nmore"
 
 
 pieces = st.sampled_from(
@@ -108,10 +112,10 @@ def test_nothing_is_lost_but_the_lines_that_are_taken(text: str) -> None:
 
 @given(texts, st.sampled_from([True, False]))
 def test_a_growing_text_only_grows(text: str, verdict: bool) -> None:
-    shown, growing = "", GrowingMedia(lambda _path: verdict)
+    shown, growing = "", GrowingMedia()
     for end in range(len(text) + 1):
-        now = growing.visible(text[:end])
-        assert now == GrowingMedia(lambda _path: verdict).visible(text[:end])
+        now = growing.visible(text[:end], lambda _path: verdict)
+        assert now == GrowingMedia().visible(text[:end], lambda _path: verdict)
         assert now.startswith(shown)
         shown = now
     assert split_media(text, lambda _path: verdict).rstrip().startswith(shown.rstrip())
