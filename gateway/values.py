@@ -1,8 +1,8 @@
 """Values: frozen data that is made in great numbers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TypeVar, dataclass_transform, overload
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import Any, TypeVar, cast, dataclass_transform, overload
 
 T = TypeVar("T")
 
@@ -28,3 +28,19 @@ def value(cls: type[T] | None = None, *, eq: bool = True) -> type[T] | Callable[
         return dataclass(slots=True, eq=eq, unsafe_hash=eq and "__hash__" not in vars(each))(each)
 
     return wrap if cls is None else wrap(cls)
+
+
+def maker(cls: type[T]) -> Callable[..., T]:
+    """What makes objects of a dataclass with slots, frozen at run time, from the values of all its fields, in order.
+
+    Nothing is checked, and no default is filled in. It makes an open object of the same shape and gives it its class
+    then: a third of the time of calling the class, which whoever lists many of them notices.
+    """
+    twin = make_dataclass(f"Open{cls.__name__}", [each.name for each in fields(cls)], slots=True)  # type: ignore[arg-type]
+
+    def make(*values: object) -> T:
+        made: Any = twin(*values)
+        made.__class__ = cls
+        return cast("T", made)
+
+    return make

@@ -23,7 +23,7 @@ from gateway.session.text import UNTITLED, title_from
 from gateway.source import SessionSource
 from gateway.storage import import_queries, queries
 from gateway.storage.codec import clean_text, dump, from_micros, optional_instant, to_micros
-from gateway.values import value
+from gateway.values import maker, value
 
 RESET: Final = "session_reset"
 SWITCH: Final = "session_switch"
@@ -409,6 +409,9 @@ def _title(messages: Sequence[Mapping[str, Any]]) -> str | None:
 # --- records ---------------------------------------------------------------------------------------------
 
 
+_made_entry: Final = maker(SessionEntry)
+
+
 def load_entry(connection: sqlite3.Connection, session_id: str) -> SessionEntry:
     """A session's record. Raises `UnknownSession`."""
     row = connection.execute(queries.GET_SESSION, (session_id,)).fetchone()
@@ -432,11 +435,7 @@ def _entry(row: sqlite3.Row, touched_by: Arrival | None, read: ReadOrigin = read
         display_name,
         platform_name,
         chat_type,
-        input_tokens,
-        output_tokens,
-        cache_read_tokens,
-        cache_write_tokens,
-        last_prompt_tokens,
+        *tokens,
         cost,
         cost_status,
         was_auto_reset,
@@ -458,34 +457,30 @@ def _entry(row: sqlite3.Row, touched_by: Arrival | None, read: ReadOrigin = read
         display_name = touched_by.source.chat_name or display_name
     else:
         source, unknown_origin = read(origin_json, platform)
-    return SessionEntry(
-        session_key=session_key,
-        session_id=session_id,
-        created_at=from_micros(created_at),
-        updated_at=from_micros(updated_at),
-        origin=source,
-        display_name=display_name,
-        platform=platform,
-        chat_type=chat_type,
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        cache_read_tokens=cache_read_tokens,
-        cache_write_tokens=cache_write_tokens,
-        last_prompt_tokens=last_prompt_tokens,
-        estimated_cost_usd=cost or 0.0,
-        cost_status=cost_status,
-        was_auto_reset=bool(was_auto_reset),
-        auto_reset_reason=auto_reset_reason,
-        reset_had_activity=bool(reset_had_activity),
-        message_count=message_count,
-        model=model,
-        title=title,
-        predecessor_id=predecessor_id,
-        successor_id=successor_id,
-        ended_at=optional_instant(ended_at),
-        end_reason=end_reason,
-        unknown_platform=unknown_platform,
-        unknown_origin=unknown_origin,
+    return _made_entry(
+        session_key,
+        session_id,
+        from_micros(created_at),
+        from_micros(updated_at),
+        source,
+        display_name,
+        platform,
+        chat_type,
+        *tokens,
+        cost or 0.0,
+        cost_status,
+        bool(was_auto_reset),
+        auto_reset_reason,
+        bool(reset_had_activity),
+        message_count,
+        model,
+        title,
+        predecessor_id,
+        successor_id,
+        optional_instant(ended_at),
+        end_reason,
+        unknown_platform,
+        unknown_origin,
     )
 
 
