@@ -45,6 +45,7 @@ from adapters.discord.receive import Positions, Receiver
 from adapters.discord.send import Sender
 from adapters.discord.threads import ThreadOpener
 from adapters.markup.discord import MAX_LENGTH, Mentions
+from adapters.proxy import proxy_of
 from config import PlatformConfig
 from config.platforms import DiscordConfig
 
@@ -143,9 +144,10 @@ class DiscordAdapter(Adapter):
 
     async def _logged_in(self, handlers: Handlers) -> DiscordClient:
         """A client whose token Discord knows, as soon as it can be asked. Raises `AccountError`."""
+        proxy = proxy_of(self._config.api_base_url)
         while True:
             trace = None if self._pace is None else self._pace.trace()
-            client = DiscordClient(self._timing, self._connection, handlers, trace)
+            client = DiscordClient(self._timing, self._connection, handlers, trace, proxy)
             try:
                 async with asyncio.timeout(self._timing.answer):
                     await client.login(self._token)

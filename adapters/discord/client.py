@@ -41,16 +41,23 @@ Handlers = Mapping[str, Callable[..., None]]
 
 
 class DiscordClient(discord.Client):
-    """One bot. Events reach `handlers` before the next one is read; `pace` slows its requests."""
+    """One bot. Events reach `handlers` before the next one is read; `pace` slows its requests. Everything goes over
+    `proxy`, if there is one."""
 
     def __init__(
-        self, timing: Timing, connection: Connection, handlers: Handlers, pace: aiohttp.TraceConfig | None = None
+        self,
+        timing: Timing,
+        connection: Connection,
+        handlers: Handlers,
+        pace: aiohttp.TraceConfig | None = None,
+        proxy: str | None = None,
     ) -> None:
         super().__init__(
             intents=INTENTS,
             allowed_mentions=discord.AllowedMentions.none(),
             max_messages=CACHED_MESSAGES,
             http_trace=pace or aiohttp.TraceConfig(),
+            proxy=proxy,
             max_ratelimit_timeout=LONGEST_LIMIT,
             guild_ready_timeout=timing.guilds,
             heartbeat_timeout=LIBRARY_PATIENCE,

@@ -44,7 +44,7 @@ TOO_MANY: Final = 429
 CALL_ERRORS: Final = (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError)
 """What a call can raise."""
 
-NOT_SENT: Final = (aiohttp.ClientConnectorError, aiohttp.InvalidURL)
+NOT_SENT: Final = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.InvalidURL)
 """What happens before a request leaves."""
 
 CLOSED: Final = {
@@ -103,9 +103,11 @@ def is_passing(error: Exception) -> bool:
 
 
 def in_short(error: Exception) -> str:
-    """An error in words."""
+    """An error in words, without the address of a proxy, which may hold a login."""
     if isinstance(error, discord.HTTPException):
         return f"{error.text or 'no reason given'} (status {error.status}, code {error.code})"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy answered {error.status} {error.message}"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

@@ -11,6 +11,7 @@ from adapters.base import Attachment, MediaError, OutgoingFile, UndeliverableErr
 from adapters.discord.constants import PIECE_BYTES, Timing
 from adapters.discord.content import all_attachments
 from adapters.discord.failures import CALL_ERRORS, SERVER_FAULT, TOO_MANY, in_short, is_passing
+from adapters.proxy import proxy_of
 
 
 async def fetch(
@@ -43,7 +44,7 @@ async def fetch(
 
 
 async def _pieces(url: str, timeout: aiohttp.ClientTimeout) -> AsyncGenerator[bytes, None]:
-    async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+    async with aiohttp.ClientSession(timeout=timeout, proxy=proxy_of(url)) as session, session.get(url) as response:
         if response.status >= SERVER_FAULT or response.status == TOO_MANY:
             raise MediaError(f"Discord does not give the file now (status {response.status})", retryable=True)
         if not response.ok:

@@ -11,6 +11,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from adapters.connection import pause_of
+from adapters.proxy import proxy_of
 from adapters.slack.constants import CONNECTIONS, PIECE_BYTES, Timing
 
 SLACK_HOSTS: Final = ("slack.com", "slack-files.com", "slack-gov.com")
@@ -21,6 +22,7 @@ NOT_SENT: Final = (
     aiohttp.ConnectionTimeoutError,
     aiohttp.InvalidURL,
     aiohttp.ClientProxyConnectionError,
+    aiohttp.ClientHttpProxyError,
 )
 """What happens before a request leaves."""
 
@@ -62,21 +64,26 @@ def quiet_logger() -> logging.Logger:
 
 
 class Client:
-    """One bot in one workspace. Building it belongs into a running loop; close it."""
+    """One bot in one workspace. Building it belongs into a running loop; close it. Raises `AccountError` if Slack
+    cannot be reached as the environment says."""
 
     def __init__(self, token: str, api_base_url: str, timing: Timing) -> None:
         base = f"{api_base_url.rstrip('/')}/"
         self._token = token
         self._timing = timing
         self._host = urlsplit(base).hostname
+        proxy = proxy_of(base)
         self._http = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=timing.answer, connect=timing.connect),
+            proxy=proxy,
             connector=aiohttp.TCPConnector(limit=CONNECTIONS),
         )
         # A retry of the library could send a message twice, and it does not read Retry-After to its end.
         self.web = AsyncWebClient(
             token=token, base_url=base, session=self._http, retry_handlers=[], logger=quiet_logger()
         )
+        # By itself the library would go over the proxy to this machine and to what NO_PROXY names, too.
+        self.web.proxy = proxy
 
     async def close(self) -> None:
         """Close every connection."""
@@ -150,7 +157,9 @@ class Client:
 
 
 def in_short(error: Exception) -> str:
-    """An error in words, without the address of a call, which may hold a ticket."""
+    """An error in words, without an address: that of a call may hold a ticket, that of a proxy a login."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy answered {error.status} {error.message}"
     if isinstance(error, aiohttp.ClientResponseError):
         return f"status {error.status}"
     if isinstance(error, aiohttp.ClientConnectorError):

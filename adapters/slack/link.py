@@ -31,6 +31,7 @@ class Link(SocketModeClient):
             auto_reconnect_enabled=False,
             ping_interval=timing.ping,
         )
+        self.proxy = client.web.proxy
         self._timing = timing
         self._take = take
         self._hello = asyncio.Event()

@@ -10,15 +10,14 @@ from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from telegram import Bot
 from telegram.error import NetworkError, TelegramError
 from telegram.request import BaseRequest, RequestData
 
-from adapters.base import AccountError
 from adapters.connection import pause_of
+from adapters.proxy import proxy_of
 from adapters.telegram.constants import CONNECTIONS, PIECE_BYTES, Timing
 from adapters.telegram.multipart import Multipart
 
@@ -297,33 +296,6 @@ def _json(content: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return answer if isinstance(answer, dict) else None
-
-
-def proxy_of(url: str) -> str | None:
-    """The proxy for an address by the environment (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`); none for this machine.
-
-    Raises `AccountError` for one that cannot be used.
-    """
-    parts = urlsplit(url)
-    proxies = getproxies()
-    proxy = (proxies.get(parts.scheme) or proxies.get("all") or "").strip()
-    if not proxy or parts.hostname in ("localhost", "127.0.0.1", "::1") or proxy_bypass(parts.netloc):
-        return None
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
-    if not _is_http_proxy(proxy):
-        raise AccountError(
-            "the proxy that the environment names (HTTPS_PROXY, ALL_PROXY) has to be one for HTTP,"
-            " with an address like http://host:3128"
-        )
-    return proxy
-
-
-def _is_http_proxy(proxy: str) -> bool:
-    try:
-        parts = urlsplit(proxy)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
 
 
 class Client:

@@ -28,7 +28,8 @@ GATEWAY_FOR_ADAPTERS = frozenset({"gateway.ports", "gateway.source"}) | PURE_HEL
 """All that an adapter may know of the gateway."""
 
 SHARED_BY_ADAPTERS = frozenset(
-    f"adapters{part}" for part in ("", ".background", ".base", ".connection", ".markup", ".memory", ".testing")
+    f"adapters{part}"
+    for part in ("", ".background", ".base", ".connection", ".markup", ".memory", ".proxy", ".testing")
 )
 """What adapters share. Everything else directly under `adapters` is one platform's."""
 
