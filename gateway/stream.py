@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway.budget import ChatKey
-from gateway.constants import CHECKPOINT_SECONDS, FIRST_TEXT_SECONDS, PREVIEW_CLOSE_SECONDS
+from gateway.constants import AWAY_SECONDS, CHECKPOINT_SECONDS, FIRST_TEXT_SECONDS, PREVIEW_CLOSE_SECONDS
 from gateway.delivery import NewDelivery, ShownPart, add_delivery, parts_of
 from gateway.outbox import Connection, Outbox
 from gateway.ports import Adapter, Clock, Delivery, DeliveryError, OutcomeUnknownError, RetryLaterError
@@ -58,8 +58,8 @@ class ReplyStream:
         A reply that is complete right after its first text goes out whole, without a preview.
         """
         self._changed.set()
-        if self._opening is None and (interval := self._edit_interval) is not None and self._text().strip():
-            self._opening = asyncio.get_running_loop().call_later(FIRST_TEXT_SECONDS, self._start, interval)
+        if self._opening is None and self._interval is not None and self._text().strip():
+            self._opening = asyncio.get_running_loop().call_later(FIRST_TEXT_SECONDS, self._start)
 
     def complete(self) -> None:
         """The text is whole. A preview that has not begun is not worth beginning. Returns at once."""
@@ -82,25 +82,25 @@ class ReplyStream:
                 self._task.cancel()
 
     @property
-    def _edit_interval(self) -> float | None:
-        """How many seconds apart edits are, where the platform can be reached and has any."""
+    def _interval(self) -> float | None:
+        """How many seconds apart edits are at present, where the platform can be reached and has any."""
         connection = self._connection()
         if connection is None or not connection.usable or not connection.adapter.capabilities.edit:
             return None
         return connection.adapter.capabilities.edit_interval
 
-    def _start(self, interval: float) -> None:
-        self._task = asyncio.create_task(self._run(interval), name=f"stream {self._delivery.turn_id}")
+    def _start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name=f"stream {self._delivery.turn_id}")
 
-    async def _run(self, interval: float) -> None:
+    async def _run(self) -> None:
         try:
-            if not await self._draft(interval):
-                await self._open(interval)
+            if not await self._draft():
+                await self._open()
         except Exception:
             # The final content is sent whatever becomes of its previews.
             log.exception("the preview of a reply failed; its final content is not affected")
 
-    async def _draft(self, interval: float) -> bool:
+    async def _draft(self) -> bool:
         """Show the text by previews that pass by themselves; False if there are none in this chat, or no more."""
         connection = self._connection()
         if connection is None or not connection.adapter.capabilities.drafts:
@@ -110,7 +110,7 @@ class ReplyStream:
             text = self._text()
             connection = self._connection()
             if text == shown or connection is None or not connection.usable:
-                await self._await_change(None if text == shown else interval)
+                await self._await_change(None if text == shown else AWAY_SECONDS)
                 continue
             parts = (await showing.compose(text, final=False, shown=0)).parts
             if len(parts) > 1:
@@ -126,10 +126,10 @@ class ReplyStream:
                 except DeliveryError as error:
                     log.info("a preview of turn %s was not shown: %s", self._delivery.turn_id, error)
             shown = text
-            await self._rest(interval)
+            await self._rest(connection.adapter.capabilities.edit_interval)
         return True
 
-    async def _open(self, interval: float) -> None:
+    async def _open(self) -> None:
         """Send the first text, in its order, unless an earlier attempt of the turn has; then let it grow."""
         first = replace(self._delivery, text=self._text(), final=False)
         now = self._clock.now()
@@ -140,7 +140,7 @@ class ReplyStream:
         if not there:
             there = await self._shown(row["id"])
         if there:
-            await self._grow(interval, row["id"], there, row["text"])
+            await self._grow(row["id"], there, row["text"])
 
     async def _shown(self, delivery_id: int) -> Sequence[ShownPart] | None:
         """The messages once the platform has all that is to be shown now; None if it was given up, or the reply is
@@ -155,7 +155,7 @@ class ReplyStream:
             closing.cancel()
             shown.cancel()
 
-    async def _grow(self, interval: float, delivery_id: int, there: Sequence[ShownPart], shown: str) -> None:
+    async def _grow(self, delivery_id: int, there: Sequence[ShownPart], shown: str) -> None:
         noted, noted_at = shown, self._clock.monotonic()
         # A turn that runs again starts from nothing; what people see does not shrink meanwhile.
         floor = len(shown)
@@ -167,7 +167,7 @@ class ReplyStream:
                     return
                 there = look.there
                 shown = text if look.current else shown
-                await self._rest(max(interval, look.pause))
+                await self._rest(max(self._interval or 0.0, look.pause))
             else:
                 await self._await_change(None if noted == shown else CHECKPOINT_SECONDS)
             if noted != shown and self._clock.monotonic() - noted_at >= CHECKPOINT_SECONDS:
@@ -178,7 +178,7 @@ class ReplyStream:
         """Bring what people see one step nearer to a text; None: there is nothing more to show it in."""
         connection = self._connection()
         if connection is None or not connection.usable:
-            return _Look(there, pause=1.0)
+            return _Look(there, pause=AWAY_SECONDS)
         if self._adapter is not connection.adapter:
             # It may be another account, to which nothing belongs that was shown before.
             self._adapter = connection.adapter

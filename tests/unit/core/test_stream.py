@@ -102,6 +102,24 @@ async def test_what_was_sent_again_marked_keeps_its_mark_while_it_grows(tmp_path
         assert all(delivery.repeated for delivery in adapter.of("edit"))
 
 
+async def test_it_grows_as_fast_as_the_platform_has_it_at_the_moment(tmp_path: Path) -> None:
+    """A platform may change its pace, because fewer answers grow than at the beginning, say."""
+    adapter, script = FakeAdapter(replace(EDITS, edit_interval=0.05)), Dictation()
+    async with core(tmp_path, FakeAgent(script), adapter) as gateway:
+        await gateway.say("hello")
+        script.say("One")
+        await until_shown(adapter, "One")
+        adapter.capabilities = replace(EDITS, edit_interval=30.0)
+        script.say(" two")
+        await until_shown(adapter, "One two")
+        script.say(" three")
+        await asyncio.sleep(0.2)
+        assert adapter.texts() == ["One two"]
+        script.end()
+        await gateway.settled()
+        assert adapter.texts() == ["One two three"]
+
+
 async def test_a_platform_without_edits_gets_one_message(tmp_path: Path) -> None:
     adapter, script = FakeAdapter(PLAIN), Dictation()
     async with core(tmp_path, FakeAgent(script), adapter) as gateway:
