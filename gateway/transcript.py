@@ -115,7 +115,7 @@ def begin(
         return None
     if slot["has_edits"]:
         claimed = _with_edits(connection, slot["id"], claimed)
-    resolution = records.resolve(connection, arrival)
+    resolution = records.resolve(connection, arrival, for_turn=True)
     entry, agent = resolution.entry, resolution.agent or agent
     connection.execute(queries.ADD_TURN, (turn_id, slot["id"], entry.session_id, agent, to_micros(arrival.now)))
     stop_reason = next((str(row["reason"]) for _record, row in claims if row is not None and row["reason"]), None)
@@ -216,6 +216,7 @@ def end_bare(connection: sqlite3.Connection, turn: TurnEnd, now: datetime) -> No
     ended = connection.execute(queries.END_TURN, (turn.reason, at, turn.turn_id)).rowcount
     check_known(connection, ended, "the turn")
     if ended:
+        connection.execute(queries.RESIZE_TRANSCRIPT, (0, at, turn.session_id))
         _end_inbound(connection, turn, at)
         _put_out(connection, turn, now)
 

@@ -88,14 +88,19 @@ def at_slot(arrival: Arrival, identity: SlotIdentity) -> Arrival:
     return replace(arrival, identity=identity, source=source, origin=origin_json(source))
 
 
-def resolve(connection: sqlite3.Connection, arrival: Arrival) -> Resolution:
-    """The live session of the slot: as it is, or a new one where the policy or the caller ends the old one."""
+def resolve(connection: sqlite3.Connection, arrival: Arrival, *, for_turn: bool = False) -> Resolution:
+    """The live session of the slot: as it is, or a new one where the policy or the caller ends the old one.
+
+    `for_turn`: a turn of the slot begins in the same commit. While it is open no policy ends the session, and its end
+    moves the session's time: until then that stays, unless something else is to be noted too.
+    """
     row = _find_live(connection, queries.LIVE_SESSION, arrival)
     if row is None:
         return _begin(connection, arrival)
-    source = arrival.source
-    touched = (to_micros(arrival.now), source.chat_name, arrival.origin, row["id"])
-    connection.execute(queries.TOUCH_SESSION, touched)
+    name = arrival.source.chat_name or row["display_name"]
+    if not for_turn or (row["display_name"], row["origin"]) != (name, arrival.origin):
+        touched = (to_micros(arrival.now), name, arrival.origin, row["id"])
+        connection.execute(queries.TOUCH_SESSION, touched)
     return Resolution(_entry(row, arrival), created=False, slot_id=row["bound_slot_id"], agent=row["chosen_agent"])
 
 

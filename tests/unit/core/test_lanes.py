@@ -633,9 +633,13 @@ async def test_a_turn_that_cannot_be_recorded_ends_dead_and_blocks_nothing(
         real(connection, session_id, messages, *rest, **more)
 
     monkeypatch.setattr(records, "append", append)
-    adapter = FakeAdapter()
-    async with core(tmp_path, adapter=adapter) as gateway:
+    adapter, clock = FakeAdapter(), ManualClock()
+    async with core(tmp_path, adapter=adapter, clock=clock) as gateway:
+        before = await gateway.store.get_or_create_session(ALICE)
+        clock.advance(60)
         await gateway.say("poison")
+        await gateway.settled()
+        assert (await gateway.store.get_session(before.session_id)).updated_at > before.updated_at
         await gateway.say("hello")
         await gateway.settled()
         assert await gateway.ends() == {"poison": "dead", "hello": "answered"}

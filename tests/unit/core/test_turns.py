@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,40 @@ async def test_an_answer_its_transcript_and_its_counters_are_there_together(tmp_
             True,
         )
         assert gateway.counters["turns.answered"] == 1
+
+
+async def test_the_end_of_a_turn_moves_the_time_of_its_session(tmp_path: Path) -> None:
+    """Also that of one that its policy would have ended while the turn was open."""
+    clock, may_end = ManualClock(), asyncio.Event()
+
+    async def script(turn: AgentTurn) -> AsyncIterator[AgentEvent]:
+        if "long" in turn.inputs[0]["content"]:
+            await may_end.wait()
+        yield Text("answer")
+        yield Done()
+
+    async with core(tmp_path, FakeAgent(script, script), FakeAdapter(PLAIN), clock=clock, limit=10**7) as gateway:
+        await gateway.say("first")
+        await gateway.settled()
+        before = await gateway.store.get_or_create_session(ALICE)
+        clock.advance(60)
+        named = replace(ALICE, chat_name="Alice's room")
+        await gateway.say("long", source=named)
+        while not await gateway.rows("SELECT 1 FROM turns WHERE state = 'running'"):
+            await asyncio.sleep(0.001)
+        assert (await gateway.store.get_session(before.session_id)).display_name == "Alice's room"
+        clock.advance(30 * 24 * 3600)
+        assert await gateway.store.expire_session(gateway.store.identity(ALICE)) is None
+        may_end.set()
+        await gateway.settled()
+        after = await gateway.store.get_session(before.session_id)
+        assert after.updated_at == clock.now()
+        assert after.message_count == 4
+        clock.advance(60)
+        await gateway.say("third", source=named)
+        await gateway.settled()
+        (latest,) = await gateway.store.list_sessions()
+        assert (latest.session_id, latest.updated_at) == (before.session_id, clock.now())
 
 
 async def test_no_text_is_said_to_be_none(tmp_path: Path) -> None:
