@@ -351,6 +351,7 @@ async def _keep_light() -> None:
     """What was said stays as long as the platform: a collector that looks through all of it again holds everybody up,
     for seconds after an hour, and a bot's heartbeat would count as late."""
     while True:
+        gc.collect()  # of what is new alone
         gc.freeze()
         await asyncio.sleep(FREEZE_SECONDS)
 
