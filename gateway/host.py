@@ -1,7 +1,7 @@
 """The core as one adapter sees it."""
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -140,6 +140,11 @@ class Host:
         """Whether another message of this group was taken in lately. Raises `NotStoredError`."""
         with self._storing("what a message belongs to"):
             return await self._services.inbox().knows_group(*self._place, chat_id, group_id)
+
+    async def known(self, chat_id: str, message_ids: Collection[str]) -> frozenset[str]:
+        """Those of these messages that were taken in already. Raises `NotStoredError`."""
+        with self._storing("what is known of a chat"):
+            return await self._services.inbox().known(*self._place, chat_id, message_ids)
 
     async def cursor(self, name: str) -> str | None:
         """A position that was committed earlier. Raises `NotStoredError`."""

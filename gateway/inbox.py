@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -21,7 +21,7 @@ from gateway.session.slots import present_identity, slot_number
 from gateway.session.store import SessionStore
 from gateway.source import SessionSource
 from gateway.storage import inbound_queries, outbox_queries, queries
-from gateway.storage.codec import clean_text, to_micros
+from gateway.storage.codec import clean_text, dump, to_micros
 from gateway.storage.database import Database
 from gateway.storage.probe import Probe, no_probe
 from gateway.updates import drop_update
@@ -140,6 +140,15 @@ class Inbox:
         def job(connection: sqlite3.Connection) -> bool:
             values = (RECENT_INBOUND, platform, account, chat, group_id)
             return connection.execute(inbound_queries.RECENT_GROUP, values).fetchone() is not None
+
+        return await self._database.write(job)
+
+    async def known(self, platform: str, account: str, chat: str, message_ids: Collection[str]) -> frozenset[str]:
+        """Those of these messages of a chat that were taken in. Raises `StorageError`, `StorageBusyError`."""
+        values = (platform, account, chat, dump(list(message_ids)))
+
+        def job(connection: sqlite3.Connection) -> frozenset[str]:
+            return frozenset(row[0] for row in connection.execute(inbound_queries.KNOWN_INBOUND, values))
 
         return await self._database.write(job)
 

@@ -134,6 +134,11 @@ class Receiver:
             told = replace(message, update_id=update.id, cursor=cursor)
             self._note_stranger(message, await self._host.accept(told))
 
+    def note(self, written: Written) -> None:
+        """A message that was taken in before was seen again: it may be further than what is known of its place."""
+        ours = self._positions.is_ours(written.channel, written.thread)
+        self._positions.note(written, ours=is_addressed(written, self._account, self._rules(), ours=ours))
+
     async def message(self, written: Written, update_id: str | None = None) -> Accepted | None:
         """Hand on a message, or the edit of one. Raises `NotStoredError`."""
         ours = self._positions.is_ours(written.channel, written.thread)

@@ -1,6 +1,6 @@
 """The contract between the core and an adapter."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -152,6 +152,10 @@ class AdapterHost(Protocol):
     async def is_group_known(self, chat_id: str, group_id: str) -> bool:
         """Whether another message of this group (an album, say) was taken in lately, and not ignored: then the rest of
         it is addressed as well, though an earlier process saw its beginning. Raises `NotStoredError`."""
+
+    async def known(self, chat_id: str, message_ids: Collection[str]) -> frozenset[str]:
+        """Those of these messages of a chat that were taken in already: what is fetched again after a gap need not all
+        be handed over again. Raises `NotStoredError`."""
 
     async def cursor(self, name: str) -> str | None:
         """A position that was committed earlier; None if there is none. Raises `NotStoredError`."""

@@ -65,6 +65,11 @@ SELECT 1 FROM inbound WHERE id > (SELECT max(id) FROM inbound) - ?
                         AND +platform = ? AND +account = ? AND +chat = ? AND group_id = ? LIMIT 1"""
 """Whether any of the newest messages is of this group; one that was ignored names none."""
 
+KNOWN_INBOUND: Final = """
+SELECT message_id FROM inbound
+WHERE platform = ? AND account = ? AND chat = ? AND message_id IN (SELECT value FROM json_each(?))"""
+"""Those of these messages of a chat, a JSON array of their ids, that were taken in."""
+
 # --- messages that their sender changes ----------------------------------------------------------------
 
 INBOUND_BY_KEY: Final = """

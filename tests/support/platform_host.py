@@ -1,7 +1,7 @@
 """A core in memory, for tests of an adapter alone."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -90,6 +90,11 @@ class FakeHost:
         self._store("is_group_known")
         known = [(each.source.chat_id, each.group_id) for each in self.accepted if each.addressed]
         return (chat_id, group_id) in known
+
+    async def known(self, chat_id: str, message_ids: Collection[str]) -> frozenset[str]:
+        self._store("known")
+        there = {each.message_id for each in self.accepted if each.source.chat_id == chat_id}
+        return frozenset(there.intersection(message_ids))
 
     async def cursor(self, name: str) -> str | None:
         self._store("cursor")

@@ -187,3 +187,15 @@ async def test_what_is_known_of_a_group(tmp_path: Path) -> None:
         assert not await gateway.inbox.knows_group(*place, chat, "album 1"), "it was ignored"
         assert not await gateway.inbox.knows_group(*place, "another", "album 0")
         assert not await gateway.inbox.knows_group(place[0], "second", chat, "album 0")
+
+
+async def test_which_messages_of_a_chat_are_known(tmp_path: Path) -> None:
+    """Also one that was ignored."""
+    async with core(tmp_path) as gateway:
+        await gateway.say("answered")
+        await gateway.inbox.accept(InboundMessage(ALICE, "ignored", "x", addressed=False), operator=True)
+        place, chat, asked = (str(ALICE.platform), "default"), str(ALICE.chat_id), ["answered", "ignored", "missed"]
+        assert await gateway.inbox.known(*place, chat, asked) == {"answered", "ignored"}
+        assert await gateway.inbox.known(*place, chat, []) == frozenset()
+        assert await gateway.inbox.known(*place, "another", asked) == frozenset()
+        assert await gateway.inbox.known(place[0], "second", chat, asked) == frozenset()

@@ -10,7 +10,7 @@ import contextlib
 import io
 import itertools
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -210,6 +210,9 @@ class FakeHost:
         raise NotImplementedError
 
     async def is_group_known(self, chat_id: str, group_id: str) -> bool:
+        raise NotImplementedError
+
+    async def known(self, chat_id: str, message_ids: Collection[str]) -> frozenset[str]:
         raise NotImplementedError
 
     async def cursor(self, name: str) -> str | None:

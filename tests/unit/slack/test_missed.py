@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from adapters.base import Accepted, InboundMessage
 from adapters.slack.positions import CHANNEL, Position
 from adapters.testing.slack import Person, SlackServer
 from tests.support.platform_host import FakeHost
@@ -28,3 +29,43 @@ async def test_nobody_waits_for_ever_for_a_history_without_an_answer(
         gate.open()
         await host.until(lambda: len(host.texts) >= 3)
         assert host.texts == ["live", "before", "missed"]
+
+
+async def test_what_is_known_of_a_gap_is_not_handed_over_again(
+    server: SlackServer, ann: Person, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gap is looked into from minutes before it, and what is handed over costs a commit each."""
+    chat = server.direct(ann)
+    async with running(built(server, host), host):
+        ann.writes(chat, "first")
+        edited = ann.writes(chat, "second")
+        await host.until(lambda: host.texts == ["first", "second"])
+    handed: list[str] = []
+    accept = host.accept
+
+    async def noting(message: InboundMessage) -> Accepted:
+        handed.append(message.text)
+        return await accept(message)
+
+    monkeypatch.setattr(host, "accept", noting)
+    ann.edits(edited, "the second")
+    ann.writes(chat, "missed")
+    async with running(built(server, host), host):
+        await host.until(lambda: "missed" in host.texts)
+        await host.until(lambda: [each.text for each in host.amended] == ["the second"])
+    assert handed == ["missed"]
+
+
+async def test_a_thread_is_known_by_what_was_taken_in_before_its_position_could_be_stored(
+    server: SlackServer, ann: Person, host: FakeHost
+) -> None:
+    general = server.channel("general", ann)
+    async with running(built(server, host), host):
+        first = ann.writes(general, f"{server.bot.profile.mention} begin")
+        await host.until(lambda: len(host.accepted) == 1)
+    host.positions[f"{CHANNEL}{general.id}"] = Position(f"{float(first.ts) - 1:.6f}").dump()
+    async with running(built(server, host), host):
+        await host.until(lambda: first.ts in host.positions[f"{CHANNEL}{general.id}"])
+        ann.writes(general, "and go on", thread=first)
+        await host.until(lambda: len(host.accepted) == 2)
+    assert host.accepted[1].addressed

@@ -26,7 +26,7 @@ from gateway.storage.migrate import migrate
 
 ROOT = Path(__file__).resolve().parents[3]
 
-NOT_STORED = frozenset({"CONSTANT", "pragma_table_info"})
+NOT_STORED = frozenset({"CONSTANT", "json_each", "pragma_table_info"})
 """What a plan may call a scan that reads no table."""
 
 WHOLE_TABLE: Mapping[str, str] = {
