@@ -63,6 +63,8 @@ class Backfill:
         self._sleep = sleep
         self._pending: dict[str, Position] = {}
         self._held: dict[str, list[RawUpdate]] = {}
+        self._tried: set[str] = set()
+        """What could not be looked into since the last time that each was tried."""
         self._begun = asyncio.Event()
         self._gaps = 0
         self._release: asyncio.TimerHandle | None = None
@@ -103,10 +105,18 @@ class Backfill:
             if self._release is not None:
                 self._release.cancel()
 
+    def _choose(self) -> str:
+        """The conversation that is looked into next: one in which somebody waits comes first, but one that could not be
+        looked into comes after all others."""
+        untried = [channel for channel in self._pending if channel not in self._tried]
+        if not untried:
+            self._tried.clear()
+            untried = list(self._pending)
+        return next((channel for channel in untried if self._held.get(channel)), untried[0])
+
     async def _next(self) -> None:
-        # One in which somebody waits comes first.
-        gaps = self._gaps
-        channel = next((each for each in self._pending if self._held.get(each)), None) or next(iter(self._pending))
+        gaps, channel = self._gaps, self._choose()
+        self._tried.add(channel)
         try:
             await self._look_into(channel, self._pending[channel])
         except SlackError as error:
@@ -124,6 +134,7 @@ class Backfill:
 
     async def _opened(self, channel: str) -> None:
         del self._pending[channel]
+        self._tried.discard(channel)
         cursor = self._positions.thaw(channel)
         await self._connection.stored(lambda: self._host.keep((), cursor))
         self._hand_on(channel)

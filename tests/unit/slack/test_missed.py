@@ -6,7 +6,7 @@ import pytest
 
 from adapters.base import Accepted, InboundMessage
 from adapters.slack.positions import CHANNEL, Position
-from adapters.testing.slack import Person, SlackServer
+from adapters.testing.slack import Fault, Person, SlackServer
 from tests.support.platform_host import FakeHost
 from tests.support.slack import TIMING
 from tests.unit.slack.support import built, running
@@ -29,6 +29,21 @@ async def test_nobody_waits_for_ever_for_a_history_without_an_answer(
         gate.open()
         await host.until(lambda: len(host.texts) >= 3)
         assert host.texts == ["live", "before", "missed"]
+
+
+async def test_a_conversation_that_cannot_be_looked_into_holds_up_no_other(
+    server: SlackServer, ann: Person, host: FakeHost
+) -> None:
+    bob = server.person("Bob")
+    broken, sound = server.direct(ann), server.direct(bob)
+    server.events.lose(2)
+    for chat, person in ((sound, bob), (broken, ann)):  # the one that was written in last is looked into first
+        before = person.writes(chat, "before")
+        host.positions[f"{CHANNEL}{chat.id}"] = Position(before.ts).dump()
+    server.inject(Fault.error(), "conversations.history", channel=broken, times=None)
+    async with running(built(server, host, timing=replace(TIMING, hold=60.0)), host):
+        ann.writes(broken, "live")
+        await host.until(lambda: [each.source.chat_id for each in host.accepted] == [sound.id])
 
 
 async def test_what_is_known_of_a_gap_is_not_handed_over_again(
