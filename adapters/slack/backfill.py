@@ -15,6 +15,7 @@ from adapters.slack.constants import (
     BACKFILL_THREADS,
     OVERLAP_SECONDS,
     PAGE,
+    QUEUE_LIMIT,
     Timing,
 )
 from adapters.slack.failures import delivery_error, refuses_token
@@ -63,6 +64,8 @@ class Backfill:
         self._sleep = sleep
         self._pending: dict[str, Position] = {}
         self._held: dict[str, list[RawUpdate]] = {}
+        self._waiting = 0
+        """How many updates are held."""
         self._tried: set[str] = set()
         """What could not be looked into since the last time that each was tried."""
         self._begun = asyncio.Event()
@@ -87,10 +90,14 @@ class Backfill:
             self._held.setdefault(channel, [])
 
     def holds(self, channel: str, update: RawUpdate) -> bool:
-        """Whether the update has to wait; it is then handed on once the conversation has been looked into."""
+        """Whether the update has to wait; it is then handed on once the conversation has been looked into, or when too
+        many wait."""
         if channel not in self._held:
             return False
         self._held[channel].append(update)
+        self._waiting += 1
+        if self._waiting >= QUEUE_LIMIT:
+            self._let_go()
         return True
 
     async def run(self) -> None:
@@ -141,6 +148,7 @@ class Backfill:
 
     def _hand_on(self, channel: str) -> None:
         held = self._held.pop(channel, [])
+        self._waiting -= len(held)
         if held and self.intake is not None:
             self.intake.put_back(held)
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from adapters.base import Accepted, InboundMessage
+from adapters.slack import backfill
 from adapters.slack.positions import CHANNEL, Position
 from adapters.testing.slack import Fault, Person, SlackServer
 from tests.support.platform_host import FakeHost
@@ -29,6 +30,23 @@ async def test_nobody_waits_for_ever_for_a_history_without_an_answer(
         gate.open()
         await host.until(lambda: len(host.texts) >= 3)
         assert host.texts == ["live", "before", "missed"]
+
+
+async def test_not_more_waits_than_there_is_room_for(
+    server: SlackServer, ann: Person, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backfill, "QUEUE_LIMIT", 3)
+    chat = server.direct(ann)
+    server.events.lose(1)
+    before = ann.writes(chat, "before")
+    host.positions[f"{CHANNEL}{chat.id}"] = Position(before.ts).dump()
+    gate = server.gate("conversations.history")
+    async with running(built(server, host, timing=replace(TIMING, answer=20.0, hold=60.0)), host):
+        await gate.reached.wait()
+        for number in range(4):
+            ann.writes(chat, str(number))
+        await host.until(lambda: host.texts == ["0", "1", "2", "3"])
+        gate.open()
 
 
 async def test_a_conversation_that_cannot_be_looked_into_holds_up_no_other(
