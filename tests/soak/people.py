@@ -97,6 +97,10 @@ class World(ABC):
     async def hang_up(self, chance: random.Random) -> None:
         """The connection to the bot ends, in one way or another."""
 
+    def forget(self) -> None:
+        """Forget what nobody here asks about: the requests that were made."""
+        self.server.requests.clear()
+
 
 class TelegramWorld(World):
     """Private chats, and a group."""
@@ -166,6 +170,11 @@ class DiscordWorld(World):
     async def hang_up(self, chance: random.Random) -> None:
         gateway = self.server.gateway
         chance.choice((gateway.cut, gateway.half_open, gateway.ask_to_reconnect, gateway.invalidate))()
+
+    def forget(self) -> None:
+        super().forget()
+        self.server.gateway.received.clear()
+        self.server.gateway.dispatched.clear()
 
 
 class SlackWorld(World):
@@ -347,10 +356,11 @@ def _number(label: str) -> int:
     return int(found.group())
 
 
-async def _keep_light() -> None:
+async def _keep_light(world: World) -> None:
     """What was said stays as long as the platform: a collector that looks through all of it again holds everybody up,
     for seconds after an hour, and a bot's heartbeat would count as late."""
     while True:
+        world.forget()
         gc.collect()  # of what is new alone
         gc.freeze()
         await asyncio.sleep(FREEZE_SECONDS)
@@ -359,7 +369,7 @@ async def _keep_light() -> None:
 async def serve(platform: str, seed: int) -> None:
     """Be the platform, and do as told, until standard input ends."""
     async with world_of(platform) as world, asyncio.TaskGroup() as tasks:
-        keeping = tasks.create_task(_keep_light())
+        keeping = tasks.create_task(_keep_light(world))
         people = People(world, random.Random(f"{seed} {platform}"))
         print(json.dumps(world.section()), flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):

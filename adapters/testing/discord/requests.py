@@ -104,6 +104,10 @@ class RequestLog:
     def __len__(self) -> int:
         return len(self._requests)
 
+    def clear(self) -> None:
+        """Forget them: for who listens for hours."""
+        self._requests.clear()
+
     def add(self, request: Request) -> None:
         """Log a request."""
         self._requests.append(request)
