@@ -199,11 +199,20 @@ class Backfill:
         # A gap is looked into from long before it: most of it is known, and each that is handed over costs a commit.
         known = await self._connection.stored(lambda: self._host.known(channel, [each.ts for each in written]))
         for each in written:
-            if each.ts in known:
-                self._receiver.note(each)
-            if each.ts not in known or each.event.get("edited"):
-                took = replace(each, changed=each.ts in known)
-                await self._connection.stored(lambda: self._receiver.message(took))  # noqa: B023 - awaited at once
+            await self._connection.stored(lambda: self._take(each, known=each.ts in known))  # noqa: B023 - awaited at once
+
+    async def _take(self, written: Written, *, known: bool) -> None:
+        """Hand on a message that is not known, and how it reads now if it was edited.
+
+        One may be known though it was not: what waited goes on meanwhile, and in an outage not all can be looked up.
+        """
+        if known:
+            self._receiver.note(written)
+        else:
+            accepted = await self._receiver.message(written)
+            known = accepted is not None and accepted.duplicate
+        if known and written.event.get("edited"):
+            await self._receiver.message(replace(written, changed=True))
 
     async def _history(self, channel: str, since: str) -> AsyncIterator[Json]:
         web = self._client.web

@@ -145,6 +145,7 @@ class Shadow:
             session_queries.NTH_LAST_MESSAGE: self._fetch_whole_transcript,
             queries.ADD_INBOUND: self._fetch_inbound,
             inbound_queries.INBOUND_BY_KEY: self._fetch_inbound,
+            inbound_queries.KNOWN_INBOUND: self._fetch_known,
             api_queries.ADD_WEBHOOK_CALL: self._fetch_webhook_calls,
         }
 
@@ -259,6 +260,11 @@ class Shadow:
     def _fetch_inbound(self, parameters: Sequence[Any]) -> None:
         """A message that was taken in before the outage is to be known as a copy of itself."""
         condition = "WHERE platform = ? AND account = ? AND chat = ? AND message_id = ?"
+        self._copy("inbound", condition, tuple(parameters[:4]))
+
+    def _fetch_known(self, parameters: Sequence[Any]) -> None:
+        """The same for several messages of a chat."""
+        condition = "WHERE platform = ? AND account = ? AND chat = ? AND message_id IN (SELECT value FROM json_each(?))"
         self._copy("inbound", condition, tuple(parameters[:4]))
 
     def _fetch_webhook_calls(self, parameters: Sequence[Any]) -> None:

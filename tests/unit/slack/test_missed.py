@@ -1,5 +1,6 @@
 """What comes live waits for what was missed before it, though not for ever."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import pytest
@@ -102,3 +103,23 @@ async def test_a_thread_is_known_by_what_was_taken_in_before_its_position_could_
         ann.writes(general, "and go on", thread=first)
         await host.until(lambda: len(host.accepted) == 2)
     assert host.accepted[1].addressed
+
+
+async def test_an_edit_in_a_gap_is_told_though_its_message_became_known_only_meanwhile(
+    server: SlackServer, ann: Person, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waited goes on while a gap is looked into, and in an outage not all can be looked up."""
+    chat = server.direct(ann)
+    async with running(built(server, host), host):
+        edited = ann.writes(chat, "first")
+        await host.until(lambda: host.texts == ["first"])
+
+    async def nothing(_chat_id: str, _message_ids: Collection[str]) -> frozenset[str]:
+        return frozenset()
+
+    monkeypatch.setattr(host, "known", nothing)
+    server.events.lose(1)
+    ann.edits(edited, "the first")
+    async with running(built(server, host), host):
+        await host.until(lambda: [each.text for each in host.amended] == ["the first"])
+    assert host.texts == ["first"]

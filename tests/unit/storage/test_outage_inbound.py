@@ -133,6 +133,18 @@ async def test_an_outage_in_which_nothing_can_be_read(tmp_path: Path) -> None:
         assert await one.updates.cursor(*PLACE, "offset") == "3"
 
 
+async def test_which_messages_are_known_during_an_outage(tmp_path: Path) -> None:
+    """Those too that had their end before it."""
+    async with inward(tmp_path) as one:
+        await one.inbox.accept(InboundMessage(group(), "ended", "x", addressed=False), operator=True)
+        assert one.holder.hold()
+        await one.take("m1", "hello")
+        assert one.database.state.mode == "spool"
+        assert await one.inbox.known(*PLACE, OLD, ["ended", "m1", "m2"]) == {"ended", "m1"}
+        await one.again()
+        assert await one.inbox.known(*PLACE, OLD, ["ended", "m1", "m2"]) == {"ended", "m1"}
+
+
 async def test_edits_during_an_outage(tmp_path: Path) -> None:
     async with inward(tmp_path) as one:
         await one.take("m1", "one")
