@@ -71,6 +71,10 @@ PARK_CHECK_SECONDS: Final = 60.0
 PREVIEW_CLOSE_SECONDS: Final = 5.0
 """How long the last edit of a growing reply may take before its final content goes out regardless."""
 
+FRESH_SECONDS: Final = 10.0
+"""How far back the time of a session may lie for a turn to begin without moving it: the turn's end does. Lists and
+searches by time go wrong by no more than that while the turn is open."""
+
 FIRST_TEXT_SECONDS: Final = 0.005
 """How long the first text of a reply waits for its end: a reply that is complete by then is one message, sent once.
 No person notices it, and it is longer than an agent takes that has its whole answer at once."""

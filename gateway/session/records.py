@@ -10,6 +10,7 @@ from datetime import datetime, tzinfo
 from typing import Any, Final, Literal, TypeAlias
 
 from config import Platform, SessionResetPolicy
+from gateway.constants import FRESH_SECONDS
 from gateway.ids import Ids
 from gateway.ports import Usage
 from gateway.session.entry import SessionEntry, read_origin
@@ -92,15 +93,15 @@ def resolve(connection: sqlite3.Connection, arrival: Arrival, *, for_turn: bool 
     """The live session of the slot: as it is, or a new one where the policy or the caller ends the old one.
 
     `for_turn`: a turn of the slot begins in the same commit. While it is open no policy ends the session, and its end
-    moves the session's time: until then that stays, unless something else is to be noted too.
+    moves the session's time: until then one that is fresh stays, unless something else is to be noted too.
     """
     row = _find_live(connection, queries.LIVE_SESSION, arrival)
     if row is None:
         return _begin(connection, arrival)
-    name = arrival.source.chat_name or row["display_name"]
-    if not for_turn or (row["display_name"], row["origin"]) != (name, arrival.origin):
-        touched = (to_micros(arrival.now), name, arrival.origin, row["id"])
-        connection.execute(queries.TOUCH_SESSION, touched)
+    now, name = to_micros(arrival.now), arrival.source.chat_name or row["display_name"]
+    fresh = for_turn and now - row["updated_at"] <= FRESH_SECONDS * 1_000_000
+    if not fresh or (row["display_name"], row["origin"]) != (name, arrival.origin):
+        connection.execute(queries.TOUCH_SESSION, (now, name, arrival.origin, row["id"]))
     return Resolution(_entry(row, arrival), created=False, slot_id=row["bound_slot_id"], agent=row["chosen_agent"])
 
 

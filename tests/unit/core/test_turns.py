@@ -104,6 +104,23 @@ async def test_the_end_of_a_turn_moves_the_time_of_its_session(tmp_path: Path) -
         assert (latest.session_id, latest.updated_at) == (before.session_id, clock.now())
 
 
+async def test_a_session_that_was_quiet_is_seen_to_be_active_while_its_turn_is_open(tmp_path: Path) -> None:
+    """In lists, in searches by time, and in what people and agents are told of it."""
+    clock, pause = ManualClock(), Pause(before="answer")
+    agent = FakeAgent(says("answer"), says("answer"), pause)
+    async with core(tmp_path, agent, FakeAdapter(PLAIN), clock=clock, limit=10**7) as gateway:
+        await gateway.say("first")
+        await gateway.say("elsewhere", source=BOB)
+        await gateway.settled()
+        clock.advance(24 * 3600)
+        await gateway.say("elsewhere again", source=BOB)
+        await pause.reached.wait()
+        (seen,) = await gateway.store.list_sessions(active_minutes=1)
+        assert (seen.origin, seen.updated_at) == (BOB, clock.now())
+        assert [entry.origin for entry in await gateway.store.list_sessions()] == [BOB, ALICE]
+        pause.go.set()
+
+
 async def test_no_text_is_said_to_be_none(tmp_path: Path) -> None:
     adapter = FakeAdapter()
     async with core(tmp_path, FakeAgent(says()), adapter) as gateway:
