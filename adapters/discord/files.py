@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import discord
 
-from adapters.base import Attachment, MediaError, OutgoingFile, UndeliverableError
+from adapters.base import AccountError, Attachment, MediaError, OutgoingFile, UndeliverableError
 from adapters.discord.constants import PIECE_BYTES, Timing
 from adapters.discord.content import all_attachments
 from adapters.discord.failures import CALL_ERRORS, SERVER_FAULT, TOO_MANY, in_short, is_passing
@@ -24,10 +24,13 @@ async def fetch(
     try:
         async with asyncio.timeout(timing.answer):
             url = await _url(client, attachment)
+        proxy = proxy_of(url)
     except CALL_ERRORS as error:
         raise _media_error(error) from None
+    except AccountError as error:
+        raise MediaError(f"Discord's file server cannot be reached: {error}") from None
     timeout = aiohttp.ClientTimeout(total=None, connect=timing.handshake, sock_read=timing.answer)
-    pieces = _pieces(url, timeout)
+    pieces = _pieces(url, proxy, timeout)
     try:
         while True:
             try:
@@ -43,8 +46,8 @@ async def fetch(
         await pieces.aclose()
 
 
-async def _pieces(url: str, timeout: aiohttp.ClientTimeout) -> AsyncGenerator[bytes, None]:
-    async with aiohttp.ClientSession(timeout=timeout, proxy=proxy_of(url)) as session, session.get(url) as response:
+async def _pieces(url: str, proxy: str | None, timeout: aiohttp.ClientTimeout) -> AsyncGenerator[bytes, None]:
+    async with aiohttp.ClientSession(timeout=timeout, proxy=proxy) as session, session.get(url) as response:
         if response.status >= SERVER_FAULT or response.status == TOO_MANY:
             raise MediaError(f"Discord does not give the file now (status {response.status})", retryable=True)
         if not response.ok:

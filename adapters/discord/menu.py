@@ -79,7 +79,7 @@ class Menu:
             try:
                 await self._sync()
             except (*CALL_ERRORS, NotStoredError) as error:
-                log.info("Discord's menu of commands cannot be set now: %s", error)
+                log.info("Discord's menu of commands cannot be set now: %s", in_short(error))
                 await self._sleep(max(wait, retry_after(error) or 0.0))
                 wait = min(2 * wait, self._timing.longest_wait)
             else:

@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 from urllib.parse import urlsplit
 
 import pytest
 
-from adapters.base import AccountError
+from adapters.base import AccountError, Attachment, MediaError, MediaKind
+from adapters.discord import files
+from adapters.discord.constants import Timing
 from adapters.proxy import proxy_of
 from adapters.testing.discord import DiscordServer
 from adapters.testing.slack import SlackServer
@@ -93,6 +96,15 @@ async def test_a_login_that_the_proxy_refuses(platform: str, home: Home, monkeyp
                 await asyncio.sleep(0.02)
     assert "the proxy answered 407 Proxy Authentication Required" in reason
     assert "pass-word" not in reason
+
+
+async def test_a_proxy_that_cannot_be_used_for_files_alone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API is reached without it."""
+    monkeypatch.setenv("https_proxy", "socks5://proxy:1080")
+    monkeypatch.setenv("no_proxy", "discord.com")
+    monkeypatch.setattr(files, "_url", AsyncMock(return_value="https://cdn.discordapp.com/attachments/1/2/a.png"))
+    with pytest.raises(MediaError, match="for HTTP"):
+        await files.fetch(Mock(), Timing(), Attachment(MediaKind.IMAGE, "1/2/3"), AsyncMock())
 
 
 def test_this_machine_and_what_no_proxy_names_are_reached_directly(monkeypatch: pytest.MonkeyPatch) -> None:

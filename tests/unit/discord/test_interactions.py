@@ -2,8 +2,13 @@
 
 import asyncio
 from typing import Any
+from unittest.mock import AsyncMock
 
+import aiohttp
 import pytest
+from discord.http import HTTPClient
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from adapters.base import Button
 from adapters.discord.interactions import KEPT_OUT
@@ -114,6 +119,21 @@ async def test_a_menu_that_could_not_be_set_is_set_later(server: DiscordServer, 
     server.inject(Fault.drop(accepted=False), "get_commands", times=8)
     async with running(adapter(server, host), host):
         await server.until(lambda: names(server) == {None: ["help", "new"]})
+
+
+async def test_a_menu_that_a_proxy_keeps_back_tells_nobody_its_login(
+    server: DiscordServer, host: FakeHost, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    proxy = URL("http://ann:pass-word@proxy:3128")
+    refusal = aiohttp.ClientHttpProxyError(
+        aiohttp.RequestInfo(proxy, "CONNECT", CIMultiDictProxy(CIMultiDict()), proxy), (), status=407, message="Login"
+    )
+    monkeypatch.setattr(HTTPClient, "get_global_commands", AsyncMock(side_effect=[refusal, []]))
+    async with running(adapter(server, host), host):
+        await server.until(lambda: names(server) == {None: ["help", "new"]})
+    assert "cannot be set now: the proxy answered 407 Login" in caplog.text
+    assert "pass-word" not in caplog.text
 
 
 async def test_a_menu_that_may_not_be_set_is_named_with_its_scope(
