@@ -21,7 +21,8 @@ def value(cls: type[T] | None = None, *, eq: bool = True) -> type[T] | Callable[
 
     A dataclass that is frozen at run time as well stores each field through `object.__setattr__`, which takes ten times
     as long as a plain store; a message makes some fifty objects. This is for those that a message makes and nobody
-    keeps. What is kept, in a cache, say, or handed to others' code, is frozen at run time too.
+    keeps for long, among them what adapters and agents are handed. What is kept, as the key of a cache, say, is frozen
+    at run time too.
     """
 
     def wrap(each: type[T]) -> type[T]:

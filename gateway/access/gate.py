@@ -1,6 +1,7 @@
 """From a message, the configuration and who was paired to the facts of a decision."""
 
 from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from config import ANYONE, GatewayConfig, LiveConfig
@@ -12,7 +13,6 @@ from gateway.inbound import InboundRecord
 from gateway.ports import InboundMessage
 from gateway.source import SessionSource
 from gateway.storage.errors import StorageError
-from gateway.values import value
 
 MAX_DECIDED: Final = 1_000
 """Decisions that are remembered, the latest: a message needs the same one several times on its way."""
@@ -24,7 +24,7 @@ _PAIRED: dict[Role, Membership] = {
 }
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Sender:
     """Who wrote a message, and where. `operator`: the platform is in the hands of the machine's owner alone."""
 
