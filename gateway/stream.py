@@ -167,7 +167,8 @@ class ReplyStream:
                     return
                 there = look.there
                 shown = text if look.current else shown
-                await self._rest(max(self._interval or 0.0, look.pause))
+                interval = self._interval
+                await self._rest(max(AWAY_SECONDS if interval is None else interval, look.pause))
             else:
                 await self._await_change(None if noted == shown else CHECKPOINT_SECONDS)
             if noted != shown and self._clock.monotonic() - noted_at >= CHECKPOINT_SECONDS:

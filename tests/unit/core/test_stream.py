@@ -1,26 +1,30 @@
 """A reply that grows: its first text is a message, the rest are edits, and nothing waits for a preview."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from config import Platform
 from gateway.clock import SystemClock
+from gateway.delivery import ShownPart
 from gateway.ports import (
     AdapterState,
     AgentEvent,
     AgentTurn,
     Done,
     OutcomeUnknownError,
+    Rate,
     RetryLaterError,
     SearchOutcome,
     Text,
     UndeliverableError,
 )
 from gateway.storage.errors import StorageError
+from gateway.stream import ReplyStream
 from tests.support.fakes import (
     EDITS,
     PLAIN,
@@ -118,6 +122,27 @@ async def test_it_grows_as_fast_as_the_platform_has_it_at_the_moment(tmp_path: P
         script.end()
         await gateway.settled()
         assert adapter.texts() == ["One two three"]
+
+
+async def test_a_platform_that_has_no_edits_any_more_is_not_looked_at_all_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter, script, show, looks = FakeAdapter(), Dictation(), ReplyStream._show, list[str]()
+    adapter.limits = (Rate(1, 60.0),)
+
+    async def noting(self: ReplyStream, delivery_id: int, there: Sequence[ShownPart], text: str) -> Any:
+        looks.append(text)
+        return await show(self, delivery_id, there, text)
+
+    monkeypatch.setattr(ReplyStream, "_show", noting)
+    async with core(tmp_path, FakeAgent(script), adapter) as gateway:
+        await gateway.say("hello")
+        script.say("One")
+        await until_shown(adapter, "One")
+        adapter.capabilities = replace(EDITS, edit=False)
+        script.say(" two")
+        await asyncio.sleep(0.2)
+        assert looks == ["One two"]
 
 
 async def test_a_platform_without_edits_gets_one_message(tmp_path: Path) -> None:
