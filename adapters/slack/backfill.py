@@ -144,7 +144,8 @@ class Backfill:
         self._tried.discard(channel)
         cursor = self._positions.thaw(channel)
         await self._connection.stored(lambda: self._host.keep((), cursor))
-        self._hand_on(channel)
+        if channel not in self._pending:  # else there was another gap meanwhile
+            self._hand_on(channel)
 
     def _hand_on(self, channel: str) -> None:
         held = self._held.pop(channel, [])

@@ -1,11 +1,12 @@
 """What comes live waits for what was missed before it, though not for ever."""
 
-from collections.abc import Collection
+import asyncio
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import pytest
 
-from adapters.base import Accepted, InboundMessage
+from adapters.base import Accepted, AdapterState, Cursor, InboundMessage, RawUpdate
 from adapters.slack import backfill
 from adapters.slack.positions import CHANNEL, Position
 from adapters.testing.slack import Fault, Person, SlackServer
@@ -48,6 +49,38 @@ async def test_not_more_waits_than_there_is_room_for(
             ann.writes(chat, str(number))
         await host.until(lambda: host.texts == ["0", "1", "2", "3"])
         gate.open()
+
+
+async def test_what_comes_after_a_second_gap_waits_though_the_first_one_is_only_just_over(
+    server: SlackServer, ann: Person, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = server.direct(ann)
+    before = ann.writes(chat, "before")
+    host.positions[f"{CHANNEL}{chat.id}"] = Position(before.ts).dump()
+    keep, looked, go = host.keep, asyncio.Event(), asyncio.Event()
+
+    async def slow(updates: Sequence[RawUpdate], cursor: Cursor | None = None) -> None:
+        if cursor is not None:
+            looked.set()
+            await go.wait()
+        await keep(updates, cursor)
+
+    monkeypatch.setattr(host, "keep", slow)
+    async with running(built(server, host, timing=replace(TIMING, hold=60.0)), host):
+        await looked.wait()
+        gate, known = server.gate("conversations.history"), len(host.states)
+        server.events.sockets.abort()
+        server.events.lose(1)
+        ann.writes(chat, "missed")
+        await host.until(lambda: AdapterState.CONNECTED in [each.state for each in host.states[known:]])
+        ann.writes(chat, "live")
+        await host.until(lambda: bool(host.updates))
+        await asyncio.sleep(0.05)
+        go.set()
+        await gate.reached.wait()
+        gate.open()
+        await host.until(lambda: len(host.texts) >= 3)
+    assert host.texts == ["before", "missed", "live"]
 
 
 async def test_a_conversation_that_cannot_be_looked_into_holds_up_no_other(
