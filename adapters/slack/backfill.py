@@ -67,7 +67,7 @@ class Backfill:
         self._waiting = 0
         """How many updates are held."""
         self._tried: set[str] = set()
-        """What could not be looked into since the last time that each was tried."""
+        """Conversations that were tried, and are to be tried again, since all were tried the last time."""
         self._begun = asyncio.Event()
         self._gaps = 0
         self._release: asyncio.TimerHandle | None = None
@@ -113,8 +113,8 @@ class Backfill:
                 self._release.cancel()
 
     def _choose(self) -> str:
-        """The conversation that is looked into next: one in which somebody waits comes first, but one that could not be
-        looked into comes after all others."""
+        """The conversation that is looked into next: one in which somebody waits comes first, but one that was tried
+        already comes after all others."""
         untried = [channel for channel in self._pending if channel not in self._tried]
         if not untried:
             self._tried.clear()
