@@ -16,6 +16,10 @@ log = logging.getLogger(__name__)
 Work: TypeAlias = Callable[[], Awaitable[Any]]
 
 
+class LanesClosedError(Exception):
+    """The gateway stops: nothing new begins. What is in the inbox is taken up at the next start."""
+
+
 @dataclass(slots=True, eq=False)
 class Exclusive:
     """Work that needs the slot for itself."""
@@ -65,9 +69,10 @@ async def run_exclusive(item: Exclusive) -> None:
 
 
 def report_adoption(done: "asyncio.Future[Any]") -> None:
-    """Say in the log if a turn that an outage had hidden could not be taken up."""
-    if not done.cancelled() and (error := done.exception()) is not None:
-        log.error("a turn that an outage had hidden is taken up at the next start only", exc_info=error)
+    """Say in the log if a turn that an outage had hidden could not be taken up; that the gateway stops is no fault."""
+    error = None if done.cancelled() else done.exception()
+    if error is not None and not isinstance(error, LanesClosedError):
+        log.error("a turn that an outage had hidden is taken up later: after an outage, or a start", exc_info=error)
 
 
 def replace_waiting(lane: Lane, record: InboundRecord) -> None:

@@ -21,6 +21,7 @@ from gateway.inbox import Inbox
 from gateway.lane import (
     Exclusive,
     Lane,
+    LanesClosedError,
     Work,
     belongs,
     must_stop,
@@ -39,10 +40,6 @@ from gateway.transcript import REVOKED, STOPPED
 from gateway.turns import Connections, Turn, TurnRunner
 
 log = logging.getLogger(__name__)
-
-
-class LanesClosedError(Exception):
-    """The gateway stops: nothing new begins. What is in the inbox is taken up at the next start."""
 
 
 class Lanes:
@@ -176,8 +173,10 @@ class Lanes:
         lane = self._lane(identity)
 
         async def adopt() -> None:
-            (found,) = await self._database.read(queries.GET_TURN, (row["id"],))
-            if lane.turn is None and found["ended_at"] is None:
+            # One that another outage hides by now is found again at the end of that one.
+            for found in await self._database.read(queries.GET_TURN, (row["id"],)):
+                if lane.turn is not None or found["ended_at"] is not None:
+                    return
                 await self._database.write(
                     lambda connection: connection.execute(queries.REOPEN_TURN, (row["id"],)).rowcount
                 )

@@ -5,7 +5,8 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 
-from gateway.lanes import Lanes, LanesClosedError
+from gateway.lane import LanesClosedError
+from gateway.lanes import Lanes
 from gateway.ports import StorageBusyError
 from gateway.session.errors import SessionError
 from gateway.session.key import SlotIdentity

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.commands.table import Arguments, Command, CommandTable, Effect, say
 from gateway.inbound import InboundRecord
-from gateway.lanes import LanesClosedError
+from gateway.lane import LanesClosedError
 from gateway.ports import (
     AgentError,
     AgentEvent,
