@@ -2,21 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, make_dataclass
-from typing import Any, TypeVar, cast, dataclass_transform, overload
+from typing import Any, TypeVar, cast, dataclass_transform
 
 T = TypeVar("T")
 
 
-@overload
-def value(cls: type[T]) -> type[T]: ...
-
-
-@overload
-def value(*, eq: bool = True) -> Callable[[type[T]], type[T]]: ...
-
-
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
-def value(cls: type[T] | None = None, *, eq: bool = True) -> type[T] | Callable[[type[T]], type[T]]:
+def value(cls: type[T]) -> type[T]:
     """A dataclass that is frozen for the type checker alone.
 
     A dataclass that is frozen at run time as well stores each field through `object.__setattr__`, which takes ten times
@@ -24,11 +16,7 @@ def value(cls: type[T] | None = None, *, eq: bool = True) -> type[T] | Callable[
     keeps for long, among them what adapters and agents are handed. What is kept, as the key of a cache, say, is frozen
     at run time too.
     """
-
-    def wrap(each: type[T]) -> type[T]:
-        return dataclass(slots=True, eq=eq, unsafe_hash=eq and "__hash__" not in vars(each))(each)
-
-    return wrap if cls is None else wrap(cls)
+    return dataclass(slots=True, unsafe_hash=True)(cls)
 
 
 def maker(cls: type[T]) -> Callable[..., T]:

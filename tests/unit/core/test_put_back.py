@@ -33,6 +33,13 @@ def put_back(folder: Path, state: str = "put_back") -> None:
         connection.commit()
 
 
+async def show(gateway: Core) -> None:
+    """The outage that had hidden a turn is over."""
+    await gateway.database.write(
+        lambda connection: connection.execute("UPDATE turns SET state = 'put_back' WHERE state = 'hidden'").rowcount
+    )
+
+
 async def assert_gone_on(gateway: Core, bench: Bench) -> None:
     assert bench.ran == ["a", "b"], "a call was made twice, or was not told as unknown"
     assert ("tool", OUTCOME_UNKNOWN) in await gateway.transcript()
@@ -60,9 +67,7 @@ async def test_it_goes_on_once_after_the_turn_that_runs(tmp_path: Path, times: i
     async with core(tmp_path, agent, tools=bench.tools()) as gateway:
         await gateway.say("second")
         await pause.reached.wait()
-        await gateway.database.write(
-            lambda connection: connection.execute("UPDATE turns SET state = 'put_back' WHERE state = 'hidden'").rowcount
-        )
+        await show(gateway)
         for _ in range(times):
             await gateway.lanes.take_up()
         await gateway.say("third")
@@ -82,9 +87,7 @@ async def test_it_waits_for_the_end_of_another_outage(
     await begin_a_call(tmp_path, agent, bench)
     put_back(tmp_path, "hidden")
     async with core(tmp_path, agent, tools=bench.tools()) as gateway:
-        await gateway.database.write(
-            lambda connection: connection.execute("UPDATE turns SET state = 'put_back' WHERE state = 'hidden'").rowcount
-        )
+        await show(gateway)
         read = gateway.database.read
 
         async def hidden(sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
@@ -109,9 +112,7 @@ async def test_a_stop_before_it_goes_on_is_no_fault(tmp_path: Path, caplog: pyte
     async with core(tmp_path, agent, tools=bench.tools()) as gateway:
         await gateway.say("second")
         await pause.reached.wait()
-        await gateway.database.write(
-            lambda connection: connection.execute("UPDATE turns SET state = 'put_back' WHERE state = 'hidden'").rowcount
-        )
+        await show(gateway)
         await gateway.lanes.take_up()
         draining = asyncio.create_task(gateway.lanes.drain())
         await asyncio.sleep(0)

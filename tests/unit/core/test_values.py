@@ -13,20 +13,6 @@ class Point:
     names: tuple[str, ...] = field(default=())
 
 
-@value
-class Named:
-    name: str
-    said: str
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-
-@value(eq=False)
-class Once:
-    x: int
-
-
 @dataclass(frozen=True, slots=True)
 class Kept:
     x: int
@@ -41,12 +27,6 @@ def test_a_value_is_a_dataclass() -> None:
     assert repr(point) == "Point(x=1, names=())"
     with pytest.raises(AttributeError):
         point.other = 1  # type: ignore[attr-defined]
-
-
-def test_a_value_may_say_itself_how_it_is_hashed_and_compared() -> None:
-    assert hash(Named("a", "b")) == hash("a")
-    assert Named("a", "b") != Named("a", "c")
-    assert Once(1) != Once(1)
 
 
 def test_what_a_maker_makes_is_as_if_its_class_had_been_called() -> None:
