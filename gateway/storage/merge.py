@@ -35,6 +35,7 @@ END: Final = ("ended_at", "end_reason", "end_detail", "successor_id")
 SESSION_LINKS: Final = ("session_id", "previous_session_id", "predecessor_id", "successor_id")
 OPEN: Final = ("running", "waiting")
 UNSETTLED: Final = ("pending", "running")
+UNSENT: Final = ("pending", "sending")
 
 PUT_BACK: Final = "another turn of the conversation goes first"
 """Why a turn waits that had begun."""
@@ -184,6 +185,8 @@ class Merge:
             self._put_inbound(row)
         elif table == "turns":
             self._turns[row["id"]] = self._linked(row)
+        elif table == "outbox":
+            self._put_delivery(row)
         elif table == "turn_steps":
             self._put_step(row)
         else:
@@ -301,6 +304,15 @@ class Merge:
                 return
             self._connection.execute(queries.RENUMBER_INBOUND, (row["id"], found["id"]))
         self._put("inbound", row)
+
+    def _put_delivery(self, row: Row) -> None:
+        """Of two with the same key the outage has hidden one from the other: it is one delivery, and its end stands."""
+        found = None if row.get("key") is None else self._find("outbox", ("key",), row)
+        if found is not None and found["id"] != row["id"]:
+            if found["state"] not in UNSENT:
+                return
+            row["id"] = found["id"]
+        self._put("outbox", self._linked(row))
 
     def _put_step(self, row: Row) -> None:
         """A step of a turn's journal never changes: another one with its number was made before, and unknown then."""

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from gateway.storage import api_queries, inbound_queries, queries, session_queries
+from gateway.storage import api_queries, inbound_queries, outbox_queries, queries, session_queries
 from gateway.storage.errors import StorageError, UnreadableNowError
 from gateway.storage.faults import is_damage, is_held
 from gateway.storage.migrate import migrations
@@ -147,6 +147,9 @@ class Shadow:
             inbound_queries.INBOUND_BY_KEY: self._fetch_inbound,
             inbound_queries.KNOWN_INBOUND: self._fetch_known,
             api_queries.ADD_WEBHOOK_CALL: self._fetch_webhook_calls,
+            outbox_queries.ADD_DELIVERY: lambda parameters: self._fetch_delivery(parameters[-1]),
+            outbox_queries.HAS_KEY: lambda parameters: self._fetch_delivery(parameters[0]),
+            api_queries.SENT_UNDER_KEY: lambda parameters: self._fetch_delivery(parameters[0]),
         }
 
     def capture(self, *, on: bool) -> None:
@@ -270,6 +273,11 @@ class Shadow:
     def _fetch_webhook_calls(self, parameters: Sequence[Any]) -> None:
         """So is what was posted to a webhook, by what it was signed with and by its id."""
         self._copy("webhook_calls", "WHERE hook = ?1 AND (mark = ?2 OR delivery = ?3)", tuple(parameters[:3]))
+
+    def _fetch_delivery(self, key: str | None) -> None:
+        """What is sent once under a key may have been sent before the outage."""
+        if key is not None:
+            self._copy("outbox", "WHERE key = ?", (key,))
 
     # --- capturing -------------------------------------------------------------------------------------------
 

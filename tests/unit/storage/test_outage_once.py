@@ -1,0 +1,80 @@
+"""What is sent once under a key is sent once, also where one of the two is said in an outage."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from config import Platform
+from gateway.delivery import NewDelivery, add_delivery
+from gateway.ports import Target
+from gateway.storage import api_queries, outbox_queries
+from gateway.storage import failover as failover_module
+from gateway.storage import shadow as shadow_module
+from gateway.storage import writer as writer_module
+from gateway.storage.database import Database
+from tests.unit.storage.test_failover import ANN, back, held, opened, rows
+from tests.unit.storage.test_failover_twice import change, io_error
+
+NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
+KEYED: Final = NewDelivery(Target(Platform.TELEGRAM, "1", None, ""), "notice", "the bill is paid", key="message:1")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "SQLITE_BUSY_SECONDS", 0.02)
+    monkeypatch.setattr(failover_module, "SQLITE_BUSY_SECONDS", 0.02)
+    monkeypatch.setattr(failover_module, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(failover_module, "RETRY_MAX_SECONDS", 0.05)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "gateway.db"
+
+
+async def put_out(database: Database) -> None:
+    await database.write(lambda connection: add_delivery(connection, KEYED, NOW))
+
+
+def rejected(path: Path) -> list[Path]:
+    return list((path.parent / "sessions").glob("rejected-*"))
+
+
+@pytest.mark.parametrize("query", [None, outbox_queries.HAS_KEY, api_queries.SENT_UNDER_KEY])
+async def test_what_was_sent_before_the_outage_is_not_sent_in_it(path: Path, query: str | None) -> None:
+    async with opened(path) as (database, store):
+        await put_out(database)
+        await database.write(change("UPDATE outbox SET state = 'sent', sent_at = 1"))
+        with held(path):
+            await store.get_or_create_session(ANN)
+            assert database.state.mode == "spool"
+            if query is not None:
+                known = await database.write(lambda connection: connection.execute(query, (KEYED.key,)).fetchone())
+                assert known is not None
+            else:
+                await put_out(database)
+            assert await database.read(outbox_queries.OPEN_CHATS) == []
+        await back(database)
+    assert rows(path, "SELECT state, key FROM outbox") == [("sent", KEYED.key)]
+    assert rejected(path) == []
+
+
+@pytest.mark.parametrize("before", ["pending", "sent"])
+async def test_what_the_outage_hid_is_the_same_delivery(
+    path: Path, before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(path) as (database, store):
+        await put_out(database)
+        await database.write(change("UPDATE outbox SET state = ?", before))
+        monkeypatch.setattr(shadow_module, "_open", lambda _path: None)
+        with held(path):
+            await database.writer.fall_back(io_error())
+            await put_out(database)
+            entry = await store.get_or_create_session(ANN)
+            await database.write(change("UPDATE outbox SET state = 'sent', message_id = '5'"))
+        await back(database)
+        assert (await store.get_session(entry.session_id)).is_live
+    assert rows(path, "SELECT state, message_id FROM outbox") == [("sent", None if before == "sent" else "5")]
+    assert rejected(path) == []
