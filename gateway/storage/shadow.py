@@ -43,8 +43,12 @@ KINDS: Final = {
     "webhook_calls": "inbound",
     "memory_turns": "memory",
     "memory_sessions": "memory",
+    "meta": "setting",
 }
 """The tables whose changes are captured, and what a change of each is about."""
+
+ONLY: Final = {"meta": "substr({row}.name, 1, 5) = 'home:'"}
+"""Tables of which some rows alone are captured: what else has a name is true of the database in which it stands."""
 
 _OPEN_TURNS: Final = """
 SELECT id FROM turns WHERE state IN ('running', 'waiting')
@@ -294,8 +298,9 @@ class Shadow:
                 ("DELETE", "delete", "OLD", key),
             ):
                 image = ", ".join(f"'{name}', {row}.{name}" for name in columns)
+                condition = f"capturing() AND {ONLY.get(table, 'true').format(row=row)}"
                 connection.execute(
-                    f"CREATE TEMP TRIGGER {table}_{event} AFTER {event} ON main.{table} WHEN capturing() BEGIN"  # noqa: S608
+                    f"CREATE TEMP TRIGGER {table}_{event} AFTER {event} ON main.{table} WHEN {condition} BEGIN"  # noqa: S608
                     f" INSERT INTO changes (event) VALUES (json_object("
                     f"'kind', '{kind}', 'op', '{op}', 'table', '{table}', 'row', json_object({image}))); END"
                 )

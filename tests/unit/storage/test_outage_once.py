@@ -1,4 +1,4 @@
-"""What is sent once under a key is sent once, also where one of the two is said in an outage."""
+"""What an outage must not forget: what was sent once under a key is sent once, and a home channel stays set."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,8 +6,9 @@ from typing import Final
 
 import pytest
 
-from config import Platform
+from config import GatewayConfig, HomeChannel, LiveConfig, Platform
 from gateway.delivery import NewDelivery, add_delivery
+from gateway.homes import Homes
 from gateway.ports import Target
 from gateway.storage import api_queries, outbox_queries
 from gateway.storage import failover as failover_module
@@ -78,3 +79,20 @@ async def test_what_the_outage_hid_is_the_same_delivery(
         assert (await store.get_session(entry.session_id)).is_live
     assert rows(path, "SELECT state, message_id FROM outbox") == [("sent", None if before == "sent" else "5")]
     assert rejected(path) == []
+
+
+async def test_a_home_channel_that_is_set_in_an_outage_stays_set(path: Path) -> None:
+    live, here = LiveConfig(GatewayConfig()), HomeChannel(chat_id="77", name="Ann")
+    async with opened(path) as (database, store):
+        homes = await Homes.open(database, live)
+        await homes.set(Platform.SLACK, here)
+        with held(path):
+            await store.get_or_create_session(ANN)
+            assert database.state.mode == "spool"
+            await homes.set(Platform.TELEGRAM, here)
+            await homes.set(Platform.SLACK, None)
+        await back(database)
+    async with opened(path) as (database, _store):
+        homes = await Homes.open(database, live)
+        assert homes.get(Platform.TELEGRAM) == here
+        assert homes.get(Platform.SLACK) is None
