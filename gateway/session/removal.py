@@ -145,8 +145,16 @@ def _remove_up_to(connection: sqlite3.Connection, session_id: str, bound: int) -
 
 
 def forget_messages_of_turns(connection: sqlite3.Connection, turns: Iterable[str]) -> int:
-    """Keep of what came in for these turns the platform's ids only; how many messages that were."""
-    return sum(connection.execute(upkeep.FORGET_INBOUND_OF_TURN, (turn,)).rowcount for turn in turns)
+    """Keep of what came in for these turns the platform's ids only; how many messages that were.
+
+    What programs asked and were answered by them goes, too.
+    """
+    number = 0
+    for turn in turns:
+        connection.execute(upkeep.REMOVE_REQUESTS_OF_TURN, (turn,))
+        connection.execute(upkeep.REMOVE_ANSWERS_OF_TURN, (turn,))
+        number += connection.execute(upkeep.FORGET_INBOUND_OF_TURN, (turn,)).rowcount
+    return number
 
 
 def forget_messages_without_turn(connection: sqlite3.Connection, doomed: Doomed, after: int) -> int | None:
@@ -157,6 +165,8 @@ def forget_messages_without_turn(connection: sqlite3.Connection, doomed: Doomed,
     (bound, _since) = connection.execute(upkeep.INBOUND_PAGE, (after, PAGE)).fetchone()
     if bound is not None:
         values = (after, bound, doomed.slot_id, doomed.since, doomed.until)
+        connection.execute(upkeep.REMOVE_REQUESTS_OF_SLOT, values)
+        connection.execute(upkeep.REMOVE_ANSWERS_OF_SLOT, values)
         connection.execute(upkeep.FORGET_INBOUND_OF_SLOT, values)
     return None if bound is None else int(bound)
 

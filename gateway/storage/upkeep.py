@@ -119,13 +119,26 @@ _FORGET_INBOUND: Final = """
 UPDATE inbound SET state = 'ignored', reason = 'deleted', source = NULL, text = NULL, group_id = NULL, slot_id = NULL,
                    turn_id = NULL, extra = NULL, edited = NULL"""
 
-FORGET_INBOUND_OF_TURN: Final = f"{_FORGET_INBOUND} WHERE turn_id = ? AND state NOT IN ('pending', 'running')"
+_OF_TURN: Final = "turn_id = ? AND state NOT IN ('pending', 'running')"
+
+_OF_SLOT: Final = """id > ? AND id <= ? AND slot_id = ? AND turn_id IS NULL AND received_at >= ? AND received_at <= ?
+  AND state NOT IN ('pending', 'running')"""
+
+FORGET_INBOUND_OF_TURN: Final = f"{_FORGET_INBOUND} WHERE {_OF_TURN}"
 """Keep of the messages of a turn only their platform's ids, by which a copy is recognised."""
 
-FORGET_INBOUND_OF_SLOT: Final = f"""{_FORGET_INBOUND}
-WHERE id > ? AND id <= ? AND slot_id = ? AND turn_id IS NULL AND received_at >= ? AND received_at <= ?
-  AND state NOT IN ('pending', 'running')"""
+FORGET_INBOUND_OF_SLOT: Final = f"{_FORGET_INBOUND} WHERE {_OF_SLOT}"
 """The same for messages that came to no turn (commands, and what was refused), as they were received in a slot."""
+
+_ASKED: Final = "(SELECT message_id FROM inbound WHERE platform = 'api_server' AND"
+
+REMOVE_REQUESTS_OF_TURN: Final = f"DELETE FROM api_requests WHERE id IN {_ASKED} {_OF_TURN})"
+REMOVE_REQUESTS_OF_SLOT: Final = f"DELETE FROM api_requests WHERE id IN {_ASKED} {_OF_SLOT})"
+"""Remove what a program asked with these messages; before they are forgotten."""
+
+REMOVE_ANSWERS_OF_TURN: Final = f"DELETE FROM api_answers WHERE id IN {_ASKED} {_OF_TURN})"
+REMOVE_ANSWERS_OF_SLOT: Final = f"DELETE FROM api_answers WHERE id IN {_ASKED} {_OF_SLOT})"
+"""Remove what it was answered; before they are forgotten."""
 
 REMOVE_DELIVERIES: Final = "DELETE FROM outbox WHERE id > ? AND id <= ? AND session_id = ?"
 """Remove what went out for a session."""
