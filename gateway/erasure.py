@@ -198,7 +198,7 @@ class Eraser:
     async def _wipe(self, doomed: Doomed | None) -> None:
         """Leave nothing of what was removed in the database's file and its log."""
         if doomed is not None:
-            await self._database.write(on_file(removal.remove_orphan_slot, doomed.slot_id))
+            await self._database.write(on_file(removal.remove_orphan_slots, doomed.slots))
         await self._database.maintain(_rewrite)
         for _ in range(CHECKPOINT_TRIES):
             if await self._database.maintain(_empty_log):

@@ -27,11 +27,11 @@ class RemovalRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Doomed:
-    """A session that is being removed: where and when it was, its turns, what people wrote in it, and the provisional
-    sessions that joined it."""
+    """A session that is being removed: the slots that it was in, and when, its turns, what people wrote in it, and the
+    provisional sessions that joined it."""
 
     session_id: str
-    slot_id: int
+    slots: tuple[int, ...]
     platform: str | None
     since: int
     until: int
@@ -82,11 +82,12 @@ def find_doomed(connection: sqlite3.Connection, session_id: str) -> Doomed | Non
 
 
 def _describe(connection: sqlite3.Connection, session_id: str, row: sqlite3.Row, until: int) -> Doomed:
+    slots = tuple(found[0] for found in connection.execute(upkeep.SLOTS_OF_SESSION, (session_id,)))
     turns = tuple(found[0] for found in connection.execute(upkeep.TURNS_OF_SESSION, (session_id,)))
     texts = tuple(found[0] for found in connection.execute(upkeep.USER_TEXTS, (session_id,)))
     joined = tuple(found[0] for found in connection.execute(upkeep.JOINED_SESSIONS, (session_id,)))
     until = row["ended_at"] or until
-    return Doomed(session_id, row["slot_id"], row["platform"], row["created_at"], until, turns, texts, joined)
+    return Doomed(session_id, slots, row["platform"], row["created_at"], until, turns, texts, joined)
 
 
 def _check(connection: sqlite3.Connection, session_id: str, *, mark: str | None, force: bool) -> None:
@@ -158,13 +159,14 @@ def forget_messages_of_turns(connection: sqlite3.Connection, turns: Iterable[str
 
 
 def forget_messages_without_turn(connection: sqlite3.Connection, doomed: Doomed, after: int) -> int | None:
-    """The same, on the next page after this message, for commands and what was refused while the session was there.
+    """The same, on the next page after this message, for commands and what was refused while the session was there, and
+    for messages of turns of which there is no record any more.
 
     Where the page ends; None at the end of the table.
     """
     (bound, _since) = connection.execute(upkeep.INBOUND_PAGE, (after, PAGE)).fetchone()
-    if bound is not None:
-        values = (after, bound, doomed.slot_id, doomed.since, doomed.until)
+    for slot_id in doomed.slots if bound is not None else ():
+        values = (after, bound, slot_id, doomed.since, doomed.until)
         connection.execute(upkeep.REMOVE_REQUESTS_OF_SLOT, values)
         connection.execute(upkeep.REMOVE_ANSWERS_OF_SLOT, values)
         connection.execute(upkeep.FORGET_INBOUND_OF_SLOT, values)
@@ -213,9 +215,9 @@ def forget_mirror(connection: sqlite3.Connection, session_id: str) -> None:
     connection.execute(mirror_queries.DROP_MARK, (session_id,))
 
 
-def remove_orphan_slot(connection: sqlite3.Connection, slot_id: int) -> None:
-    """Remove a slot if nothing refers to it any more."""
-    connection.execute(upkeep.REMOVE_ORPHAN_SLOT, (slot_id,))
+def remove_orphan_slots(connection: sqlite3.Connection, slots: Iterable[int]) -> None:
+    """Remove slots to which nothing refers any more."""
+    connection.executemany(upkeep.REMOVE_ORPHAN_SLOT, [(slot_id,) for slot_id in slots])
 
 
 def remove_messages_of_ended(connection: sqlite3.Connection, session_id: str) -> int:
@@ -241,5 +243,5 @@ def remove_whole(connection: sqlite3.Connection, session_id: str) -> bool:
         after = remove_deliveries(connection, session_id, after)
     remove_record(connection, session_id)
     forget_mirror(connection, session_id)
-    remove_orphan_slot(connection, doomed.slot_id)
+    remove_orphan_slots(connection, doomed.slots)
     return True

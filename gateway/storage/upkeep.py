@@ -115,20 +115,25 @@ SELECT id FROM turns WHERE session_id = ?1
 UNION SELECT turn_id FROM messages WHERE session_id = ?1 AND turn_id IS NOT NULL"""
 """The turns of a session, those too whose record has been removed."""
 
+SLOTS_OF_SESSION: Final = """
+SELECT slot_id FROM sessions WHERE id = ?1 UNION SELECT slot_id FROM turns WHERE session_id = ?1"""
+"""The slots in which a session is, or was when its turns began: it may have been taken up in another chat."""
+
 _FORGET_INBOUND: Final = """
 UPDATE inbound SET state = 'ignored', reason = 'deleted', source = NULL, text = NULL, group_id = NULL, slot_id = NULL,
                    turn_id = NULL, extra = NULL, edited = NULL"""
 
 _OF_TURN: Final = "turn_id = ? AND state NOT IN ('pending', 'running')"
 
-_OF_SLOT: Final = """id > ? AND id <= ? AND slot_id = ? AND turn_id IS NULL AND received_at >= ? AND received_at <= ?
-  AND state NOT IN ('pending', 'running')"""
+_OF_SLOT: Final = """id > ? AND id <= ? AND slot_id = ? AND received_at >= ? AND received_at <= ?
+  AND state NOT IN ('pending', 'running') AND NOT EXISTS (SELECT 1 FROM turns WHERE turns.id = inbound.turn_id)"""
 
 FORGET_INBOUND_OF_TURN: Final = f"{_FORGET_INBOUND} WHERE {_OF_TURN}"
 """Keep of the messages of a turn only their platform's ids, by which a copy is recognised."""
 
 FORGET_INBOUND_OF_SLOT: Final = f"{_FORGET_INBOUND} WHERE {_OF_SLOT}"
-"""The same for messages that came to no turn (commands, and what was refused), as they were received in a slot."""
+"""The same for messages that came to no turn (commands, and what was refused), or to one that has no record any more,
+as they were received in a slot."""
 
 _ASKED: Final = "(SELECT message_id FROM inbound WHERE platform = 'api_server' AND"
 

@@ -1,6 +1,7 @@
 """A purge reaches what a session has left outside of its own rows: records of programs, copies made in the midst of a
 turn, spools in backups, and what was kept under another session's or turn's name."""
 
+from collections import Counter
 from typing import Final
 
 import pytest
@@ -9,6 +10,7 @@ from config import Platform
 from gateway.api.ledger import ACCOUNT, Answer, Asked, Ledger
 from gateway.inbox import Inbox
 from gateway.ports import InboundMessage
+from gateway.retention import Retention
 from gateway.source import SessionSource
 from tests.unit.storage.test_erasure import CONFIG, MARK, House, house
 
@@ -58,3 +60,37 @@ async def test_what_a_program_asked_and_was_answered(house: House, turn: str | N
     assert await ledger.answer("resp_1") is None
     assert await ledger.find("resp_2") is not None
     assert (await ledger.answer("resp_2") or Answer()).text == "other"
+
+
+async def test_a_message_that_failed_whose_turn_is_forgotten(house: House) -> None:
+    # As after /retry: the transcript has the repetition alone. Turns are kept for a week, what failed for a month.
+    session_id = await house.live_through("plain")
+    await take(house, "9-7")
+    await settle(house, "9-7", "gone", "failed")
+    await house.run(
+        "INSERT INTO turns (id, slot_id, session_id, agent, state, started_at, ended_at)"
+        " SELECT 'gone', slot_id, id, 'echo', 'done', 0, 0 FROM sessions WHERE id = ?",
+        session_id,
+    )
+    await house.run("DELETE FROM turn_steps")
+    house.clock.advance(days=8)
+    await Retention(house.database, CONFIG, house.clock, Counter(), pause=0).sweep()
+    assert await house.run("SELECT id FROM turns WHERE id = 'gone'") == []
+    assert house.holding(MARK)
+    await house.eraser.erase(session_id, purge=True)
+    assert house.holding(MARK) == []
+    assert await house.run("SELECT message_id, state FROM inbound WHERE message_id = '9-7'") == [("9-7", "ignored")]
+
+
+async def test_a_command_in_the_chat_from_which_a_session_was_taken_away(house: House) -> None:
+    session_id = await house.live_through("plain")
+    await take(house, "9-7", f"/title {MARK}")
+    await settle(house, "9-7", None)
+    after = await house.live_through("other", chat="8")
+    # As after /resume in another chat of the same person.
+    await house.run("UPDATE slots SET session_id = NULL WHERE chat = '9'")
+    await house.run("UPDATE slots SET session_id = ?, previous_session_id = ? WHERE chat = '8'", session_id, after)
+    await house.run("UPDATE sessions SET slot_id = (SELECT id FROM slots WHERE chat = '8')")
+    await house.eraser.erase(session_id, purge=True)
+    assert house.holding(MARK) == []
+    assert await house.run("SELECT chat FROM slots") == [("8",)]
