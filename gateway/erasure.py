@@ -170,19 +170,19 @@ class Eraser:
             after = await write(on_file(removal.remove_deliveries, session_id, after))
         while number := await write(on_file(removal.remove_messages, session_id)):
             messages += number
-        await write(on_file(removal.remove_record, session_id))
+        for name in (*doomed.joined, session_id):
+            await write(on_file(removal.remove_record, name))
         return messages
 
     async def _clean_files(self, session_id: str, doomed: Doomed | None) -> Leftovers:
-        turns, texts = (doomed.turns, doomed.texts) if doomed is not None else ((), ())
         try:
-            return await asyncio.to_thread(clean, self._home, session_id, turns, texts)
+            return await asyncio.to_thread(clean, self._home, doomed or removal.unknown(session_id))
         except OSError as error:
             raise _file_refused(session_id, error) from error
 
     async def _remove_media(self, session_id: str, doomed: Doomed | None) -> None:
         """Remove the files that came in and went out for a session, also while it was provisional."""
-        names = (session_id, *(doomed.joined if doomed is not None else ()))
+        names = (doomed or removal.unknown(session_id)).ids
         folders = session_folders(self._home.media_dir)
         try:
             for name in names:

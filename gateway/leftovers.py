@@ -15,7 +15,7 @@ from typing import Final
 
 from config import Home
 from gateway.constants import SQLITE_BUSY_SECONDS
-from gateway.session.removal import remove_whole
+from gateway.session.removal import Doomed, remove_traces
 from gateway.storage import upkeep
 from gateway.storage.backup import GZIP_MAGIC, make_backup, unpack
 from gateway.storage.checks import newest_schema
@@ -82,16 +82,16 @@ def remove_session_files(folders: Iterable[Path], session_id: str) -> None:
                 path.unlink()
 
 
-def clean(home: Home, session_id: str, turns: Iterable[str], texts: Iterable[str]) -> Leftovers:
+def clean(home: Home, doomed: Doomed) -> Leftovers:
     """Take a session out of every file in the home but the database itself.
 
     Its own files are removed; copies of the database, backups and files of lines are written anew without it. A copy
-    that cannot be is removed. `texts`, what people wrote in it, go from the terminal's history. Raises OSError for
-    what cannot be changed, with its name.
+    that cannot be is removed. What people wrote in it goes from the terminal's history. Raises OSError for what cannot
+    be changed, with its name.
     """
-    cleaner = _Cleaner(home.path, session_id, tuple(turns))
+    cleaner = _Cleaner(home.path, doomed)
     cleaner.clean_tree(home.path, own=_own_files(home), skipped=home.logs_dir, media=home.media_dir)
-    cleaner.clean_history(home.path / HISTORY, frozenset(text.strip() for text in texts))
+    cleaner.clean_history(home.path / HISTORY, doomed.texts)
     return cleaner.done
 
 
@@ -104,11 +104,10 @@ def _own_files(home: Home) -> frozenset[Path]:
 class _Cleaner:
     """Takes one session out of the files below a folder; paths in `done` are relative to `root`."""
 
-    def __init__(self, root: Path, session_id: str, turns: tuple[str, ...]) -> None:
+    def __init__(self, root: Path, doomed: Doomed) -> None:
         self._root = root
-        self._session_id = session_id
-        self._turns = turns
-        marks = (session_id, *turns)
+        self._doomed = doomed
+        marks = (*doomed.ids, *doomed.turns)
         self._quoted = tuple(f'"{mark}"'.encode() for mark in marks)
         self._telling = tuple(mark.encode() for mark in marks if len(mark) >= TELLING)
         self.done = Leftovers()
@@ -125,9 +124,9 @@ class _Cleaner:
         for parent, folders, names in os.walk(folder):
             for name in list(folders):
                 path = Path(parent, name)
-                if name == self._session_id:
+                if name in self._doomed.ids:
                     self._remove(path)
-                if name == self._session_id or path == skipped:
+                if name in self._doomed.ids or path == skipped:
                     folders.remove(name)
             for name in sorted(names):
                 path = Path(parent, name)
@@ -137,7 +136,7 @@ class _Cleaner:
     def _clean_file(self, path: Path, *, is_media: bool) -> None:
         with path.open("rb") as file:
             head = file.read(TAR_MAGIC_AT + len(TAR_MAGIC))
-        if self._session_id in (path.name, path.stem):
+        if any(name in (path.name, path.stem) for name in self._doomed.ids):
             self._remove(path)
         elif path.name.endswith(SIDE_FILES):
             if self._is_left_log(path):
@@ -167,7 +166,7 @@ class _Cleaner:
     def _clean_copy(self, path: Path) -> None:
         """Write a copy of the database anew without the session, and without what it once held and has deleted."""
         try:
-            if rewrite_copy(path, self._session_id):
+            if rewrite_copy(path, self._doomed):
                 self.done.rewritten.append(self._name(path))
         except sqlite3.Error:
             self._remove(path)
@@ -178,8 +177,8 @@ class _Cleaner:
             inside = Home(Path(folder))
             try:
                 manifest = unpack(path, inside.path, newest_schema=newest_schema())
-                rewrite_copy(inside.database, self._session_id)
-                within = _Cleaner(inside.path, self._session_id, self._turns)
+                rewrite_copy(inside.database, self._doomed)
+                within = _Cleaner(inside.path, self._doomed)
                 within.clean_tree(inside.path, own=_own_files(inside), media=inside.media_dir)
                 make_backup(inside, path, manifest.created_at, force=True)
             except (StorageError, sqlite3.Error):
@@ -212,7 +211,7 @@ class _Cleaner:
         return str(path.relative_to(self._root))
 
 
-def rewrite_copy(path: Path, session_id: str) -> bool:
+def rewrite_copy(path: Path, doomed: Doomed) -> bool:
     """Write a copy of the database anew without the session; False if it is the database of another program.
 
     Raises `sqlite3.Error`.
@@ -224,7 +223,7 @@ def rewrite_copy(path: Path, session_id: str) -> bool:
         connection.execute(upkeep.KEEP_JOURNAL_APART)
         connection.execute(upkeep.IGNORE_FOREIGN_KEYS)
         connection.execute("BEGIN IMMEDIATE")
-        remove_whole(connection, session_id)
+        remove_traces(connection, doomed)
         connection.execute(upkeep.OPTIMIZE_SEARCH)
         connection.execute("COMMIT")
         connection.execute(upkeep.VACUUM)

@@ -3,11 +3,12 @@
 The same functions work on a copy of the database.
 """
 
+import json
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 
 from gateway.session.errors import UnknownSession
 from gateway.storage import memory_queries, mirror_queries, upkeep
@@ -16,6 +17,9 @@ from gateway.storage.errors import StorageError
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+MessageKey: TypeAlias = tuple[str, str, str, str]
+"""Platform, account, chat and the platform's own id: what a message that came in is known by, in every copy."""
 
 PAGE: Final = 250
 """Rows that one job removes or looks at: a few milliseconds, so that a turn never waits long behind it."""
@@ -28,7 +32,7 @@ class RemovalRefusedError(Exception):
 @dataclass(frozen=True, slots=True)
 class Doomed:
     """A session that is being removed: the slots that it was in, and when, its turns, what people wrote in it, and the
-    provisional sessions that joined it."""
+    provisional sessions that joined it; `messages` came in for it, from `chats`, as far as they are known still."""
 
     session_id: str
     slots: tuple[int, ...]
@@ -36,8 +40,26 @@ class Doomed:
     since: int
     until: int
     turns: tuple[str, ...]
-    texts: tuple[str, ...]
+    texts: frozenset[str]
     joined: tuple[str, ...] = ()
+    messages: frozenset[MessageKey] = frozenset()
+    chats: frozenset[str] = frozenset()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The names under which it was kept."""
+        return (self.session_id, *self.joined)
+
+    def said(self, text: str | None) -> bool:
+        """Whether somebody wrote just this in it."""
+        return text is not None and text.strip() in self.texts
+
+    def said_in(self, payload: str | None) -> bool:
+        """Whether what came from a platform, in JSON, has one of its texts in it."""
+        try:
+            return payload is not None and any(map(self.said, _strings(json.loads(payload))))
+        except (ValueError, RecursionError):
+            return False
 
 
 def on_file(
@@ -73,6 +95,11 @@ def doom(connection: sqlite3.Connection, session_id: str, now: datetime, *, forc
     return _describe(connection, session_id, row, at)
 
 
+def unknown(session_id: str) -> Doomed:
+    """What is known of a session that is not in the store any more."""
+    return Doomed(session_id, (), None, 0, 0, (), frozenset())
+
+
 def find_doomed(connection: sqlite3.Connection, session_id: str) -> Doomed | None:
     """The same of a session in a copy, where nothing has to be guarded; None if it is not in it."""
     row = connection.execute(upkeep.SESSION_TO_REMOVE, (session_id,)).fetchone()
@@ -84,10 +111,28 @@ def find_doomed(connection: sqlite3.Connection, session_id: str) -> Doomed | Non
 def _describe(connection: sqlite3.Connection, session_id: str, row: sqlite3.Row, until: int) -> Doomed:
     slots = tuple(found[0] for found in connection.execute(upkeep.SLOTS_OF_SESSION, (session_id,)))
     turns = tuple(found[0] for found in connection.execute(upkeep.TURNS_OF_SESSION, (session_id,)))
-    texts = tuple(found[0] for found in connection.execute(upkeep.USER_TEXTS, (session_id,)))
+    texts = frozenset(found[0].strip() for found in connection.execute(upkeep.USER_TEXTS, (session_id,)))
     joined = tuple(found[0] for found in connection.execute(upkeep.JOINED_SESSIONS, (session_id,)))
+    messages = frozenset(
+        (found[0], found[1], found[2], found[3])
+        for found in connection.execute(upkeep.MESSAGES_OF_SESSION, (session_id,))
+    )
+    chats = {found[0] for slot in slots for found in connection.execute(upkeep.CHAT_OF_SLOT, (slot,))}
+    chats |= {chat for _platform, _account, chat, _number in messages}
     until = row["ended_at"] or until
-    return Doomed(session_id, slots, row["platform"], row["created_at"], until, turns, texts, joined)
+    since = row["created_at"]
+    return Doomed(
+        session_id, slots, row["platform"], since, until, turns, texts - {""}, joined, messages, frozenset(chats)
+    )
+
+
+def _strings(value: Any) -> Iterator[str]:  # noqa: ANN401 - whatever JSON holds
+    """Every text in it."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _strings(each)
 
 
 def _check(connection: sqlite3.Connection, session_id: str, *, mark: str | None, force: bool) -> None:
@@ -235,6 +280,7 @@ def remove_whole(connection: sqlite3.Connection, session_id: str) -> bool:
     while remove_messages(connection, session_id):
         pass
     forget_messages_of_turns(connection, doomed.turns)
+    connection.executemany(upkeep.FORGET_ALL_OF_TURN, [(turn,) for turn in doomed.turns])
     after: int | None = 0
     while after is not None:
         after = forget_messages_without_turn(connection, doomed, after)
@@ -245,3 +291,18 @@ def remove_whole(connection: sqlite3.Connection, session_id: str) -> bool:
     forget_mirror(connection, session_id)
     remove_orphan_slots(connection, doomed.slots)
     return True
+
+
+def remove_traces(connection: sqlite3.Connection, doomed: Doomed) -> None:
+    """Remove from a copy of the database, in one go, all that it has of a session: also what waited there, or was being
+    answered, when the copy was made."""
+    for session_id in doomed.ids:
+        remove_whole(connection, session_id)
+    connection.executemany(upkeep.FORGET_ALL_OF_TURN, [(turn,) for turn in doomed.turns])
+    connection.executemany(upkeep.FORGET_MESSAGE, doomed.messages)
+    for chat in doomed.chats:
+        waiting = connection.execute(upkeep.WAITING_TEXTS, (chat,)).fetchall()
+        connection.executemany(upkeep.FORGET_WAITING, [(row["id"],) for row in waiting if doomed.said(row["text"])])
+    updates = connection.execute(upkeep.WAITING_UPDATES).fetchall()
+    gone = [tuple(row)[:3] for row in updates if doomed.said_in(row["payload"])]
+    connection.executemany(upkeep.REMOVE_UPDATE, gone)

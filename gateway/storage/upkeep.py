@@ -119,6 +119,15 @@ SLOTS_OF_SESSION: Final = """
 SELECT slot_id FROM sessions WHERE id = ?1 UNION SELECT slot_id FROM turns WHERE session_id = ?1"""
 """The slots in which a session is, or was when its turns began: it may have been taken up in another chat."""
 
+MESSAGES_OF_SESSION: Final = """
+SELECT platform, account, chat, message_id FROM inbound WHERE turn_id IN (
+    SELECT id FROM turns WHERE session_id = ?1
+    UNION SELECT turn_id FROM messages WHERE session_id = ?1 AND turn_id IS NOT NULL)"""
+"""By what their platforms know the messages that came in for a session."""
+
+CHAT_OF_SLOT: Final = "SELECT chat FROM slots WHERE id = ?"
+"""The chat that a slot is of."""
+
 _FORGET_INBOUND: Final = """
 UPDATE inbound SET state = 'ignored', reason = 'deleted', source = NULL, text = NULL, group_id = NULL, slot_id = NULL,
                    turn_id = NULL, extra = NULL, edited = NULL"""
@@ -134,6 +143,24 @@ FORGET_INBOUND_OF_TURN: Final = f"{_FORGET_INBOUND} WHERE {_OF_TURN}"
 FORGET_INBOUND_OF_SLOT: Final = f"{_FORGET_INBOUND} WHERE {_OF_SLOT}"
 """The same for messages that came to no turn (commands, and what was refused), or to one that has no record any more,
 as they were received in a slot."""
+
+FORGET_ALL_OF_TURN: Final = f"{_FORGET_INBOUND} WHERE turn_id = ?"
+"""The same for messages of a turn, in a copy where it may be running."""
+
+FORGET_MESSAGE: Final = f"{_FORGET_INBOUND} WHERE platform = ? AND account = ? AND chat = ? AND message_id = ?"
+"""The same for one message, in a copy where it may be waiting."""
+
+WAITING_TEXTS: Final = "SELECT id, text FROM inbound WHERE state = 'pending' AND chat = ? AND text IS NOT NULL"
+"""What waits from a chat."""
+
+FORGET_WAITING: Final = f"{_FORGET_INBOUND} WHERE id = ?"
+"""The same for one message by its number, in a copy."""
+
+WAITING_UPDATES: Final = "SELECT platform, account, id, payload FROM updates"
+"""What came from platforms and was no message yet."""
+
+REMOVE_UPDATE: Final = "DELETE FROM updates WHERE platform = ? AND account = ? AND id = ?"
+"""Remove one of them."""
 
 _ASKED: Final = "(SELECT message_id FROM inbound WHERE platform = 'api_server' AND"
 

@@ -1,17 +1,22 @@
 """A purge reaches what a session has left outside of its own rows: records of programs, copies made in the midst of a
 turn, spools in backups, and what was kept under another session's or turn's name."""
 
+import json
 from collections import Counter
+from pathlib import Path
 from typing import Final
 
 import pytest
 
-from config import Platform
+from config import Home, Platform
 from gateway.api.ledger import ACCOUNT, Answer, Asked, Ledger
 from gateway.inbox import Inbox
 from gateway.ports import InboundMessage
 from gateway.retention import Retention
 from gateway.source import SessionSource
+from gateway.storage.backup import make_backup, unpack
+from gateway.storage.checks import newest_schema
+from gateway.storage.database import Database
 from tests.unit.storage.test_erasure import CONFIG, MARK, House, house
 
 __all__ = ["house"]
@@ -38,6 +43,21 @@ async def settle(house: House, number: str, turn: str | None, state: str = "answ
     await house.run(
         "UPDATE inbound SET state = ?, turn_id = ?, ended_at = received_at WHERE message_id = ?", state, turn, number
     )
+
+
+def back_up(house: House) -> Path:
+    """A backup in the home."""
+    path = house.home.path / "all.tar"
+    make_backup(house.home, path, house.clock.now())
+    return path
+
+
+def unpacked(backup: Path, folder: Path) -> House:
+    """A backup as it would be restored; its database is not open."""
+    home = Home(folder / "unpacked")
+    home.path.mkdir()
+    unpack(backup, home.path, newest_schema=newest_schema())
+    return House(home, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("turn", ["turn9", None], ids=["a turn", "a command"])
@@ -94,3 +114,52 @@ async def test_a_command_in_the_chat_from_which_a_session_was_taken_away(house: 
     await house.eraser.erase(session_id, purge=True)
     assert house.holding(MARK) == []
     assert await house.run("SELECT chat FROM slots") == [("8",)]
+
+
+@pytest.mark.parametrize("days", [0, 8], ids=["at once", "later"])
+@pytest.mark.parametrize("state", ["kept", "pending", "running"])
+async def test_a_backup_that_was_made_while_a_message_was_on_its_way(
+    house: House, tmp_path: Path, state: str, days: int
+) -> None:
+    session_id, text = await house.live_through(MARK), f"{MARK} please"
+    if state == "kept":
+        await house.run(
+            "INSERT INTO updates (platform, account, id, seq, payload, received_at)"
+            " VALUES ('telegram', ?, '1', 1, ?, 0)",
+            ACCOUNT, json.dumps({"message": {"text": text}}),
+        )  # fmt: skip
+    await take(house, "9-7", text)
+    await take(house, "8-7", "another", SessionSource(Platform.TELEGRAM, "8", user_id="8"))
+    if state == "running":
+        await house.run("UPDATE turns SET state = 'running'")
+        await house.run("UPDATE inbound SET state = 'running', turn_id = 'turn9' WHERE message_id = '9-7'")
+    backup = back_up(house)
+    await house.run("DELETE FROM updates")
+    await house.run("UPDATE turns SET state = 'done'")
+    await settle(house, "9-7", "turn9")
+    if days:
+        await house.run("DELETE FROM inbound WHERE message_id LIKE '9-%'")
+    await house.eraser.erase(session_id, purge=True)
+    assert house.holding(MARK) == []
+    inside = unpacked(backup, tmp_path)
+    assert inside.holding(MARK) == []
+    async with Database.open(inside.home.database) as database:
+        rows = await database.read("SELECT message_id, state, text FROM inbound WHERE text IS NOT NULL OR id = 3")
+        assert [tuple(row) for row in rows] == [("9-7", "ignored", None), ("8-7", "pending", "another")]
+
+
+async def test_what_was_kept_under_the_name_of_a_session_that_joined(house: House, tmp_path: Path) -> None:
+    session_id = await house.live_through("plain")
+    await house.run(
+        "INSERT INTO sessions (id, slot_id, owner, platform, chat_type, display_name, title, created_at, updated_at,"
+        " ended_at, end_reason, successor_id) SELECT 'provisional', slot_id, owner, platform, chat_type, ?, ?, 1, 1, 1,"
+        " 'session_joined', id FROM sessions",
+        MARK, MARK,
+    )  # fmt: skip
+    (house.home.media_dir / "provisional").mkdir()
+    (house.home.media_dir / "provisional" / "picture.png").write_text(MARK)
+    backup = back_up(house)
+    await house.eraser.erase(session_id, purge=True)
+    assert house.holding(MARK) == []
+    assert unpacked(backup, tmp_path).holding(MARK) == []
+    assert await house.run("SELECT id FROM sessions") == []
