@@ -16,6 +16,7 @@ from typing import Final
 from config import Home
 from gateway.constants import SQLITE_BUSY_SECONDS
 from gateway.session.removal import Doomed, remove_traces
+from gateway.session.spool_removal import without_session
 from gateway.storage import upkeep
 from gateway.storage.backup import GZIP_MAGIC, make_backup, unpack
 from gateway.storage.checks import newest_schema
@@ -89,7 +90,7 @@ def clean(home: Home, doomed: Doomed) -> Leftovers:
     that cannot be is removed. What people wrote in it goes from the terminal's history. Raises OSError for what cannot
     be changed, with its name.
     """
-    cleaner = _Cleaner(home.path, doomed)
+    cleaner = _Cleaner(home.path, doomed, in_use=home.sessions_dir)
     cleaner.clean_tree(home.path, own=_own_files(home), skipped=home.logs_dir, media=home.media_dir)
     cleaner.clean_history(home.path / HISTORY, doomed.texts)
     return cleaner.done
@@ -102,11 +103,15 @@ def _own_files(home: Home) -> frozenset[Path]:
 
 
 class _Cleaner:
-    """Takes one session out of the files below a folder; paths in `done` are relative to `root`."""
+    """Takes one session out of the files below a folder; paths in `done` are relative to `root`.
 
-    def __init__(self, root: Path, doomed: Doomed) -> None:
+    `in_use` is the folder in which the gateway may be writing a spool.
+    """
+
+    def __init__(self, root: Path, doomed: Doomed, in_use: Path | None = None) -> None:
         self._root = root
         self._doomed = doomed
+        self._in_use = in_use
         marks = (*doomed.ids, *doomed.turns)
         self._quoted = tuple(f'"{mark}"'.encode() for mark in marks)
         self._telling = tuple(mark.encode() for mark in marks if len(mark) >= TELLING)
@@ -151,8 +156,21 @@ class _Cleaner:
                 self._clean_backup(path)
         elif head.startswith(PACKED) and not is_media:
             self.done.unread.append(self._name(path))
+        elif path.match(f"*{SPOOLS}"):
+            # One that is in use is not written anew under the gateway's hands: it is in the database first.
+            if not (path.match(SPOOLS) and path.parent == self._in_use):
+                self._clean_spool(path)
         elif path.suffix in LINES and _holds(path, self._quoted):
             _without_lines(path, self._quoted)
+            self.done.rewritten.append(self._name(path))
+
+    def _clean_spool(self, path: Path) -> None:
+        """Write a spool anew without what it tells of the session."""
+        with path.open("rb") as file:
+            lines = list(file)
+        kept = without_session(lines, self._doomed)
+        if kept != lines:
+            _write_whole(path, kept)
             self.done.rewritten.append(self._name(path))
 
     def _is_left_log(self, path: Path) -> bool:

@@ -204,6 +204,18 @@ def _records_in(line: bytes, name: str, number: int) -> Iterator[Record | None]:
             log.warning("%s ends within line %d: that had not been acknowledged, and does not count", name, number)
 
 
+def content_of(line: bytes) -> dict[str, Any] | None:
+    """What a line of a spool, or of what a merge has rejected of one, says; None for one that is damaged."""
+    data = _checked(line) if START.match(line) else _json(line)
+    return data if isinstance(data, dict) and line.endswith(b"\n") else None
+
+
+def line_of(content: Mapping[str, Any]) -> bytes:
+    """A line that says this; with a checksum, if what it was read from had one."""
+    body = _head_body({name: value for name, value in content.items() if name != "crc"})
+    return _line(body) if "crc" in content else b"{%s}\n" % body
+
+
 def sync_directory(directory: Path) -> None:
     """Make a change of names in a folder durable. Raises OSError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
