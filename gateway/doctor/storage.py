@@ -21,8 +21,9 @@ from gateway.storage.checks import (
 )
 from gateway.storage.codec import from_micros
 from gateway.storage.errors import StorageError
+from gateway.storage.faults import is_damage, is_held
 from gateway.storage.restore import PLAN, REPLACED, staged
-from gateway.storage.salvage import MARKER, SIDE_FILES, set_aside_databases
+from gateway.storage.salvage import MARKER, SIDE_FILES, set_aside_databases, unfinished
 from gateway.storage.spool import PATTERN as SPOOLS
 
 CLOCK_TOLERANCE: Final = timedelta(minutes=5)
@@ -30,6 +31,12 @@ CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 
 NAMED: Final = 3
 """Updates that were set aside which are named."""
+
+DAMAGED: Final = (
+    "the gateway sets it aside and rescues what can be read when it meets the damage;"
+    " or take a backup of yours: hermes-gateway restore FILE"
+)
+"""What to do about a damaged database."""
 
 PRIVATE_FOLDER: Final = 0o700
 PRIVATE_FILE: Final = 0o600
@@ -89,12 +96,8 @@ def database(home: Home, now: datetime) -> Iterator[Finding]:
     if not has_full_text_search():
         yield error("database", "this Python's SQLite cannot search texts (FTS5)", "use a Python whose SQLite has FTS5")
     if not home.database.exists():
-        yield ok("database", "not there yet; the first start makes it")
+        yield _missing(home)
         return
-    advice = (
-        "the gateway sets it aside and rescues what can be read when it meets the damage;"
-        " or take a backup of yours: hermes-gateway restore FILE"
-    )
     try:
         with contextlib.closing(open_to_check(home.database)) as connection:
             schema, known = schema_of(connection), newest_schema()
@@ -104,7 +107,7 @@ def database(home: Home, now: datetime) -> Iterator[Finding]:
                 return
             faults = faults_in(connection)
             for fault in faults:
-                yield error("database", f"{home.database} is damaged: {fault}", advice)
+                yield error("database", f"{home.database} is damaged: {fault}", DAMAGED)
             if not faults and schema < known:
                 yield ok("database", f"whole; schema {schema}, brought to {known} by the next start")
             elif not faults:
@@ -112,7 +115,28 @@ def database(home: Home, now: datetime) -> Iterator[Finding]:
                 yield from _newest_row(newest_instant(connection), now)
                 yield from _set_aside(*updates_set_aside(connection, NAMED))
     except StorageError as fault:
-        yield error("database", f"{home.database} cannot be read: {fault}", advice)
+        yield error("database", f"{home.database} cannot be read: {fault}", _advice(fault.__cause__))
+
+
+def _missing(home: Home) -> Finding:
+    """There is no database: a start makes one, but where it has been, since it may come back."""
+    aside = set_aside_databases(home.database)
+    if not aside or unfinished(home.database) is not None:
+        return ok("database", "not there yet; the first start makes it")
+    return error(
+        "database",
+        f"{home.database} is missing, and no start makes a new one while {aside[0]} is kept",
+        "put it back, or a backup: hermes-gateway restore FILE; to begin anew, move what is named so out of the home",
+    )
+
+
+def _advice(cause: BaseException | None) -> str:
+    """What to do about a database that cannot be read, by what SQLite says."""
+    if cause is None or is_damage(cause):
+        return DAMAGED
+    if is_held(cause):
+        return "end the program that has it open (sqlite3, a backup tool, a copy of the gateway); nothing is damaged"
+    return "look at the disk, the mount, and the owner and the mode of the home and of this file"
 
 
 def _set_aside(number: int, newest: list[str]) -> Iterator[Finding]:

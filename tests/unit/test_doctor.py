@@ -2,6 +2,7 @@
 
 import socket
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from gateway.doctor import Finding, Level, examine
 from gateway.doctor.machine import packages
 from gateway.lock import hold
 from gateway.session import SessionSource, SessionStore
+from gateway.storage import checks
 from gateway.storage.database import Database
 
 TELEGRAM = "123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1"
@@ -176,6 +178,42 @@ async def test_a_damaged_database_is_found(home: Home) -> None:
     data[4096 * 3 : 4096 * 6] = b"\xa5" * 4096 * 3
     home.database.write_bytes(data)
     assert any("is damaged" in what for what in bad(await examine(home)))
+
+
+async def test_a_database_that_another_program_holds_is_not_called_damaged(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(home, "")
+    await database(home)
+    monkeypatch.setattr(checks, "SQLITE_BUSY_SECONDS", 0.02)
+    with closing(sqlite3.connect(home.database, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        other.execute("INSERT INTO meta VALUES ('a', 'b')")
+        (finding,) = [finding for finding in await examine(home) if finding.subject == "database"]
+    assert (finding.level, "locked" in finding.what) == (Level.ERROR, True)
+    assert "end the program" in finding.advice
+    assert "restore" not in finding.advice
+
+
+async def test_a_database_that_cannot_be_opened_is_a_matter_of_the_disk(home: Home) -> None:
+    configure(home, "")
+    home.database.mkdir(mode=0o700)
+    (finding,) = [finding for finding in await examine(home) if finding.subject == "database"]
+    assert (finding.level, "restore" in finding.advice, "disk" in finding.advice) == (Level.ERROR, False, True)
+
+
+async def test_a_database_that_is_missing_and_is_not_made_anew_is_an_error(home: Home) -> None:
+    configure(home, "")
+    await database(home)
+    aside = home.path / "gateway.db.damaged-20260101T000000Z"
+    home.database.rename(aside)
+    (missing, kept) = [finding for finding in await examine(home) if finding.subject == "database"]
+    assert (missing.level, kept.level) == (Level.ERROR, Level.WARNING)
+    assert str(aside) in missing.what
+    assert "hermes-gateway restore" in missing.advice
+    async with Database.open(home.database) as opened:
+        assert opened.state.mode == "spool"
 
 
 async def test_a_newer_database_is_found(home: Home) -> None:
