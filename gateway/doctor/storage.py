@@ -162,6 +162,7 @@ def _newest_row(micros: int | None, now: datetime) -> Iterator[Finding]:
 def leftovers(home: Home, *, running: bool) -> Iterator[Finding]:
     """What outages, damage and restores have left in the home, and what becomes of it."""
     yield from _spool(home, running=running)
+    yield from _left_out(home)
     for path in set_aside_databases(home.database):
         size = sum(_size(path.with_name(path.name + end)) for end in ("", *SIDE_FILES))
         yield warning(
@@ -198,6 +199,16 @@ def _spool(home: Home, *, running: bool) -> Iterator[Finding]:
         if running
         else "start the gateway, which merges it; delete nothing",
     )
+
+
+def _left_out(home: Home) -> Iterator[Finding]:
+    """What no merge has put into the database: nobody else has it."""
+    for path in sorted(home.sessions_dir.glob(f"rejected-{SPOOLS}")):
+        what = f"{path} has changes of an outage that the database did not take, and they are not in it"
+        yield warning("storage", what, f"read it: each line has its reason; once nothing of it is missed: rm {path}")
+    for path in sorted(home.sessions_dir.glob(f"damaged-{SPOOLS}")):
+        what = f"{path} has lines of an outage that cannot be read; what they told is not in the database"
+        yield warning("storage", what, f"the log names the lines; once nothing of it is missed: rm {path}")
 
 
 def _size(path: Path) -> int:

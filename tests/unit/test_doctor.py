@@ -362,6 +362,15 @@ async def test_a_spool_is_told(home: Home) -> None:
     assert (told.level, "delete nothing" in told.advice) == (Level.WARNING, True)
 
 
+@pytest.mark.parametrize("kind", ["rejected", "damaged"])
+async def test_what_no_merge_has_taken_is_told(home: Home, kind: str) -> None:
+    configure(home, "")
+    path = home.sessions_dir / f"{kind}-spool-20261121T063000000000Z-0123.jsonl"
+    path.touch(0o600)
+    (told,) = [finding for finding in await examine(home) if finding.subject == "storage"]
+    assert (told.level, str(path) in told.what, str(path) in told.advice) == (Level.WARNING, True, True)
+
+
 async def test_open_copies_and_folders_inside_are_errors(home: Home) -> None:
     configure(home, "")
     await database(home)
