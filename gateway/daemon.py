@@ -424,6 +424,7 @@ class Daemon:
             recovered.clear()
             try:
                 await parts.admissions.take_up()
+                await parts.http.take_up()
                 await parts.outbox.take_up()
                 await parts.lanes.take_up()
             except Exception:

@@ -26,6 +26,7 @@ class Homes:
         self._database = database
         self._config = config
         self._chosen: Mapping[str, HomeChannel] = MappingProxyType({})
+        self._complete = True
         self._setting = asyncio.Lock()
 
     @classmethod
@@ -43,7 +44,12 @@ class Homes:
                 found[row["name"].removeprefix(NAME)] = HomeChannel.model_validate(json.loads(row["value"]))
             except ValueError as error:
                 log.warning("the home channel %s cannot be read, and is left out: %s", row["name"], error)
-        self._chosen = MappingProxyType(found)
+        self._chosen, self._complete = MappingProxyType(found), self._database.state.complete
+
+    async def take_up(self) -> None:
+        """Read those that an outage of the database has hidden. Raises `StorageError`."""
+        if not self._complete:
+            await self.load()
 
     def get(self, platform: Platform) -> HomeChannel | None:
         """A platform's home channel, if it has one."""

@@ -41,11 +41,13 @@ _H = TypeVar("_H", bound=Handler)
 
 
 class Verifier(Protocol):
-    """Who knows the keys."""
+    """Who knows the keys. `complete`: all of them."""
+
+    complete: bool
 
     @property
     def any(self) -> bool:
-        """Whether there are any."""
+        """Whether there are, or may be, any."""
 
     def verify(self, token: str) -> Holder | None:
         """Whom a key stands for."""
@@ -120,6 +122,9 @@ def _holder(request: web.Request, keys: Verifier) -> Holder:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and (holder := keys.verify(given.strip())) is not None:
         return holder
+    if not keys.complete:
+        words = "the database is out of use, and keys cannot be looked up: try again later"
+        raise ApiError(503, words, code="not_ready", headers={"Retry-After": "10"})
     if not keys.any:
         words = "there is no API key yet: `hermes-gateway keys create NAME` makes one, or set http.api_key"
     else:

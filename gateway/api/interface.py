@@ -72,6 +72,7 @@ class HttpInterface:
         self.service = Service(self.ledger, config, clock, roster)
         self.webhooks = webhooks
         self.sender: Sender | None = None
+        self._homes: Homes | None = None
 
     @classmethod
     async def open(
@@ -93,8 +94,15 @@ class HttpInterface:
         control: ControlServer,
     ) -> None:
         """Let programs, and scripts over the socket, send messages to people. See `Sender`."""
+        self._homes = homes
         self.sender = Sender(self._database, self._config, self._clock, homes, tell, redact)
         control.serve(SERVICE, self.sender.serve)
+
+    async def take_up(self) -> None:
+        """Take the keys and the home channels that an outage of the database has hidden. Raises `StorageError`."""
+        await self.keys.take_up()
+        if self._homes is not None:
+            await self._homes.take_up()
 
     @property
     def adapters(self) -> Mapping[str, AdapterFactory]:

@@ -124,12 +124,20 @@ class Keys:
         self._on_change = on_change
         self._random_bytes = random_bytes
         self._keys: dict[str, Key] = {}
+        self.complete = True
+        """Whether all that the database has are known: it may have been out of use when they were read."""
 
     async def load(self) -> None:
         """Take the keys that the database has. Raises `StorageError`."""
         rows = await self._database.read(api_queries.API_KEYS)
-        self._keys = {row["id"]: Key.from_row(row) for row in rows}
+        self._keys, self.complete = {row["id"]: Key.from_row(row) for row in rows}, self._database.state.complete
         self.let_in()
+
+    async def take_up(self) -> None:
+        """Take those that an outage of the database has hidden. Raises `StorageError`."""
+        if not self.complete:
+            await self.load()
+            self._on_change()
 
     def let_in(self) -> None:
         """Have everyone known who may talk to the agent by a key, and nobody else."""
@@ -149,7 +157,9 @@ class Keys:
 
     @property
     def any(self) -> bool:
-        """Whether there is a key at all that opens something."""
+        """Whether there is, or may be, a key that opens something."""
+        if not self.complete:
+            return True
         return self._configured() is not None or any(key.revoked_at is None for key in self._keys.values())
 
     def verify(self, token: str) -> Holder | None:

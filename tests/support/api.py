@@ -23,6 +23,7 @@ class OneKey:
     def __init__(self, token: str | None = KEY, scopes: tuple[str, ...] = tuple(SCOPES)) -> None:
         self._token = token
         self._scopes = frozenset(scopes)
+        self.complete = True
 
     @property
     def any(self) -> bool:
