@@ -127,6 +127,8 @@ class Merge:
                 self._put_turn(turn)
             if turn["state"] == "done":
                 self._connection.execute(queries.REQUEUE_INBOUND, (turn["id"],))
+                # Those that the outage has hidden are named by no record.
+                self._connection.execute(queries.DELETE_STEPS, (turn["id"],))
         if colliding:
             decided()
         for turn in colliding:

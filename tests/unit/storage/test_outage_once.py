@@ -1,8 +1,10 @@
 """What an outage must not forget: what was sent once under a key is sent once, and a home channel stays set."""
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -10,13 +12,15 @@ from config import GatewayConfig, HomeChannel, LiveConfig, Platform
 from gateway.delivery import NewDelivery, add_delivery
 from gateway.homes import Homes
 from gateway.ports import Target
-from gateway.storage import api_queries, outbox_queries
+from gateway.retention import Retention
+from gateway.storage import api_queries, outbox_queries, queries
 from gateway.storage import failover as failover_module
 from gateway.storage import shadow as shadow_module
 from gateway.storage import writer as writer_module
 from gateway.storage.database import Database
+from tests.support.stores import HandClock
 from tests.unit.storage.test_failover import ANN, back, held, opened, rows
-from tests.unit.storage.test_failover_twice import change, io_error
+from tests.unit.storage.test_failover_twice import add_turn, change, io_error
 
 NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
 KEYED: Final = NewDelivery(Target(Platform.TELEGRAM, "1", None, ""), "notice", "the bill is paid", key="message:1")
@@ -96,3 +100,34 @@ async def test_a_home_channel_that_is_set_in_an_outage_stays_set(path: Path) -> 
         homes = await Homes.open(database, live)
         assert homes.get(Platform.TELEGRAM) == here
         assert homes.get(Platform.SLACK) is None
+
+
+async def test_a_turn_that_ends_in_an_outage_leaves_no_step_that_was_hidden(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, step = shadow_module.Shadow._read, "INSERT INTO turn_steps VALUES ('T0', ?, 'calls', ?)"
+
+    def damaged(self: shadow_module.Shadow, sql: str, parameters: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+        if "FROM turn_steps" in sql:
+            self._is_incomplete()
+        else:
+            yield from read(self, sql, parameters)
+
+    async with opened(path) as (database, store):
+        entry = await store.get_or_create_session(ANN)
+        await add_turn(database, "T0", "m1", entry.session_id)
+        for number in (1, 2, 3):
+            await database.write(change(step, number, f"before {number}"))
+        monkeypatch.setattr(shadow_module.Shadow, "_read", damaged)
+        with held(path):
+            await database.writer.fall_back(io_error())
+            await database.write(change(step, 1, "in the outage"))
+            await database.write(change(queries.END_TURN, None, 5, "T0"))
+            await database.write(change(queries.DELETE_STEPS, "T0"))
+        await back(database)
+        assert rows(path, "SELECT seq FROM turn_steps") == []
+        # One step that is left would keep retention from ever going on.
+        clock = HandClock()
+        clock.advance(days=400)
+        await Retention(database, GatewayConfig(), clock, Counter(), pause=0).sweep()
+    assert rows(path, "SELECT id FROM turns") == []
