@@ -189,6 +189,8 @@ class Merge:
             self._turns[row["id"]] = self._linked(row)
         elif table == "outbox":
             self._put_delivery(row)
+        elif table == "tokens_by_day":
+            self._put_tokens(row)
         elif table == "turn_steps":
             self._put_step(row)
         else:
@@ -315,6 +317,11 @@ class Merge:
                 return
             row["id"] = found["id"]
         self._put("outbox", self._linked(row))
+
+    def _put_tokens(self, row: Row) -> None:
+        """What was spent in a day does not become less because an outage has hidden a part of it."""
+        found = self._find("tokens_by_day", ("day", "platform", "kind", "id"), row)
+        self._put("tokens_by_day", row if found is None else row | {"tokens": max(row["tokens"], found["tokens"])})
 
     def _put_step(self, row: Row) -> None:
         """A step of a turn's journal never changes: another one with its number was made before, and unknown then."""

@@ -13,7 +13,7 @@ from gateway.delivery import NewDelivery, add_delivery
 from gateway.homes import Homes
 from gateway.ports import Target
 from gateway.retention import Retention
-from gateway.storage import api_queries, outbox_queries, queries
+from gateway.storage import access_queries, api_queries, outbox_queries, queries
 from gateway.storage import failover as failover_module
 from gateway.storage import shadow as shadow_module
 from gateway.storage import writer as writer_module
@@ -131,3 +131,19 @@ async def test_a_turn_that_ends_in_an_outage_leaves_no_step_that_was_hidden(
         clock.advance(days=400)
         await Retention(database, GatewayConfig(), clock, Counter(), pause=0).sweep()
     assert rows(path, "SELECT id FROM turns") == []
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+async def test_what_was_spent_in_a_day_does_not_become_less(
+    path: Path, hidden: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = ("2026-01-01", "telegram", "person", "1")
+    async with opened(path) as (database, _store):
+        await database.write(change(access_queries.ADD_TOKENS, *place, 900))
+        if hidden:
+            monkeypatch.setattr(shadow_module, "_open", lambda _path: None)
+        with held(path):
+            await database.writer.fall_back(io_error())
+            await database.write(change(access_queries.ADD_TOKENS, *place, 7))
+        await back(database)
+    assert rows(path, "SELECT tokens FROM tokens_by_day") == [(900 if hidden else 907,)]
