@@ -172,7 +172,7 @@ class _Maker:
     def write(self, path: Path, now: datetime, *, compress: bool) -> Manifest:
         files = {folder: list(self._files(self._home.path / folder)) for folder in FOLDERS}
         database = self._home.database.stat().st_size
-        self._total = 2 * database + sum(each.stat().st_size for found in files.values() for each in found)
+        self._total = 2 * database + sum(_size(each) for found in files.values() for each in found)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
         with os.fdopen(descriptor, "wb") as stream:
             with tarfile.open(fileobj=stream, mode="w:gz" if compress else "w", format=tarfile.PAX_FORMAT) as archive:
@@ -205,7 +205,7 @@ class _Maker:
                     continue
                 if path.is_file() and not path.is_symlink() and is_safe_name(relative):
                     yield path
-                elif relative not in self._skipped:
+                elif os.path.lexists(path) and relative not in self._skipped:
                     self._skipped.append(relative)
 
     def _add_all(self, archive: tarfile.TarFile, files: Sequence[Path] | Iterator[Path]) -> None:
@@ -257,6 +257,14 @@ class _Maker:
         self._done += number
         if self._progress is not None:
             self._progress(min(self._done, self._total), self._total)
+
+
+def _size(path: Path) -> int:
+    """A file's bytes; none of one that has gone meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _described(name: str, size: int, modified: float) -> tarfile.TarInfo:

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import tarfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -131,6 +131,26 @@ def test_links_and_pipes_are_left_out_and_told(home: Home, tmp_path: Path) -> No
     manifest = make_backup(home, tmp_path / "b.tar", NOW)
     assert set(manifest.skipped) == {"media/link", "media/folder", "media/pipe"}
     assert b"not to be read" not in (tmp_path / "b.tar").read_bytes()
+
+
+def test_a_file_that_goes_while_it_is_looked_for_is_left_out(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.gone", "b.gone"):
+        (home.sessions_dir / name).touch()
+    walk = os.walk
+
+    def goes(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        """A daemon that runs removes one once its name is known, the other once it has been looked at."""
+        for parent, folders, files in walk(folder):
+            (home.sessions_dir / "a.gone").unlink(missing_ok=True)
+            yield parent, folders, files
+            (home.sessions_dir / "b.gone").unlink(missing_ok=True)
+
+    monkeypatch.setattr(os, "walk", goes)
+    manifest = make_backup(home, tmp_path / "b.tar", NOW)
+    assert manifest.skipped == ()
+    assert not any("gone" in name for name in members(tmp_path / "b.tar"))
 
 
 def test_a_backup_is_one_moment_of_a_database_that_is_written_to(home: Home, tmp_path: Path) -> None:
