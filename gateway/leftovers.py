@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -136,7 +136,8 @@ class _Cleaner:
             for name in sorted(names):
                 path = Path(parent, name)
                 if path not in own and path.is_file() and not path.is_symlink():
-                    self._clean_file(path, is_media=media is not None and path.is_relative_to(media))
+                    with suppress(FileNotFoundError):  # the gateway, which runs, has removed it itself
+                        self._clean_file(path, is_media=media is not None and path.is_relative_to(media))
 
     def _clean_file(self, path: Path, *, is_media: bool) -> None:
         with path.open("rb") as file:

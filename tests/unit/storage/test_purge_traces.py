@@ -241,6 +241,22 @@ async def test_a_spool_that_is_in_use_is_left_alone(house: House) -> None:
     assert spool.read_bytes() == before
 
 
+async def test_a_file_that_goes_while_it_is_looked_through(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    session_id, gone = await house.live_through(MARK), house.home.sessions_dir / "other.partial"
+    gone.touch()
+    is_link = Path.is_symlink
+
+    def goes(path: Path) -> bool:
+        if path == gone:
+            path.unlink()
+        return is_link(path)
+
+    monkeypatch.setattr(Path, "is_symlink", goes)
+    erased = await house.eraser.erase(session_id, purge=True)
+    assert (erased.known, gone.name in str(erased)) == (True, False)
+    assert house.holding(MARK) == []
+
+
 async def test_what_was_kept_under_the_name_of_a_session_that_joined(house: House, tmp_path: Path) -> None:
     session_id = await house.live_through("plain")
     await house.run(
