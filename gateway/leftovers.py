@@ -21,6 +21,7 @@ from gateway.storage import upkeep
 from gateway.storage.backup import GZIP_MAGIC, make_backup, unpack
 from gateway.storage.checks import newest_schema
 from gateway.storage.errors import StorageError
+from gateway.storage.migrate import bring_up
 from gateway.storage.spool import PATTERN as SPOOLS
 from gateway.storage.spool import sync_directory
 
@@ -241,6 +242,7 @@ def rewrite_copy(path: Path, doomed: Doomed) -> bool:
             return False
         connection.execute(upkeep.KEEP_JOURNAL_APART)
         connection.execute(upkeep.IGNORE_FOREIGN_KEYS)
+        bring_up(connection)  # what removes a session knows this version's tables alone
         connection.execute("BEGIN IMMEDIATE")
         remove_traces(connection, doomed)
         connection.execute(upkeep.OPTIMIZE_SEARCH)

@@ -36,6 +36,14 @@ def migrate(connection: sqlite3.Connection, path: Path) -> int:
     return newest
 
 
+def bring_up(connection: sqlite3.Connection) -> None:
+    """Bring a copy of an earlier version's database to this version's schema. Raises `sqlite3.Error`."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    for number, sql in migrations():
+        if number > version:
+            connection.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;")
+
+
 def _back_up(connection: sqlite3.Connection, copy: Path) -> None:
     partial = copy.with_name(copy.name + ".partial")
     partial.unlink(missing_ok=True)

@@ -1,6 +1,8 @@
 """A purge reaches every place of the home in which a database was put aside: its bytes are looked for in all."""
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from config import Home
 from gateway.storage.backup import make_backup, unpack
 from gateway.storage.checks import newest_schema
 from gateway.storage.database import Database
+from gateway.storage.migrate import migrations
 from gateway.storage.restore import STAGED, apply_staged, stage
 from tests.unit.storage.test_erasure import MARK, House
 
@@ -64,6 +67,40 @@ async def test_every_database_that_was_put_aside(home: Home) -> None:
         assert not erased.unread
         assert await house.found("other") == {other}
     assert (root / "gateway.db.found-20260103T000000Z").exists(), "one that is whole is kept, without the session"
+
+
+@pytest.mark.parametrize("schema", [1, 9])
+async def test_what_an_earlier_version_has_copied(home: Home, tmp_path: Path, schema: int) -> None:
+    earlier = Home(tmp_path / "earlier").ensure()
+    async with Database.open(home.database) as database:
+        house = House(home, database)
+        session_id = await house.live_through(MARK)
+        with closing(sqlite3.connect(earlier.database, isolation_level=None)) as old:
+            for _number, sql in migrations()[:schema]:
+                old.executescript(sql)
+            old.execute(f"PRAGMA user_version = {schema}")
+            for each in (session_id, "other"):
+                place = "INSERT INTO slots (agent, platform, chat_type, chat, thread, participant, key)"
+                old.execute(f"{place} VALUES ('a', 'telegram', 'dm', ?, '', '', '')", (each,))
+                old.execute(
+                    "INSERT INTO sessions (id, slot_id, owner, chat_type, created_at, updated_at)"
+                    " VALUES (?, last_insert_rowid(), 'o', 'dm', 1, 1)",
+                    (each,),
+                )
+                text = MARK if each == session_id else each
+                message = "INSERT INTO messages (session_id, role, content, created_at) VALUES (?, 'user', ?, 1)"
+                old.execute(message, (each, text))
+        copy, backup = home.path / f"gateway.db.schema{schema}.bak", home.path / "old.tar"
+        shutil.copy(earlier.database, copy)
+        make_backup(earlier, backup, house.clock.now())
+        erased = await house.eraser.erase(session_id, purge=True)
+        assert (erased.removed, erased.unread) == ((), ())
+        assert house.holding(MARK) == house.holding(session_id) == []
+    unpack(backup, (inside := Home(tmp_path / "inside").ensure()).path, newest_schema=newest_schema())
+    for path in (copy, inside.database):
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("SELECT id FROM sessions").fetchall() == [("other",)]
+            assert connection.execute("SELECT content FROM messages").fetchall() == [("other",)]
 
 
 async def test_a_backup_that_waits_to_take_effect(home: Home, tmp_path: Path) -> None:
