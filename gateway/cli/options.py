@@ -57,6 +57,17 @@ def find_home() -> "Home":
         ) from error
 
 
+def tell_of_spool() -> bool:
+    """Say so where an outage keeps things out of the database, which is what a command shows; whether it does."""
+    from gateway.cli.output import say
+    from gateway.storage.spool import find_spools
+
+    waits = bool(find_spools(find_home().sessions_dir))
+    if waits:
+        say("What came while the database was out of use is not in here yet; `hermes-gateway status` says more.")
+    return waits
+
+
 def prepared_home() -> "Home":
     """The home folder, created where it is missing. Raises `CommandError`."""
     home = find_home()

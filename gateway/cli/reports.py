@@ -8,7 +8,7 @@ from typing import Any, Final
 import typer
 
 from gateway.cli.errors import FAILED, CommandError
-from gateway.cli.options import ConfigFile, Json, Limit, examples, find_home
+from gateway.cli.options import ConfigFile, Json, Limit, examples, find_home, tell_of_spool
 from gateway.cli.output import Column, age, console, counted, neutral, print_json, print_table, say
 
 LEVEL_STYLES: Final[Mapping[str, str]] = {"ok": "green", "warning": "yellow", "error": "bold red"}
@@ -196,12 +196,12 @@ def unanswered(limit: Limit = 0, json: Json = False) -> None:
         async with Inspection.open(find_home().database) as inspection:
             return list(await inspection.unanswered(limit or None))
 
-    found = asyncio.run(ask())
+    waits, found = tell_of_spool(), asyncio.run(ask())
     if json:
         print_json([message.to_dict() for message in found])
         return
     if not found:
-        say("Every message has its answer.")
+        say("Every message that is in the database has its answer." if waits else "Every message has its answer.")
         return
     now = SystemClock().now()
     columns = (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 import typer
 
 from gateway.cli.errors import CommandError
-from gateway.cli.options import Json, Limit, examples, find_home
+from gateway.cli.options import Json, Limit, examples, find_home, tell_of_spool
 from gateway.cli.output import (
     Column,
     age,
@@ -57,6 +57,8 @@ app = typer.Typer(
 def _inspect(ask: "Callable[[Inspection], Awaitable[T]]") -> T:
     """What a question to the store comes to."""
     from gateway.inspection import Inspection
+
+    tell_of_spool()
 
     async def inspect() -> T:
         async with Inspection.open(find_home().database) as inspection:
@@ -194,8 +196,6 @@ def search(
     hits, unseen = _inspect(lambda inspection: _search(inspection, " ".join(text), limit, marks))
     if unseen:
         say(f"{counted(unseen, 'message')} cannot be found yet: the gateway has to run for some seconds to index them.")
-    if _has_spool():
-        say("What was said while the database was out of use cannot be found yet; `hermes-gateway status` says more.")
     if json:
         print_json(
             [
@@ -219,12 +219,6 @@ def search(
         out.print(f"{hit.session_id}  {neutral(hit.title or 'Untitled')}", style="bold", soft_wrap=True)
         out.print(f"  {local_time(hit.time)}  {neutral(hit.role)}: ", style="dim", end="")
         out.print(_highlighted(hit.snippet), soft_wrap=True)
-
-
-def _has_spool() -> bool:
-    from gateway.storage.spool import find_spools
-
-    return bool(find_spools(find_home().sessions_dir))
 
 
 async def _search(

@@ -472,6 +472,18 @@ def test_unanswered_shows_what_waits(cli: Cli) -> None:
     assert max(map(len, text.stdout.splitlines())) <= 60
 
 
+def test_what_an_outage_keeps_out_of_the_database_is_told(cli: Cli) -> None:
+    cli("chat", "--agent", "echo", "hi")
+    (listed,) = json_of(cli("sessions", "list", "--json"))
+    commands = (("unanswered",), ("sessions", "list"), ("sessions", "show", listed["session_id"]))
+    assert not any("out of use" in cli(*command).stderr for command in commands)
+    (cli.home / "sessions" / "spool-20260101T000000000000Z-00.jsonl").touch(0o600)
+    for command in commands:
+        told = cli(*command)
+        assert (told.returncode, "out of use" in told.stderr) == (0, True), command
+    assert "Every message has its answer" not in cli("unanswered").stderr
+
+
 def test_doctor_exit_codes(cli: Cli) -> None:
     cli("chat", "--agent", "echo", "hi")
     assert cli("doctor").returncode == 0
