@@ -47,6 +47,7 @@ from gateway.shown import Screen
 from gateway.storage import outbox_queries
 from gateway.storage.codec import clean_text, from_micros, to_micros
 from gateway.storage.database import Database
+from gateway.storage.errors import UnreadableNowError
 from gateway.storage.probe import Probe
 from gateway.storage.shadow import check_known
 
@@ -292,6 +293,8 @@ class Courier:
             return SearchOutcome.UNKNOWN
         try:
             return await self._call(job, job.adapter.find(await self._with_surroundings(delivery)))
+        except UnreadableNowError:
+            return SearchOutcome.UNKNOWN
         except NotConnectedError:
             raise Postponed(None) from None
         except DeliveryError as error:
@@ -305,8 +308,8 @@ class Courier:
         """The delivery, with the ids of messages that are known around it."""
         target = delivery.target
         place = (str(target.platform), target.account, target.chat_id)
-        sent = await self._database.read(outbox_queries.SENT_AROUND, (delivery.id, delivery.id, *place))
-        came = await self._database.read(outbox_queries.CAME_AROUND, place)
+        sent = await self._database.read_all(outbox_queries.SENT_AROUND, (delivery.id, delivery.id, *place))
+        came = await self._database.read_all(outbox_queries.CAME_AROUND, place)
         (own,) = await self._database.read(outbox_queries.GET_DELIVERY, (delivery.id,))
         begun: int = own["started_at"] or own["created_at"]
         over = begun + int(CALL_OVER_SECONDS * 1_000_000)

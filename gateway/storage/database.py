@@ -17,7 +17,7 @@ import aiosqlite
 from gateway.clock import SystemClock
 from gateway.constants import SQLITE_BUSY_SECONDS
 from gateway.ports import Clock
-from gateway.storage.errors import MigrationError, StorageError
+from gateway.storage.errors import MigrationError, StorageError, UnreadableNowError
 from gateway.storage.failover import Failover
 from gateway.storage.faults import is_outage
 from gateway.storage.migrate import migrate
@@ -122,6 +122,19 @@ class Database:
             raise StorageError(
                 f"the database cannot be read at present ({error}); try again once it is back"
             ) from error
+
+    async def read_all(self, sql: str, parameters: Iterable[Any] = ()) -> list[sqlite3.Row]:
+        """All rows of a query; in an outage those of the stand-in, and then those of the file, which may be the same.
+
+        For what has its end, which the stand-in does not hold. Raises `UnreadableNowError` where the file cannot be
+        read, and `StorageError`.
+        """
+        rows = await self.read(sql, parameters)
+        if self.state.mode == "sqlite":
+            return rows
+        if not self.state.complete:
+            raise UnreadableNowError("what was before the outage of the database cannot be read at present")
+        return [*rows, *await self.read_file(sql, parameters)]
 
     async def _reader(self) -> aiosqlite.Connection:
         while not self._readers or self._readers_of != self.state.recovered:
