@@ -155,7 +155,7 @@ class Ledger:
 
     async def latest(self, chat: str) -> str | None:
         """The id of the latest request in a conversation. Raises `StorageError`."""
-        rows = await self._database.read(api_queries.LAST_API_REQUEST, (chat,))
+        rows = await self._rows(api_queries.LAST_API_REQUEST, chat)
         return str(rows[0]["id"]) if rows else None
 
     async def forget(self, request_id: str) -> bool:
@@ -170,11 +170,11 @@ class Ledger:
             return Answer.load(row["answer"])
         return None
 
-    async def _rows(self, sql: str, request_id: str) -> Sequence[sqlite3.Row]:
-        rows = await self._database.read(sql, (request_id,))
+    async def _rows(self, sql: str, name: str) -> Sequence[sqlite3.Row]:
+        rows = await self._database.read(sql, (name,))
         if not rows and self._database.state.mode != "sqlite":
             # What stands in for the database in an outage has only what came since.
-            return await self._database.read_file(sql, (request_id,))
+            return await self._database.read_file(sql, (name,))
         return rows
 
     async def keep(self, request_ids: Sequence[str], answer: Answer) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 
 from config import GatewayConfig, HomeChannel, LiveConfig, Platform
+from gateway.api.ledger import Asked, Ledger
 from gateway.delivery import NewDelivery, add_delivery
 from gateway.homes import Homes
 from gateway.ports import Target
@@ -147,3 +148,17 @@ async def test_what_was_spent_in_a_day_does_not_become_less(
             await database.write(change(access_queries.ADD_TOKENS, *place, 7))
         await back(database)
     assert rows(path, "SELECT tokens FROM tokens_by_day") == [(900 if hidden else 907,)]
+
+
+async def test_the_latest_request_of_a_conversation_is_known(path: Path) -> None:
+    async with opened(path) as (database, store):
+        ledger = Ledger(database, HandClock())
+        await ledger.note(Asked("resp_1", "key", "response", "talk", "print", {}, NOW))
+        with held(path):
+            await store.get_or_create_session(ANN)
+            assert database.state.mode == "spool"
+            assert await ledger.latest("talk") == "resp_1"
+            await ledger.note(Asked("resp_2", "key", "response", "talk", "print", {}, NOW))
+            assert await ledger.latest("talk") == "resp_2"
+            assert await ledger.latest("another") is None
+        await back(database)
