@@ -150,6 +150,9 @@ class Shadow:
             queries.ADD_INBOUND: self._fetch_inbound,
             inbound_queries.INBOUND_BY_KEY: self._fetch_inbound,
             inbound_queries.KNOWN_INBOUND: self._fetch_known,
+            session_queries.LATEST_TURN: self._fetch_latest_turn,
+            session_queries.GIVEN_UP_MESSAGES: self._fetch_messages_of_turn,
+            session_queries.EXTRA_OF_TURN: self._fetch_messages_of_turn,
             api_queries.ADD_WEBHOOK_CALL: self._fetch_webhook_calls,
             outbox_queries.ADD_DELIVERY: lambda parameters: self._fetch_delivery(parameters[-1]),
             outbox_queries.HAS_KEY: lambda parameters: self._fetch_delivery(parameters[0]),
@@ -273,6 +276,15 @@ class Shadow:
         """The same for several messages of a chat."""
         condition = "WHERE platform = ? AND account = ? AND chat = ? AND message_id IN (SELECT value FROM json_each(?))"
         self._copy("inbound", condition, tuple(parameters[:4]))
+
+    def _fetch_latest_turn(self, parameters: Sequence[Any]) -> None:
+        """The turn that began last in a session, where none has begun since the outage did."""
+        if self.connection.execute("SELECT 1 FROM turns WHERE session_id = ?", (parameters[0],)).fetchone() is None:
+            self._copy("turns", "WHERE session_id = ? ORDER BY rowid DESC LIMIT 1", (parameters[0],))
+
+    def _fetch_messages_of_turn(self, parameters: Sequence[Any]) -> None:
+        """What a turn was about that has ended."""
+        self._copy("inbound", "WHERE turn_id = ?", (parameters[0],))
 
     def _fetch_webhook_calls(self, parameters: Sequence[Any]) -> None:
         """So is what was posted to a webhook, by what it was signed with and by its id."""

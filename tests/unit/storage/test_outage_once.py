@@ -14,13 +14,14 @@ from gateway.delivery import NewDelivery, add_delivery
 from gateway.homes import Homes
 from gateway.ports import Target
 from gateway.retention import Retention
+from gateway.session import cuts
 from gateway.storage import access_queries, api_queries, outbox_queries, queries
 from gateway.storage import failover as failover_module
 from gateway.storage import shadow as shadow_module
 from gateway.storage import writer as writer_module
 from gateway.storage.database import Database
 from tests.support.stores import HandClock
-from tests.unit.storage.test_failover import ANN, back, held, opened, rows
+from tests.unit.storage.test_failover import ANN, back, held, opened, rows, said, texts
 from tests.unit.storage.test_failover_twice import add_turn, change, io_error
 
 NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -161,4 +162,22 @@ async def test_the_latest_request_of_a_conversation_is_known(path: Path) -> None
             await ledger.note(Asked("resp_2", "key", "response", "talk", "print", {}, NOW))
             assert await ledger.latest("talk") == "resp_2"
             assert await ledger.latest("another") is None
+        await back(database)
+
+
+async def test_what_is_repeated_is_the_turn_that_was_given_up_and_not_the_one_before(path: Path) -> None:
+    async with opened(path) as (database, store):
+        entry = await store.get_or_create_session(ANN)
+        await store.append_turn(entry.session_id, said("answered"))
+        await add_turn(database, "T0", "m1", entry.session_id)
+        await database.write(change("UPDATE inbound SET state = 'dead', text = 'given up'"))
+        await database.write(change(queries.END_TURN, None, 5, "T0"))
+        with held(path):
+            await store.get_or_create_session(ANN)
+            assert database.state.mode == "spool"
+            repeat = await database.write(
+                lambda connection: cuts.take_for_repeat(connection, entry.session_id, NOW, NOW)
+            )
+            assert (repeat.turn_id, [text for text, _extra in repeat.given_up]) == ("T0", ["given up"])
+            assert texts(await store.load_transcript(entry.session_id)) == ["answered"]
         await back(database)
