@@ -168,11 +168,19 @@ class Backfill:
 
     async def _look_into(self, channel: str, position: Position) -> None:
         """Hand on what is new there, oldest first: top level, then threads. Raises `SlackError`."""
-        top = [message async for message in self._history(channel, position.top)] if position.top else []
-        await self._hand_over(channel, top)
+        direct = is_dm(channel, None)
+        # In direct messages all is for us, so all before the newest was taken in, wherever in them that one is.
+        since = position.newest if direct else position.top
+        oldest, span = _before(since), dict[str, Any]()
+        if direct:
+            # Older messages tell of what was said below them. With an end named, the newest certainly come first.
+            oldest = min(oldest, _ts(self._long_ago()), key=micros)
+            span["latest"] = _ts(self._now() + DAY * MICROS)
+        top = [message async for message in self._history(channel, oldest, span)] if since else []
+        await self._hand_over(channel, [each for each in top if micros(str(each.get("ts"))) > micros(_before(since))])
         missed: list[Json] = []
-        for root in self._threads(channel, position, top):
-            last = position.threads.get(root) or position.top
+        for root in self._threads(channel, position, top, since):
+            last = position.threads.get(root) or since
             try:
                 missed += [message async for message in self._replies(channel, root, last)]
             except CallError as error:
@@ -180,18 +188,27 @@ class Backfill:
                     raise
         await self._hand_over(channel, missed)
 
-    def _threads(self, channel: str, position: Position, top: list[Json]) -> list[str]:
-        """The threads that may hold something new: those of ours that are not long silent, and new ones."""
-        since = int(self._host.clock.now().timestamp() - BACKFILL_DAYS * DAY) * MICROS
-        lively = [root for root, last in position.threads.items() if micros(last) >= since]
+    def _threads(self, channel: str, position: Position, top: list[Json], since: str) -> list[str]:
+        """The threads that may hold something new: those of ours that are not long silent, and those in which something
+        was said `since` then; of both, those first in which something was said last."""
+        lively = [root for root, last in position.threads.items() if micros(last) >= self._long_ago()]
         lively.sort(key=lambda root: micros(position.threads[root]), reverse=True)
         fresh = [
-            str(message["ts"])
-            for message in reversed(top)
-            if micros(str(message.get("latest_reply") or "")) > micros(position.top)
+            message
+            for message in top
+            if _last_reply(message) > micros(_before(since))
             or (message.get("reply_count") and self._positions.is_ours(channel, str(message["ts"])))
         ]
-        return list(dict.fromkeys([*lively[:BACKFILL_THREADS], *fresh[:BACKFILL_THREADS]]))
+        fresh.sort(key=_last_reply, reverse=True)
+        roots = (str(message["ts"]) for message in fresh[:BACKFILL_THREADS])
+        return list(dict.fromkeys([*lively[:BACKFILL_THREADS], *roots]))
+
+    def _long_ago(self) -> int:
+        """When it was that a thread in which nothing was said since is not looked into any more."""
+        return self._now() - BACKFILL_DAYS * DAY * MICROS
+
+    def _now(self) -> int:
+        return int(self._host.clock.now().timestamp()) * MICROS
 
     async def _hand_over(self, channel: str, messages: list[Json]) -> None:
         kind = "im" if is_dm(channel, None) else "channel"
@@ -215,10 +232,11 @@ class Backfill:
         if known and written.event.get("edited"):
             await self._receiver.message(replace(written, changed=True))
 
-    async def _history(self, channel: str, since: str) -> AsyncIterator[Json]:
+    async def _history(self, channel: str, oldest: str, span: Mapping[str, Any]) -> AsyncIterator[Json]:
         web = self._client.web
         async for message in self._pages(
-            lambda more: web.conversations_history(channel=channel, limit=PAGE, oldest=_before(since), **more), channel
+            lambda more: web.conversations_history(channel=channel, limit=PAGE, oldest=oldest, **span, **more),
+            channel,
         ):
             yield message
 
@@ -250,4 +268,12 @@ class Backfill:
 
 def _before(ts: str) -> str:
     """Where to begin, so that what was still on its way is fetched too."""
-    return f"{max(0.0, micros(ts) / MICROS - OVERLAP_SECONDS):.6f}"
+    return _ts(max(0, micros(ts) - int(OVERLAP_SECONDS * MICROS)))
+
+
+def _ts(at: int) -> str:
+    return f"{at // MICROS}.{at % MICROS:06d}"
+
+
+def _last_reply(message: Json) -> int:
+    return micros(str(message.get("latest_reply") or ""))

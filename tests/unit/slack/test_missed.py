@@ -156,3 +156,34 @@ async def test_an_edit_in_a_gap_is_told_though_its_message_became_known_only_mea
     async with running(built(server, host), host):
         await host.until(lambda: [each.text for each in host.amended] == ["the first"])
     assert host.texts == ["first"]
+
+
+async def test_a_pane_that_was_opened_in_a_gap_is_looked_into_however_many_there_were_before(
+    server: SlackServer, ann: Person, host: FakeHost
+) -> None:
+    chat = server.direct(ann)
+    async with running(built(server, host), host):
+        for number in range(25):
+            ann.writes(chat, str(number), thread=ann.opens_assistant(server.bot).root)
+        await host.until(lambda: len(host.accepted) == 25)
+    server.events.lose(3)
+    ann.writes(chat, "missed", thread=ann.opens_assistant(server.bot).root)
+    async with running(built(server, host), host):
+        await host.until(lambda: "missed" in host.texts)
+
+
+async def test_a_reply_to_an_older_direct_message_is_not_missed(
+    server: SlackServer, ann: Person, host: FakeHost
+) -> None:
+    """Nobody wrote in its thread before, and others came after it."""
+    chat, now = server.direct(ann), server.world.clock()
+    server.events.lose(3)
+    server.world.clock = lambda: now - 7_200
+    old = ann.writes(chat, "old")
+    server.world.clock = lambda: now - 3_600
+    newest = ann.writes(chat, "newest")
+    server.world.clock = lambda: now
+    ann.writes(chat, "missed", thread=old)
+    host.positions[f"{CHANNEL}{chat.id}"] = Position(newest.ts).dump()
+    async with running(built(server, host), host):
+        await host.until(lambda: host.texts == ["newest", "missed"])
