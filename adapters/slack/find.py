@@ -75,8 +75,10 @@ async def _search(client: Client, delivery: Delivery, channel: str, user_id: str
 
 
 def _since(delivery: Delivery) -> dict[str, Any]:
-    """From where on it can be: after all that was there when its send began."""
-    known = [each for each in (*delivery.before, *delivery.answers) if is_message_id(each)]
+    """From where on it can be: after all that was there when its send began. Of what it answers that is certain of the
+    first alone: others can have come into its turn later."""
+    answered = [each for each in delivery.answers if is_message_id(each)]
+    known = [*filter(is_message_id, delivery.before), *sorted(answered, key=micros)[:1]]
     return {"oldest": max(known, key=micros)} if known else {}
 
 

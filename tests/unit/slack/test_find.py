@@ -35,6 +35,19 @@ async def test_the_number_of_another_database_is_not_ours(
     assert await adapter.find(wanted) is SearchOutcome.ABSENT
 
 
+async def test_it_is_found_though_it_answers_something_newer_too(
+    server: SlackServer, ann: Person, adapter: SlackAdapter
+) -> None:
+    """What is written while an answer grows can be taken into its turn."""
+    chat = server.direct(ann)
+    asked = ann.writes(chat, "?")
+    ts = await adapter.send(delivery(chat, "answer", adapter, answers=(asked.ts,), before=(asked.ts,)))
+    more = ann.writes(chat, "and this?")
+    both = (asked.ts, more.ts)
+    wanted = delivery(chat, "answer", adapter, answers=both, before=(asked.ts,), others=(more.ts,))
+    assert await adapter.find(wanted) == Found(ts)
+
+
 async def test_one_that_arrives_late_is_found(server: SlackServer, ann: Person, adapter: SlackAdapter) -> None:
     chat = server.direct(ann)
     wanted = delivery(chat, "hello", adapter)
