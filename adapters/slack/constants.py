@@ -96,7 +96,8 @@ class Timing:
     beside the new one, and gets `close` for its end. `check` is how often Slack is asked whether our token is good,
     `lookup` how long a name may take, `settle` how long a message may take to be in a channel's history, and `share`
     how long a file until it is known as which message it is shown. Messages that came live wait for those that were
-    missed before them for `hold` at most. Waits between tries grow from `first_wait` to `longest_wait`.
+    missed before them for `hold` at most, and the event of a mention waits for that of its message for `mention`. Waits
+    between tries grow from `first_wait` to `longest_wait`.
     """
 
     answer: float = 20.0
@@ -112,6 +113,7 @@ class Timing:
     settle: float = 1.0
     share: float = 5.0
     hold: float = 15.0
+    mention: float = 1.0
     first_wait: float = 1.0
     longest_wait: float = 60.0
 

@@ -10,6 +10,7 @@ from adapters.base import Accepted, AdapterHost, Attachment, InboundMessage, Inb
 from adapters.memory import Memory
 from adapters.slack.constants import EVENT, PRESS
 from adapters.slack.context import ThreadContext
+from adapters.slack.mentions import Mentions
 from adapters.slack.names import NameBook
 from adapters.slack.normalise import (
     Names,
@@ -75,6 +76,7 @@ class Receiver:
         self._prefix = prefix
         self._strangers: Memory[str, bool] = Memory()
         self.gate: Gate | None = None
+        self.mentions: Mentions | None = None
 
     # --- before it is stored ---------------------------------------------------------------------------------
 
@@ -123,7 +125,7 @@ class Receiver:
             written = read_message(payload["event"], self._account)
             if isinstance(written, str):
                 await self._host.settle(update.id)
-            elif self.gate is None or not self.gate.holds(written.channel, update):
+            elif not self._waits(written, update):
                 await self.message(written, update.id)
             return
         message = await self._act(kind, payload)
@@ -133,6 +135,12 @@ class Receiver:
             cursor = self._positions.meet(message.source.chat_id or "") if self._prefix else None
             told = replace(message, update_id=update.id, cursor=cursor)
             self._note_stranger(message, await self._host.accept(told))
+
+    def _waits(self, written: Written, update: RawUpdate) -> bool:
+        """Whether something else has to come first."""
+        if self.gate is not None and self.gate.holds(written.channel, update):
+            return True
+        return self.mentions is not None and self.mentions.holds(written.event, update)
 
     def note(self, written: Written) -> None:
         """A message that was taken in before was seen again: it may be further than what is known of its place."""

@@ -20,6 +20,7 @@ from adapters.slack.constants import EVENT, Timing
 from adapters.slack.context import ThreadContext
 from adapters.slack.intake import Intake
 from adapters.slack.marks import Marks
+from adapters.slack.mentions import Mentions
 from adapters.slack.names import NameBook
 from adapters.slack.normalise import Rules
 from adapters.slack.positions import CHANNEL, Positions, micros
@@ -99,6 +100,7 @@ class Workspace:
             around.sleep,
         )
         self.receiver.gate = self.backfill
+        self.receiver.mentions = self.mentions = Mentions(timing)
         streams = Streams(self.client, host.clock.monotonic, wanted=config.streaming)
         self.sender = Sender(
             self.client,
@@ -139,7 +141,7 @@ class Workspaces:
     def connect(self, intake: Intake) -> None:
         """Tell all of them who takes back what had to wait."""
         for each in self._all:
-            each.backfill.intake = intake
+            each.backfill.intake = each.mentions.intake = intake
 
     def hold_back(self) -> None:
         """There is a gap."""

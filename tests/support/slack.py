@@ -25,6 +25,7 @@ TIMING: Final = Timing(
     settle=0.05,
     share=1.0,
     hold=60.0,
+    mention=0.1,
     first_wait=0.02,
     longest_wait=0.1,
 )

@@ -8,7 +8,7 @@ import pytest
 
 from adapters.base import AccountError, AdapterState, RawUpdate
 from adapters.slack import SlackAdapter
-from adapters.testing.slack import Fault, Person, SlackServer
+from adapters.testing.slack import EnvelopeKind, Fault, Person, SlackServer
 from config.platforms import SlackConfig
 from tests.support.platform_host import FakeHost
 from tests.unit.slack.support import built, running
@@ -119,6 +119,27 @@ async def test_an_edit_amends(server: SlackServer, ann: Person, host: FakeHost, 
     await host.until(lambda: host.amended)
     (amended,) = host.amended
     assert (amended.message_id, amended.text) == (message.ts, "dusk")
+
+
+@pytest.mark.parametrize("heard", [True, False])
+async def test_a_mention_waits_a_moment_for_the_files_of_its_message(
+    server: SlackServer, ann: Person, host: FakeHost, adapter: SlackAdapter, heard: bool
+) -> None:
+    """The event of the mention, without them, can come first; without `message.channels` it is the only one."""
+    general = server.channel("general", ann)
+    event: dict[str, Any] = {"channel": general.id, "user": ann.id, "ts": "1700000000.000100"}
+    event["text"] = f"<@{server.bot.id}> read this"
+    file = {"id": "F1", "name": "plan.txt", "mimetype": "text/plain"}
+    events = [event | {"type": "app_mention"}]
+    if heard:
+        events.append(event | {"type": "message", "channel_type": "channel", "subtype": "file_share", "files": [file]})
+    for number, each in enumerate(events):
+        payload = {"event_id": f"Ev{number}", "team_id": server.home.team.id, "event": each}
+        server.events.push(EnvelopeKind.EVENT, payload, server.bot)
+    await host.until(lambda: host.accepted and not host.updates)
+    (taken,) = host.accepted
+    assert taken.text == "read this"
+    assert [each.id for each in taken.attachments] == (["F1"] if heard else [])
 
 
 async def test_names_that_cannot_be_had_hold_nobody_up(
