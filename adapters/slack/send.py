@@ -193,12 +193,13 @@ class Sender:
         return str(answer["ts"])
 
     def _blocks(self, delivery: Delivery, message: SlackMessage, mark: str) -> Json:
-        """What can be pressed stands in blocks, and then so does the text."""
+        """What can be pressed stands in blocks, and then so does the text: `verbatim`, since Slack would make mentions
+        of plain words there (https://docs.slack.dev/reference/block-kit/composition-objects/text-object)."""
         rows = keyboard(delivery.buttons)
         if not rows:
             return {}
         first, *others = message.pieces(MAX_SECTION - len(mark))
-        texts = ({"type": "mrkdwn", "text": text} for text in (f"{mark}{first}", *others))
+        texts = ({"type": "mrkdwn", "text": text, "verbatim": True} for text in (f"{mark}{first}", *others))
         return {"blocks": [*({"type": "section", "text": text, "expand": True} for text in texts), *rows]}
 
     async def _file(self, delivery: Delivery, channel: str, file: OutgoingFile) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from adapters.testing.slack.accounts import Json
 from adapters.testing.slack.errors import ApiError
-from adapters.testing.slack.text import MAX_MARKDOWN, displayed, mentions
+from adapters.testing.slack.text import MAX_MARKDOWN, displayed, linked, mentions
 
 MAX_BLOCKS: Final = 50
 MAX_VIEW_BLOCKS: Final = 100
@@ -238,7 +238,8 @@ def texts(blocks: tuple[Json, ...]) -> Iterator[tuple[str, bool]]:
         parts += block.get("elements", []) if block["type"] == "context" else []
         for part in parts:
             if isinstance(part, dict) and isinstance(part.get("text"), str):
-                yield part["text"], part.get("type") == "mrkdwn"
+                parsed = part.get("type") == "mrkdwn"
+                yield linked(part["text"]) if parsed and not part.get("verbatim") else part["text"], parsed
 
 
 def _label(element: Json) -> str:

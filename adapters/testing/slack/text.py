@@ -23,6 +23,7 @@ EVERYONE: Final = frozenset({"channel", "here", "everyone"})
 CONTROL = re.compile(r"<([@#!]?)([^<>|\n]*)(?:\|([^<>\n]*))?>")
 """What stands between raw angle brackets is a mention, a channel, a call or a link."""
 TYPED = re.compile(r"https?://[^\s<>]+|@[\w.\-]+|#[\w\-]+")
+CALL = re.compile(r"(?<![\w<&])@(channel|everyone|here)\b")
 ENTITIES = (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&"))
 
 
@@ -43,6 +44,14 @@ def mentions(text: str) -> tuple[str, ...]:
     `everyone`. Quotes and code do not keep a mention from being one."""
     found = (_mentioned(match) for match in CONTROL.finditer(text))
     return tuple(each for each in found if each is not None)
+
+
+def linked(text: str) -> str:
+    """What Slack makes by itself of a text in a block that is not `verbatim`: calls of a channel, too. Which mentions
+    are "automatically parsed" is not documented
+    (https://docs.slack.dev/reference/block-kit/composition-objects/text-object); here it is those that call the most.
+    """
+    return CALL.sub(r"<!\1>", text)
 
 
 def displayed(text: str, names: Callable[[str], str]) -> str:

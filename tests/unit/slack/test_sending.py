@@ -83,6 +83,15 @@ async def test_buttons_stand_below_a_text_of_any_length(
     assert shown.buttons == ()
 
 
+async def test_a_text_above_buttons_calls_nobody(server: SlackServer, ann: Person, adapter: SlackAdapter) -> None:
+    general = server.channel("general", ann)
+    text = f"@channel wants in, and so do @here, <!everyone> and <@{ann.id}>"
+    await adapter.send(delivery(general, text, adapter, buttons=((Button("Yes", "/new"),),)))
+    (shown,) = server.shown(general)
+    assert shown.notified == ()
+    assert shown.text == f"{text}\n[Yes]"
+
+
 async def test_a_long_row_is_a_menu(server: SlackServer, ann: Person, adapter: SlackAdapter, host: FakeHost) -> None:
     chat = server.direct(ann)
     row = tuple(Button(f"Model {number}", f"/model {number}") for number in range(8))

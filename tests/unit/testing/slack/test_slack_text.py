@@ -46,14 +46,18 @@ async def test_a_call_counts_wherever_it_stands(server: SlackServer, web: AsyncW
     section = {"type": "section", "text": {"type": "mrkdwn", "text": "<!here>"}}
     plain = {"type": "section", "text": {"type": "plain_text", "text": "<!here>"}}
     markdown = {"type": "markdown", "text": f"<@{ann.id}>"}
+    words = {"type": "section", "text": {"type": "mrkdwn", "text": "@here, and a@here.org"}}
+    verbatim = {"type": "section", "text": {"type": "mrkdwn", "text": "@here", "verbatim": True}}
     await web.chat_postMessage(channel=general.id, text="quiet", blocks=[section])
     await web.chat_postMessage(channel=general.id, text="quiet", blocks=[plain])
     await web.chat_postMessage(channel=general.id, text="quiet", blocks=[markdown])
+    await web.chat_postMessage(channel=general.id, text="quiet", blocks=[words])
+    await web.chat_postMessage(channel=general.id, text="quiet", blocks=[verbatim])
     await web.chat_postMessage(channel=general.id, markdown_text="<!everyone>")
     await web.chat_postMessage(channel=general.id, text="@channel")
     await web.chat_postMessage(channel=general.id, text="@channel", link_names=True)
     await web.chat_postMessage(channel=general.id, text=escape("<!channel>"))
     assert [each.notified for each in server.shown(general)] == [
-        ("here",), (), (ann.id,), ("everyone",), (), ("channel",), (),
+        ("here",), (), (ann.id,), ("here",), (), ("everyone",), (), ("channel",), (),
     ]  # fmt: skip
     assert [each.text for each in server.shown(general)][-1] == "<!channel>"
