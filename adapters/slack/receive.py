@@ -18,6 +18,7 @@ from adapters.slack.normalise import (
     Written,
     command_of,
     is_addressed,
+    is_called,
     message_of,
     press_of,
     read_message,
@@ -102,6 +103,13 @@ class Receiver:
         given = payload.get("authorizations") or ()
         users = {each.get("user_id") for each in given if each.get("is_bot", True)}
         return not users or self._account.user_id in users or payload.get("team_id") == self._account.team_id
+
+    def is_meant(self, event: Mapping[str, Any]) -> bool:
+        """Whether a message mentions this bot, or is in a thread that it was called into."""
+        written = read_message(event, self._account)
+        if isinstance(written, str):
+            return False
+        return is_called(written, self._account) or self._positions.is_ours(written.channel, written.thread)
 
     # --- after that ------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from adapters.slack.mentions import Mentions
 from adapters.slack.names import NameBook
 from adapters.slack.normalise import Rules
 from adapters.slack.positions import CHANNEL, Positions, micros
-from adapters.slack.receive import Receiver, Signals
+from adapters.slack.receive import MESSAGES, Receiver, Signals
 from adapters.slack.send import Sender
 from adapters.slack.streams import Streams
 from adapters.slack.watch import Watch
@@ -187,12 +187,22 @@ class Workspaces:
         return workspace
 
     def _of(self, kind: str, payload: Json) -> Workspace | None:
-        """Whose it is. An event names the bots that may see it; a command or a press, the workspace."""
+        """Whose it is. An event names a bot that may see it; a command or a press, the workspace."""
         if kind == EVENT:
-            return next((each for each in self._all if each.receiver.is_ours(payload)), None)
+            allowed = next((each for each in self._all if each.receiver.is_ours(payload)), None)
+            event = payload.get("event") or {}
+            if allowed is None or len(self._all) == 1 or event.get("type") not in MESSAGES:
+                return allowed
+            # Of what is written where several of them are, Slack tells once, in the name of any.
+            return next((each for each in self._all if each.receiver.is_meant(event)), allowed)
+        # What is pressed stands in a message of one of our bots. Who presses it in a shared channel may be of another
+        # workspace, one without a bot of ours among them.
+        author = (payload.get("message") or {}).get("user")
         team = payload.get("team_id") or (payload.get("team") or {}).get("id")
-        # A person of a shared channel may be of a workspace that has no bot of ours.
-        return next((each for each in self._all if each.account.team_id == team), self.first)
+        named = [each for each in self._all if each.account.user_id == author]
+        named += [each for each in self._all if each.account.team_id == team]
+        named += [each for each in self._all if each is self._through(_channel_of(kind, payload))]
+        return named[0] if named else self.first
 
     # --- what goes out ---------------------------------------------------------------------------------------
 
@@ -201,14 +211,16 @@ class Workspaces:
 
         Raises `NotConnectedError` where the token of its workspace was refused.
         """
-        if (last := self._last.get(chat_id)) is not None:
-            return last
-        found = max(
-            self._made, key=lambda each: (each.positions.knows(chat_id), micros(each.positions.newest(chat_id)))
-        )
-        if chat_id in self._elsewhere and not found.positions.knows(chat_id):
+        found = self._through(chat_id)
+        if chat_id in self._elsewhere and not found.positions.knows(chat_id) and chat_id not in self._last:
             raise NotConnectedError("there is no good token for the workspace of the conversation")
         return found
+
+    def _through(self, chat_id: str) -> Workspace:
+        """The one that heard of a conversation last; the first for the unknown."""
+        if (last := self._last.get(chat_id)) is not None:
+            return last
+        return max(self._made, key=lambda each: (each.positions.knows(chat_id), micros(each.positions.newest(chat_id))))
 
     def of_file(self, file_id: str) -> tuple[Workspace, str] | None:
         """Which one has a file, and the file's own id there; None if it is not set up any more."""
