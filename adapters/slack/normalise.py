@@ -17,6 +17,9 @@ BOT_MESSAGE: Final = "bot_message"
 
 CHANGED: Final = "message_changed"
 
+SLASH_COMMAND: Final = "hermes"
+"""The slash command as the documents name it; who named it otherwise will have named it like the bot."""
+
 _CLIPS: Final = {"slack_audio": MediaKind.VOICE, "slack_video": MediaKind.VIDEO}
 """What people record in Slack itself."""
 
@@ -164,6 +167,8 @@ def _command(text: str, account: Account, rules: Rules) -> str | None:
         name = first.removeprefix("/").lower()
         if name in rules.commands:
             return bare.strip()
+        if name not in (SLASH_COMMAND, account.name.lower()):
+            return None  # a path, say
         within = rest.strip().removeprefix("/")
         return f"/{within}" if within.partition(" ")[0].lower() in rules.commands else None
     return f"/{first.lower()}" if bare != text and not rest and first.lower() in rules.commands else None

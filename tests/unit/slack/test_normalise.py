@@ -18,7 +18,7 @@ from adapters.slack.normalise import (
 )
 from adapters.slack.wording import Account
 
-ME = Account("U00", "B00", "T00")
+ME = Account("U00", "B00", "T00", "Bot")
 RULES = Rules(commands=frozenset({"help", "new", "title"}))
 NAMES = Names({"U01": "Ann", "C01": "general"})
 
@@ -73,6 +73,7 @@ def test_the_time_and_the_workspace() -> None:
         ({"text": "so <@U00> said"}, False, True),
         ({"text": "/help"}, False, True),
         ({"text": "/unknown"}, False, False),
+        ({"text": "/tmp new files again"}, False, False),
         ({"thread_ts": "1.000001"}, False, False),
         ({"thread_ts": "1.000001"}, True, True),
         ({"thread_ts": "1.000001", "text": "<@U02> you?"}, True, False),
@@ -104,6 +105,8 @@ def test_rules_for_channels() -> None:
         ("<@U00> new ideas?", "new ideas?"),
         ("help", "help"),
         ("<@U00> /etc/passwd", "/etc/passwd"),
+        ("<@U00> /etc/fstab help me with this", "/etc/fstab help me with this"),
+        ("/bot new", "/new"),
     ],
 )
 def test_commands(text: str, command: str) -> None:
