@@ -73,6 +73,10 @@ STREAMS_A_MINUTE: Final = 10
 NO_STREAMS_SECONDS: Final = 600.0
 """For how long nothing is streamed after Slack has refused a stream: not every workspace has them."""
 
+NO_STATUS_SECONDS: Final = 60.0
+"""For how long nobody is shown that an answer is being written after Slack has had too much of that, if it does not say
+for how long."""
+
 CONNECTIONS: Final = 100
 """HTTP connections at once."""
 

@@ -10,6 +10,7 @@ from adapters.base import (
     Found,
     NotConnectedError,
     OutgoingFile,
+    RetryLaterError,
     SearchOutcome,
     Target,
     UndeliverableError,
@@ -28,6 +29,7 @@ from adapters.slack.constants import (
     MAX_OPTIONS,
     MAX_ROWS,
     MAX_SECTION,
+    NO_STATUS_SECONDS,
     Timing,
 )
 from adapters.slack.failures import delivery_error, refuses_token
@@ -51,8 +53,8 @@ class Sender:
 
     `lost` is told of a call that could not leave, and of a token that was refused. `user_id` is the bot's own.
     `streams` shows growing answers where it can, edits do elsewhere. `shown` is told of each delivery that people see
-    something of. `previews`: whether a link in a message is shown
-    with a preview of its page.
+    something of. `previews`: whether a link in a message is shown with a preview of its page. `now` gives seconds that
+    never go back.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Sender:
         shown: Callable[[Delivery], None],
         *,
         previews: bool,
+        now: Callable[[], float],
     ) -> None:
         self._client = client
         self._web = client.web
@@ -76,7 +79,9 @@ class Sender:
         self._previews = previews
         self._conversations: Memory[str, str] = Memory()
         self._written: Memory[tuple[str, str | None], int] = Memory()
+        self._now = now
         self._shows_status = True
+        self._status_not_before = 0.0
 
     async def send(self, delivery: Delivery) -> str:
         """Show the delivery's part as a new message; returns its id."""
@@ -145,7 +150,7 @@ class Sender:
 
     async def typing(self, target: Target) -> None:
         """Show under a thread that an answer is being written; outside of threads, Slack has no place for it."""
-        if not self._shows_status or not target.thread_id:
+        if not self._shows_status or not target.thread_id or self._now() < self._status_not_before:
             return
         key = (target.chat_id, target.thread_id)
         before = self._written.get(key)
@@ -166,7 +171,12 @@ class Sender:
                     "people are not shown that an answer is being written: the bot lacks the scope %s", error.needed
                 )
                 self._shows_status = False
-            raise self._failure(error, target) from None
+            failure = self._failure(error, target)
+            if isinstance(failure, RetryLaterError):
+                # Slack limits each method by itself: no answer waits for this one.
+                self._status_not_before = self._now() + (failure.retry_after or NO_STATUS_SECONDS)
+                raise UndeliverableError(f"no status is shown for a while: {error}") from None
+            raise failure from None
 
     # --- messages --------------------------------------------------------------------------------------------
 

@@ -110,6 +110,7 @@ class Workspace:
             streams,
             marks.answered if marks is not None else lambda _delivery: None,
             previews=config.link_previews,
+            now=host.clock.monotonic,
         )
 
 

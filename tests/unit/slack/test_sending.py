@@ -194,6 +194,20 @@ async def test_a_status_does_not_outlive_the_answer(server: SlackServer, ann: Pe
     assert len(server.requests.of("assistant.threads.setStatus")) == 3
 
 
+async def test_no_answer_waits_for_the_limit_of_the_status(
+    server: SlackServer, ann: Person, adapter: SlackAdapter
+) -> None:
+    """Slack limits each method by itself; what is raised as a limit holds back all that goes to a conversation."""
+    chat = server.direct(ann)
+    root = ann.writes(chat, "?")
+    server.inject(Fault.flood(60), "assistant.threads.setStatus")
+    target = Target(Platform.SLACK, chat.id, root.ts)
+    with pytest.raises(UndeliverableError):
+        await adapter.typing(target)
+    await adapter.typing(target)
+    assert len(server.requests.of("assistant.threads.setStatus")) == 1
+
+
 async def test_without_the_scope_nobody_asks_again(server: SlackServer, ann: Person, adapter: SlackAdapter) -> None:
     chat = server.direct(ann)
     root = ann.writes(chat, "?")
