@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from adapters.base import Quote, in_brackets
 from adapters.slack.client import Client, SlackError
-from adapters.slack.constants import Timing
+from adapters.slack.constants import PAGE, Timing
 from adapters.slack.names import NameBook
 from adapters.slack.normalise import Written
 from adapters.slack.positions import micros
@@ -35,18 +35,29 @@ class ThreadContext:
         """What stands in the message's thread above it; None where nothing does, or where it cannot be had in time."""
         if written.thread is None:
             return None
-        web = self._client.web
-        call = web.conversations_replies(
-            channel=written.channel, ts=written.thread, latest=written.ts, inclusive=False, limit=200
-        )
         try:
             async with asyncio.timeout(self._timing.lookup):
-                answer = await self._client.call(call)
+                earlier = await self._newest(written.channel, written.thread, written.ts)
         except (SlackError, TimeoutError) as error:
             log.info("what was said before in a thread cannot be had: %s", error)
             return None
-        earlier = [each for each in answer.get("messages") or () if micros(str(each.get("ts"))) < micros(written.ts)]
-        return await self._quoted(earlier[-MESSAGES:])
+        return await self._quoted(earlier)
+
+    async def _newest(self, channel: str, thread: str, ts: str) -> Sequence[Json]:
+        """The newest messages of a thread before one, which come on the last of its pages. Raises `SlackError`."""
+        found, more = dict[str, Json](), dict[str, Any]()
+        while True:
+            call = self._client.web.conversations_replies(
+                channel=channel, ts=thread, latest=ts, inclusive=False, limit=PAGE, **more
+            )
+            answer = await self._client.call(call)
+            found |= {str(each.get("ts")): each for each in answer.get("messages") or ()}
+            cursor = (answer.get("response_metadata") or {}).get("next_cursor")
+            if not cursor:
+                break
+            more = {"cursor": cursor}
+        earlier = sorted((each for each in found if micros(each) < micros(ts)), key=micros)
+        return [found[each] for each in earlier[-MESSAGES:]]
 
     async def _quoted(self, messages: Sequence[Json]) -> Quote | None:
         people = {str(each.get("user") or "") for each in messages}

@@ -142,6 +142,21 @@ async def test_a_mention_waits_a_moment_for_the_files_of_its_message(
     assert [each.id for each in taken.attachments] == (["F1"] if heard else [])
 
 
+async def test_of_a_long_thread_of_others_its_end_is_told(
+    server: SlackServer, ann: Person, host: FakeHost, adapter: SlackAdapter
+) -> None:
+    general = server.channel("general", ann)
+    server.events.lose(230)
+    root = ann.writes(general, "how it began")
+    for number in range(229):
+        ann.writes(general, f"line {number}", thread=root)
+    ann.writes(general, f"@{server.bot.profile.name} sum it up", thread=root)
+    await host.until(lambda: any(each.addressed for each in host.accepted))
+    quote = next(each.quote for each in host.accepted if each.addressed)
+    assert quote is not None
+    assert quote.text.endswith("@Ann: line 227\n@Ann: line 228")
+
+
 async def test_names_that_cannot_be_had_hold_nobody_up(
     server: SlackServer, ann: Person, host: FakeHost, adapter: SlackAdapter
 ) -> None:
