@@ -163,6 +163,9 @@ class SlackAdapter(Adapter):
         try:
             # What was missed may be older than what an earlier process has left.
             workspaces.hold_back()
+            if self._config.mode == "http":
+                # Until now an earlier run has stored what is posted; that is handed on with all that it left.
+                host.handle_http(self._requests(intake).handle)
             await intake.catch_up()
             await _together(
                 intake.run(),
@@ -198,11 +201,6 @@ class SlackAdapter(Adapter):
     async def _listen(self, client: Client, intake: Intake, background: Background, workspaces: Workspaces) -> None:
         config = self._config
         if config.mode == "http":
-            if config.signing_secret is None:
-                raise AccountError("platforms.slack.mode: http needs signing_secret beside it")
-            self._host.handle_http(
-                Requests(config.signing_secret.get_secret_value().strip(), self._host, intake).handle
-            )
             workspaces.missed()
             self._connection.connected()
             await asyncio.Event().wait()
@@ -213,6 +211,12 @@ class SlackAdapter(Adapter):
         token = config.app_token.get_secret_value().strip()
         socket = SocketMode(client, token, intake, self._connection, background, self._timing, workspaces.missed)
         await socket.run()
+
+    def _requests(self, intake: Intake) -> Requests:
+        secret = self._config.signing_secret
+        if secret is None:
+            raise AccountError("platforms.slack.mode: http needs signing_secret beside it")
+        return Requests(secret.get_secret_value().strip(), self._host, intake)
 
     # --- the account -----------------------------------------------------------------------------------------
 
