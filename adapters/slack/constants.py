@@ -96,12 +96,12 @@ class Timing:
 
     `answer` is for one call, `upload` for one read or write of a file, `connect` for a connection, `hello` for Socket
     Mode to say hello on one. A connection of Socket Mode is asked for a sign of life every `ping`, and is gone after
-    half as long again without one; whether it has ended is looked at every `look`. An old one may stay for `retire`
-    beside the new one, and gets `close` for its end. `check` is how often Slack is asked whether our token is good,
-    `lookup` how long a name may take, `settle` how long a message may take to be in a channel's history, and `share`
-    how long a file until it is known as which message it is shown. Messages that came live wait for those that were
-    missed before them for `hold` at most, and the event of a mention waits for that of its message for `mention`. Waits
-    between tries grow from `first_wait` to `longest_wait`.
+    half as long again without one; whether it has ended is looked at every `look`. One that lasted for less than
+    `steady` was lost soon. An old one may stay for `retire` beside the new one, and gets `close` for its end. `check`
+    is how often Slack is asked whether our token is good, `lookup` how long a name may take, `settle` how long a
+    message may take to be in a channel's history, and `share` how long a file until it is known as which message it is
+    shown. Messages that came live wait for those that were missed before them for `hold` at most, and the event of a
+    mention waits for that of its message for `mention`. Waits between tries grow from `first_wait` to `longest_wait`.
     """
 
     answer: float = 20.0
@@ -110,6 +110,7 @@ class Timing:
     hello: float = 10.0
     ping: float = 5.0
     look: float = 0.2
+    steady: float = 5.0
     retire: float = 15.0
     close: float = 1.0
     check: float = 120.0

@@ -50,10 +50,15 @@ class SocketMode:
         self._acknowledging: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Hold a connection. Raises `AccountError`."""
+        """Hold a connection. Raises `AccountError`.
+
+        One that is lost is had anew at once; but if one after the other is lost soon, not as fast as that goes.
+        """
+        loop, soon = asyncio.get_running_loop(), 0
         try:
             while True:
                 self._link = link = await self._until_open()
+                begun = loop.time()
                 if link.connections > 1:
                     log.warning(SHARED, link.connections - 1)
                 self._missed()
@@ -63,6 +68,10 @@ class SocketMode:
                 self._connection.connecting(reason)
                 if self._link.reason == "link_disabled":
                     raise AccountError(OFF)
+                soon = soon + 1 if loop.time() - begun < self._timing.steady else 0
+                if soon > 1:
+                    wait = min(self._timing.first_wait * 2.0 ** min(soon - 2, 30), self._timing.longest_wait)
+                    await self._connection.rest(AdapterState.CONNECTING, reason, at_least=wait)
         finally:
             if self._link is not None:
                 await self._link.close()

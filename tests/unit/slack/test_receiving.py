@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from adapters.slack import SlackAdapter
 from adapters.testing.slack import EnvelopeKind, Fault, Person, SlackServer
 from config.platforms import SlackConfig
 from tests.support.platform_host import FakeHost
+from tests.support.slack import TIMING
 from tests.unit.slack.support import built, running
 
 
@@ -210,6 +212,25 @@ async def test_a_server_that_comes_later(server: SlackServer, ann: Person, host:
         ann.writes(server.direct(ann), "hello")
         await host.until(lambda: host.texts == ["hello"])
     assert all(each.next_try is not None for each in host.states if each.reason and "cannot" in each.reason)
+
+
+async def test_connections_that_break_one_after_the_other_are_not_opened_as_fast_as_that_goes(
+    server: SlackServer, host: FakeHost
+) -> None:
+    """Slack lets an app ask for few connections a minute."""
+
+    async def break_each() -> None:
+        while True:
+            server.events.sockets.abort()
+            await asyncio.sleep(0.005)
+
+    timing = replace(TIMING, first_wait=0.2, longest_wait=0.4)
+    async with running(built(server, host, timing=timing), host):
+        breaking = asyncio.create_task(break_each())
+        await asyncio.sleep(1.5)
+        breaking.cancel()
+        assert 3 <= len(server.requests.of("apps.connections.open")) <= 8
+        await host.until(lambda: host.state is AdapterState.CONNECTED)
 
 
 async def test_what_would_let_others_speak_for_us_is_not_kept(
