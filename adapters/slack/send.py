@@ -123,7 +123,7 @@ class Sender:
 
     async def _change(self, delivery: Delivery, channel: str, ts: str, message: SlackMessage) -> None:
         """Put other content into a message. What an earlier process has begun to stream is ended for that."""
-        shown: Json = {"text": message.content} | self._blocks(delivery, message, "")
+        shown = self._content(delivery, message)
         shown |= {"metadata": find.metadata_of(delivery)} if delivery.final else {}
         try:
             await self._client.call(self._web.chat_update(channel=channel, ts=ts, **shown))
@@ -189,8 +189,7 @@ class Sender:
         return begun or await self._post(delivery, channel, message)
 
     async def _post(self, delivery: Delivery, channel: str, message: SlackMessage) -> str:
-        mark = MARK if delivery.repeated else ""
-        shown: Json = {"text": f"{mark}{message.content}"} | self._blocks(delivery, message, mark)
+        shown = self._content(delivery, message)
         shown |= {"thread_ts": delivery.target.thread_id} if delivery.target.thread_id else {}
         call = self._web.chat_postMessage(
             channel=channel,
@@ -201,6 +200,11 @@ class Sender:
         )
         answer = await self._told(call, delivery.target)
         return str(answer["ts"])
+
+    def _content(self, delivery: Delivery, message: SlackMessage) -> Json:
+        """What people see, with the mark of a repeat, which stays as an answer grows."""
+        mark = MARK if delivery.repeated else ""
+        return {"text": f"{mark}{message.content}"} | self._blocks(delivery, message, mark)
 
     def _blocks(self, delivery: Delivery, message: SlackMessage, mark: str) -> Json:
         """What can be pressed stands in blocks, and then so does the text: `verbatim`, since Slack would make mentions

@@ -59,6 +59,18 @@ async def test_a_person_can_be_written_to_by_their_id(server: SlackServer, ann: 
     assert len(server.requests.of("conversations.open")) == 1
 
 
+async def test_a_repeat_says_so_however_it_grows(server: SlackServer, ann: Person, adapter: SlackAdapter) -> None:
+    chat = server.direct(ann)
+    given = delivery(chat, "one", adapter, repeated=True, final=False)
+    ts = await adapter.send(given)
+    grown = replace(delivery(chat, "one and two", adapter, repeated=True), message_id=ts)
+    await adapter.edit(grown)
+    await adapter.edit(replace(grown, final=True, buttons=((Button("New", "/new"),),)))
+    (shown,) = server.shown(chat)
+    assert all(MARK in text for text in shown.texts)
+    assert shown.text == f"{MARK}\none and two\n[New]"
+
+
 # --- what can be pressed -------------------------------------------------------------------------------
 
 
