@@ -152,8 +152,14 @@ class Receiver:
 
     def note(self, written: Written) -> None:
         """A message that was taken in before was seen again: it may be further than what is known of its place."""
-        ours = self._positions.is_ours(written.channel, written.thread)
-        self._positions.note(written, ours=is_addressed(written, self._account, self._rules(), ours=ours))
+        ours, rules = self._positions.is_ours(written.channel, written.thread), self._rules()
+        addressed = is_addressed(written, self._account, rules, ours=ours)
+        message = message_of(written, self._account, rules, NOBODY, addressed=addressed)
+        self._positions.note(written, ours=self._joins(message, ours=ours))
+
+    def _joins(self, message: InboundMessage, *, ours: bool) -> bool:
+        """Whether we are in a message's thread from now on: not because a stranger, who is not answered, calls us."""
+        return message.addressed and (ours or self._host.admits(message))
 
     async def message(self, written: Written, update_id: str | None = None) -> Accepted | None:
         """Hand on a message, or the edit of one. Raises `NotStoredError`."""
@@ -169,7 +175,7 @@ class Receiver:
         if written.changed:
             await self._host.amend(message)
             return None
-        cursor = self._positions.note(written, ours=addressed)
+        cursor = self._positions.note(written, ours=self._joins(message, ours=ours))
         accepted = await self._host.accept(replace(message, cursor=cursor))
         if accepted.state is InboundState.PENDING and not accepted.duplicate:
             self._signals.waiting(written.channel, written.ts)

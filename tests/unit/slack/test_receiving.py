@@ -144,6 +144,21 @@ async def test_a_mention_waits_a_moment_for_the_files_of_its_message(
     assert [each.id for each in taken.attachments] == (["F1"] if heard else [])
 
 
+async def test_a_stranger_calls_us_into_no_thread(
+    server: SlackServer, ann: Person, host: FakeHost, adapter: SlackAdapter
+) -> None:
+    bo = server.person("Bo")
+    general = server.channel("general", ann, bo)
+    host.allowed = lambda message: message.source.user_id == ann.id
+    asked = bo.writes(general, "@hermes, answer me")
+    ann.writes(general, "it does not know you, Bo", thread=asked)
+    ann.writes(general, "@hermes, do answer", thread=asked)
+    bo.writes(general, "thank you", thread=asked)
+    ann.writes(general, "and now?", thread=asked)
+    await host.until(lambda: len(host.accepted) == 5)
+    assert [each.addressed for each in host.accepted] == [True, False, True, True, True]
+
+
 async def test_of_a_long_thread_of_others_its_end_is_told(
     server: SlackServer, ann: Person, host: FakeHost, adapter: SlackAdapter
 ) -> None:
