@@ -63,7 +63,7 @@ class Requests:
         """https://docs.slack.dev/authentication/verifying-requests-from-slack; compared in constant time."""
         try:
             return bool(self._verifier.is_valid_request(request.body, request.headers))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return False
 
 
