@@ -13,6 +13,7 @@ from adapters.slack.context import ThreadContext
 from adapters.slack.mentions import Mentions
 from adapters.slack.names import NameBook
 from adapters.slack.normalise import (
+    DIRECT,
     Names,
     Rules,
     Written,
@@ -24,6 +25,7 @@ from adapters.slack.normalise import (
     read_message,
 )
 from adapters.slack.positions import Positions
+from adapters.slack.rooms import Rooms
 from adapters.slack.wording import Account
 
 log = logging.getLogger(__name__)
@@ -64,6 +66,7 @@ class Receiver:
         names: NameBook,
         positions: Positions,
         context: ThreadContext,
+        rooms: Rooms,
         signals: Signals,
         prefix: str = "",
     ) -> None:
@@ -73,6 +76,7 @@ class Receiver:
         self._names = names
         self._positions = positions
         self._context = context
+        self._rooms = rooms
         self._signals = signals
         self._prefix = prefix
         self._strangers: Memory[str, bool] = Memory()
@@ -186,6 +190,10 @@ class Receiver:
         """A command, or something that was pressed."""
         user = payload.get("user_id") or (payload.get("user") or {}).get("id") or ""
         channel = payload.get("channel_id") or (payload.get("channel") or {}).get("id") or ""
+        if kind != PRESS and user and channel:
+            room = await self._rooms.for_command(str(channel), str(user))
+            if room != channel:
+                channel, payload = room, {**payload, "channel_id": room, "channel_name": DIRECT}
         names = await self._names.of([str(user)], [] if str(channel).startswith("D") else [str(channel)])
         if kind == PRESS:
             return press_of(payload, self._account, names)

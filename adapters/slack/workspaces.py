@@ -25,6 +25,7 @@ from adapters.slack.names import NameBook
 from adapters.slack.normalise import Rules
 from adapters.slack.positions import CHANNEL, Positions, micros
 from adapters.slack.receive import MESSAGES, Receiver, Signals
+from adapters.slack.rooms import Rooms
 from adapters.slack.send import Sender
 from adapters.slack.streams import Streams
 from adapters.slack.watch import Watch
@@ -80,6 +81,7 @@ class Workspace:
             answers_for_connection=first and config.mode == "http",
         )
         context = ThreadContext(self.client, self.account, self.names, timing)
+        rooms = Rooms(self.client, self.positions, timing)
         marks = Marks(self.client, around.background) if config.reactions else None
         signals = Signals(
             self.watch.suspect,
@@ -87,7 +89,7 @@ class Workspace:
             marks.waiting if marks is not None else lambda _channel, _ts: None,
         )
         self.receiver = Receiver(
-            host, self.account, around.rules, self.names, self.positions, context, signals, self.prefix
+            host, self.account, around.rules, self.names, self.positions, context, rooms, signals, self.prefix
         )
         self.backfill = Backfill(
             self.client,

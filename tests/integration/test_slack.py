@@ -196,6 +196,25 @@ async def test_slash_commands(server: SlackServer, ann: Person, home: Home) -> N
     assert all(interaction.error is None for interaction in server.interactions.all)
 
 
+@pytest.mark.parametrize("place", ["public", "private", "between two"])
+async def test_a_command_where_the_bot_is_not_is_answered_in_direct_messages(
+    server: SlackServer, ann: Person, home: Home, place: str
+) -> None:
+    bo = server.person("Bo")
+    elsewhere = server.home.channel("elsewhere", ann, bo, private=place == "private")
+    if place == "between two":
+        elsewhere = server.home.direct(ann, bo)
+    chat = server.direct(ann)
+    async with gateway(server, home):
+        await connected(server)
+        ann.commands(elsewhere, "/hermes", "hello there")
+        await said(server, chat, "hello there")
+        ann.writes(chat, "and here")
+        await said(server, chat, "hello there", "and here")
+    assert answers(server, elsewhere) == []
+    assert stored(home, "SELECT DISTINCT chat, chat_type FROM slots WHERE platform = 'slack'") == [(chat.id, "dm")]
+
+
 @pytest.mark.parametrize("words", ["help", "Help", "/help", "/hermes help"])
 async def test_the_same_words_after_a_mention(server: SlackServer, ann: Person, home: Home, words: str) -> None:
     general = server.channel("general", ann)
