@@ -22,7 +22,7 @@ from adapters.base import (
 from adapters.discord.compose import TextFile, marked
 from adapters.discord.constants import FIND_LIMIT, NONCE_SECONDS, Timing
 from adapters.discord.failures import CALL_ERRORS, delivery_error
-from adapters.discord.permissions import missing_permissions
+from adapters.discord.permissions import reads_history
 from adapters.discord.send import Sender, channel_id
 from adapters.markup.discord import DiscordMessage
 
@@ -38,10 +38,7 @@ async def find(
     twice. Raises `DeliveryError`.
     """
     after = _last_before(delivery)
-    place, chat = channel_id(delivery.target), int(delivery.target.chat_id)
-    # Without the permission Discord does not refuse: it shows an empty history.
-    unread = any(missing_permissions(client, each, "read_message_history") for each in (place, chat))
-    if after is None or unread:
+    if after is None or not reads_history(client, delivery.target):
         return _by_nonce(sender, monotonic, delivery)
     try:
         async with asyncio.timeout(timing.answer):

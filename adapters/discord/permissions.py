@@ -5,6 +5,8 @@ from typing import Final
 
 import discord
 
+from adapters.base import Target
+
 NAMES: Final = {
     "view_channel": "View Channel",
     "send_messages": "Send Messages",
@@ -26,6 +28,13 @@ def missing_permissions(client: discord.Client, channel_id: int, *wanted: str) -
     if not isinstance(channel, discord.abc.GuildChannel | discord.Thread):
         return []
     return _lacking(channel.permissions_for(channel.guild.me), wanted)
+
+
+def reads_history(client: discord.Client, target: Target) -> bool:
+    """Whether the bot may read what was written in a place, as far as is known. Where it may not, Discord shows an
+    empty history without a word, and takes no message that answers another."""
+    places = (target.chat_id, target.thread_id or "")
+    return not any(missing_permissions(client, int(each), "read_message_history") for each in places if each.isdigit())
 
 
 def missing_on_server(guild: discord.Guild, wanted: Iterable[str]) -> list[str]:

@@ -25,7 +25,7 @@ from adapters.discord.failures import (
     delivery_error,
 )
 from adapters.discord.files import opened
-from adapters.discord.permissions import missing_permissions
+from adapters.discord.permissions import missing_permissions, reads_history
 from adapters.markup.discord import MAX_LENGTH, DiscordMessage, Mentions
 from adapters.markup.messages import Messages
 from adapters.memory import Memory
@@ -160,7 +160,8 @@ class Sender:
         view = view_of(delivery)
         if view is not None:
             content["view"] = view
-        if (reference := _reference(delivery)) is not None:
+        reference = _reference(delivery)
+        if reference is not None and reads_history(self._client, delivery.target):
             content["reference"] = reference
         return await self._place(delivery.target).send(
             nonce=self._nonce(delivery),

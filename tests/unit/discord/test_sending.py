@@ -107,6 +107,22 @@ async def test_in_a_guild_the_first_part_answers_who_asked(server: DiscordServer
     assert answered.content.mentions.users == () or ann.id not in [user.id for user in answered.content.mentions.users]
 
 
+async def test_where_the_history_may_not_be_read_an_answer_is_no_reply(server: DiscordServer, host: FakeHost) -> None:
+    """Discord refuses a reply there."""
+    ann = server.person("ann")
+    general = server.channel(server.guild("Team", ann), "general")
+    server.deny(general, Permission.READ_MESSAGE_HISTORY)
+    bot = adapter(server, host)
+    async with running(bot, host):
+        asked = ann.writes(general, f"{server.bot.mention} well?")
+        thread = ann.opens_thread(general, "Plans")
+        later = ann.writes(thread, f"{server.bot.mention} and?")
+        await bot.send(delivery(general, "so", bot, answers=(str(asked.id),)))
+        await bot.send(delivery(thread, "and so", bot, id=2, answers=(str(later.id),)))
+    shown = [*server.shown(general, by=server.bot), *server.shown(thread, by=server.bot)]
+    assert [(message.text, message.reply_to) for message in shown] == [("so", None), ("and so", None)]
+
+
 async def test_a_thread_is_written_to_by_its_own_id(server: DiscordServer, host: FakeHost) -> None:
     ann = server.person("ann")
     general = server.channel(server.guild("Team", ann), "general")
