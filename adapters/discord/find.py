@@ -87,10 +87,11 @@ def _holds(message: discord.Message, name: str, size: int | None) -> bool:
 
 
 def _last_before(delivery: Delivery) -> int | None:
-    """An id below which the message cannot be. Ids grow with time, in all channels alike."""
+    """An id below which the message cannot be. Ids grow with time, in all channels alike. Of what it answers only the
+    first was surely there when its send began: others can have come into its turn later."""
     known = [int(each) for each in delivery.before if each.isdigit()]
     asked = [int(found) for each in delivery.answers if (found := each.removeprefix("interaction:")).isdigit()]
-    return max([*known, *asked], default=None)
+    return max([*known, *sorted(asked)[:1]], default=None)
 
 
 def _by_nonce(sender: Sender, monotonic: Callable[[], float], delivery: Delivery) -> SearchOutcome:

@@ -85,9 +85,10 @@ class Finder:
     async def find(self, client: Client, account: Account, delivery: Delivery) -> Found | SearchOutcome:
         """Look under the ids that the message can have: those above the highest that was there when its send began.
 
-        No one sees the search. Raises `DeliveryError`.
+        Where none is known, it is the first that it answers: others can have come into its turn later. No one sees the
+        search. Raises `DeliveryError`.
         """
-        lowest = max(_numbers(delivery.before) or _numbers(delivery.answers), default=None)
+        lowest = max(_numbers(delivery.before) or sorted(_numbers(delivery.answers))[:1], default=None)
         if lowest is None:
             return SearchOutcome.UNKNOWN
         key = (delivery.id, delivery.part)

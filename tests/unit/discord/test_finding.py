@@ -38,6 +38,20 @@ async def test_a_part_that_has_grown_since_it_was_sent_is_found(server: DiscordS
         assert await bot.find(delivery(dm, "Another.", bot, answers=(str(asked.id),))) is SearchOutcome.ABSENT
 
 
+async def test_what_came_into_its_turn_later_hides_it_not(server: DiscordServer, host: FakeHost) -> None:
+    ann = server.person("ann")
+    dm = server.dm(ann)
+    bot = adapter(server, host)
+    async with running(bot, host):
+        asked = ann.writes(dm, "q")
+        sent = await bot.send(delivery(dm, "That was", bot))
+        added = ann.writes(dm, "and that?")
+        answers = (str(asked.id), str(added.id))
+        for before in ((answers[0],), ()):
+            lost = delivery(dm, "That was all.", bot, answers=answers, before=before, others=answers[1:])
+            assert await bot.find(lost) == Found(sent)
+
+
 async def test_where_nothing_is_known_only_the_nonce_speaks(server: DiscordServer, host: FakeHost) -> None:
     ann = server.person("ann")
     general = server.channel(server.guild("Team", ann), "general")

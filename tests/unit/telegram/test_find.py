@@ -221,6 +221,18 @@ async def test_question_stands_for_what_was_there(
     assert await adapter.find(delivery(chat, "x", adapter, answers=answers)) == Found(shown)
 
 
+async def test_question_that_came_into_its_turn_later_hides_nothing(
+    server: TelegramServer, adapter: TelegramAdapter, ann: Person, chat: Chat
+) -> None:
+    ann.writes(chat, "/ask")
+    first = number(server, chat)
+    shown = await adapter.send(delivery(chat, "x", adapter))
+    ann.writes(chat, "/ask more")
+    second = number(server, chat)
+    searched = delivery(chat, "x", adapter, answers=(first, second), others=(second,))
+    assert await adapter.find(searched) == Found(shown)
+
+
 async def test_buttons_stay(server: TelegramServer, adapter: TelegramAdapter, ann: Person, chat: Chat) -> None:
     ann.writes(chat, "/ask")
     before = (number(server, chat),)
