@@ -68,6 +68,10 @@ class DiscordClient(discord.Client):
         self._standing = connection
         self._receivers = handlers
         self._closings: set[asyncio.Task[None]] = set()
+        self._begun = 0.0
+        """When the last connection was there, in seconds of the loop's clock."""
+        self._soon = 0
+        """How many connections, one after the other, were lost soon."""
 
     def dispatch(self, event: str, /, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as in the base class
         """Hand an event on. An error in a handler is logged, and keeps no event from coming."""
@@ -109,6 +113,7 @@ class DiscordClient(discord.Client):
         """Connect, and read until the connection ends, which is always by an error."""
         async with asyncio.timeout(self._timing.handshake + self._timing.identify):
             self.ws = await DiscordWebSocket.from_client(self, **where)
+        self._begun = asyncio.get_running_loop().time()
         silence = SILENT_HEARTBEATS * _heartbeat(self.ws)
         while True:
             try:
@@ -118,17 +123,22 @@ class DiscordClient(discord.Client):
                 raise TimeoutError(f"nothing came for {silence:g} s, not even a heartbeat") from None
 
     async def _lost(self, reason: str) -> None:
-        """Rest before the next try; the first one after a good connection is made at once."""
-        socket = self._socket
+        """Rest before the next try; the first one after a good connection is made at once, but if one after the other
+        is lost soon, not as fast as that goes."""
+        socket, timing = self._socket, self._timing
         if socket is not None and socket.open:
             # A connection that is half gone answers no goodbye: nobody waits for it.
             task = asyncio.create_task(self._leave(socket), name="leaving a connection to Discord")
             self._closings.add(task)
             task.add_done_callback(self._closings.discard)
-        if self._standing.up:
-            self._standing.connecting(reason)
-        else:
+        if not self._standing.up:
             await self._standing.rest(AdapterState.CONNECTING, reason)
+            return
+        self._standing.connecting(reason)
+        self._soon = self._soon + 1 if asyncio.get_running_loop().time() - self._begun < timing.steady else 0
+        if self._soon > 1:
+            wait = min(timing.first_wait * 2.0 ** min(self._soon - 2, 30), timing.longest_wait)
+            await self._standing.rest(AdapterState.CONNECTING, reason, at_least=wait)
 
     async def _leave(self, socket: DiscordWebSocket) -> None:
         with contextlib.suppress(*CALL_ERRORS, discord.ConnectionClosed):

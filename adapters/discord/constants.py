@@ -73,18 +73,18 @@ class Timing:
     """Seconds that things may take.
 
     `answer` and `upload` are for one call with all its repetitions, `handshake` for a connection to the gateway until
-    it has said hello. `guilds` is how long after the last guild was told all are taken to be known. `identify` has to
-    lie between two new sessions. Waits between tries grow from `first_wait` to `longest_wait`. `acknowledge` is how
-    long storing what somebody pressed may take before they are shown that it is on its way (`thread`: opening one;
-    people's messages wait for it); Discord waits three seconds
-    (https://docs.discord.com/developers/interactions/receiving-and-responding#responding-to-an-interaction).
-    `patience` is how long a message waits for what was written before it and is still being fetched; `close` is for a
-    goodbye.
+    it has said hello; one that lasted for less than `steady` was lost soon. `guilds` is how long after the last guild
+    was told all are taken to be known. `identify` has to lie between two new sessions. Waits between tries grow from
+    `first_wait` to `longest_wait`. `acknowledge` is how long storing what somebody pressed may take before they are
+    shown that it is on its way (`thread`: opening one; people's messages wait for it); Discord waits three seconds
+    (https://docs.discord.com/developers/interactions/receiving-and-responding#responding-to-an-interaction). `patience`
+    is how long a message waits for what was written before it and is still being fetched; `close` is for a goodbye.
     """
 
     answer: float = 40.0
     upload: float = 180.0
     handshake: float = 30.0
+    steady: float = 5.0
     guilds: float = 2.0
     identify: float = 5.0
     first_wait: float = 1.0

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ from adapters.discord import DiscordAdapter
 from adapters.discord.endpoint import Endpoint
 from adapters.testing.discord import Channel, CloseCode, DiscordServer, Intents, Opcode, Person
 from tests.support.platform_host import FakeHost
-from tests.unit.discord.support import adapter, config, running
+from tests.unit.discord.support import QUICK, adapter, config, running
 
 SLACK = 0.3
 """Seconds by which a busy machine may be late."""
@@ -64,6 +65,28 @@ async def test_an_invalid_session_begins_anew_and_is_caught_up(server: DiscordSe
             await host.until(lambda: len(host.accepted) == number + 2)  # noqa: B023
     assert host.texts == ["hello", "lost on the way 0", "lost on the way 1"]
     assert not server.violations
+
+
+@pytest.mark.parametrize("resumable", [True, False])
+async def test_connections_that_break_one_after_the_other_are_not_opened_as_fast_as_that_goes(
+    server: DiscordServer, host: FakeHost, resumable: bool
+) -> None:
+    """Discord resets the token of a bot that begins more than 1,000 sessions in a day."""
+
+    async def break_each() -> None:
+        while True:
+            await host.until(lambda: host.state is AdapterState.CONNECTED)
+            (server.gateway.cut if resumable else server.gateway.invalidate)()
+            await host.until(lambda: host.state is not AdapterState.CONNECTED)
+
+    timing = replace(QUICK, first_wait=0.2, longest_wait=0.4)
+    async with running(adapter(server, host, timing), host):
+        breaking = asyncio.create_task(break_each())
+        await asyncio.sleep(1.5)
+        breaking.cancel()
+        begun = sent(server, Opcode.IDENTIFY) + sent(server, Opcode.RESUME)
+        assert 3 <= begun <= 8
+        await host.until(lambda: host.state is AdapterState.CONNECTED)
 
 
 async def test_an_outage_is_waited_out(server: DiscordServer, host: FakeHost) -> None:
