@@ -2,7 +2,8 @@
 
 Discord keeps no events for a bot that is not there, but it keeps the messages. For each place in which somebody has
 written there is a position, the id of its last message that is stored. A place without one is looked into from the
-`BASELINE` on, which is when the account was first connected: ids of messages grow with time, in all places alike.
+`BASELINE` on, which is when the account was first connected, or from when it came to the place's server, if that was
+later: ids of messages grow with time, in all places alike.
 """
 
 import asyncio
@@ -117,7 +118,8 @@ class Backfill:
         gaps = [
             Gap(channel.id, after)
             for channel in listed.values()
-            if (getattr(channel, "last_message_id", None) or 0) > (after := positions.get(channel.id, baseline))
+            if (getattr(channel, "last_message_id", None) or 0)
+            > (after := positions.get(channel.id) or _beginning(channel, baseline))
         ]
         unlisted = sorted(
             (value, number) for number, value in positions.items() if not self._client.get_channel(number)
@@ -141,7 +143,7 @@ class Backfill:
         gaps = []
         for channel in noted.values():
             position = await self._position(cursor_name(channel))
-            gap = Gap(channel.id, int(position) if position else baseline, dm=is_dm(channel))
+            gap = Gap(channel.id, int(position) if position else _beginning(channel, baseline), dm=is_dm(channel))
             last = getattr(channel, "last_message_id", None)
             if gap.dm or last is None or last > gap.after:
                 gaps.append(gap)
@@ -226,6 +228,15 @@ class Backfill:
             gap.channel_id,
             NAMES["read_message_history"],
         )
+
+
+def _beginning(channel: Channel, baseline: int) -> int:
+    """Where to begin in a place in which nothing is stored yet. What was written on a server before we came to it is
+    not for us."""
+    guild: discord.Guild | None = getattr(channel, "guild", None)
+    me: discord.Member | None = None if guild is None else guild.me
+    joined = None if me is None else me.joined_at
+    return baseline if joined is None else max(baseline, discord.utils.time_snowflake(joined))
 
 
 def _readable(guild: discord.Guild) -> list[Channel]:

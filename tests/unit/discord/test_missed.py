@@ -20,6 +20,30 @@ async def test_what_was_written_before_we_came_is_not_for_us(server: DiscordServ
     assert host.texts == ["now"]
 
 
+@pytest.mark.parametrize("away", [True, False])
+async def test_what_was_written_on_a_server_before_we_came_to_it_is_not_for_us(
+    server: DiscordServer, host: FakeHost, away: bool
+) -> None:
+    ann = server.person("ann")
+    async with running(adapter(server, host), host):
+        guild = server.guild("Team", ann, bots=[])
+        general = server.channel(guild, "general")
+        ann.writes(general, "/help")
+        ann.writes(general, f"{server.bot.mention} long ago")
+        await asyncio.sleep(0.05)
+        if not away:
+            server.world.add_member(guild, server.bot.user)
+            await asyncio.sleep(0.2)
+            ann.writes(general, f"{server.bot.mention} now")
+            await host.until(lambda: "now" in host.texts)
+    if away:
+        server.world.add_member(guild, server.bot.user)
+        ann.writes(general, f"{server.bot.mention} now")
+        async with running(adapter(server, host), host):
+            await host.until(lambda: "now" in host.texts)
+    assert host.texts == ["now"]
+
+
 async def test_after_a_restart_every_known_place_is_looked_into(server: DiscordServer, host: FakeHost) -> None:
     ann, bob = server.person("ann"), server.person("bob")
     guild = server.guild("Team", ann, bob)
