@@ -177,9 +177,7 @@ class Backfill:
         while True:
             try:
                 channel = await self._channel(gap)
-                async for message in channel.history(  # type: ignore[union-attr]
-                    limit=BACKFILL_LIMIT, after=discord.Object(reached), oldest_first=True
-                ):
+                for message in await self._written(channel, reached):
                     await self._taken(message, channel)
                     reached = message.id
                 break
@@ -196,6 +194,18 @@ class Backfill:
         self._positions.reached[gap.channel_id] = reached
         if gap.channel_id not in self._later:
             self._close_gap(gap.channel_id)
+
+    @staticmethod
+    async def _written(channel: Channel, after: int) -> list[discord.Message]:
+        """What was written after a message, in its order. Of too much the newest, on which people still wait."""
+        history = channel.history(  # type: ignore[union-attr]
+            limit=BACKFILL_LIMIT, after=discord.Object(after), oldest_first=False
+        )
+        newest = [message async for message in history]
+        if len(newest) == BACKFILL_LIMIT:
+            words = "%d messages and more were missed in channel %d of Discord; the older ones are left out"
+            log.warning(words, len(newest), channel.id)
+        return newest[::-1]
 
     def _close_gap(self, channel_id: int) -> None:
         self._positions.missing.discard(channel_id)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from adapters.discord import receive
+from adapters.discord import backfill, receive
 from adapters.testing.discord import DiscordServer, Fault, Permission
 from tests.support.platform_host import FakeHost
 from tests.unit.discord.support import adapter, running
@@ -133,6 +133,24 @@ async def test_a_history_that_fails_is_fetched_later(server: DiscordServer, host
     server.inject(Fault.drop(), "get_messages", times=2)
     async with running(adapter(server, host), host):
         await host.until(lambda: "two" in host.texts)
+
+
+async def test_of_too_much_the_newest_is_fetched_and_the_rest_named(
+    server: DiscordServer, host: FakeHost, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(backfill, "BACKFILL_LIMIT", 120)
+    ann = server.person("ann")
+    dm = server.dm(ann)
+    async with running(adapter(server, host), host):
+        ann.writes(dm, "first")
+        await host.until(lambda: host.accepted)
+    for number in range(150):
+        ann.writes(dm, f"{number}")
+    async with running(adapter(server, host), host):
+        await host.until(lambda: host.positions[f"dm:{dm.id}"] == str(dm.messages[-1].id))
+    assert host.texts == ["first", *(f"{number}" for number in range(30, 150))]
+    assert "are left out" in caplog.text
+    assert str(dm.id) in caplog.text
 
 
 async def test_a_history_that_may_not_be_read_is_named(
