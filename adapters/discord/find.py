@@ -19,7 +19,7 @@ from adapters.base import (
     RetryLaterError,
     SearchOutcome,
 )
-from adapters.discord.compose import TextFile, marked
+from adapters.discord.compose import REPEATED, TextFile
 from adapters.discord.constants import FIND_LIMIT, NONCE_SECONDS, Timing
 from adapters.discord.failures import CALL_ERRORS, delivery_error
 from adapters.discord.permissions import reads_history
@@ -66,16 +66,13 @@ def _is_it(message: discord.Message, delivery: Delivery) -> bool:
     match delivery.content:
         case DiscordMessage() as part:
             # An answer that grows may have been sent when it was shorter.
-            return message.content in (part.content, marked(part.content)) or _begins(message.content, part.content)
+            sent = message.content.removeprefix(REPEATED).strip()
+            return bool(sent) and part.content.startswith(sent)
         case TextFile() as text:
             return _holds(message, text.name, len(text.text.encode()))
         case OutgoingFile() as file:
             return _holds(message, file.name, None)
     return False
-
-
-def _begins(sent: str, content: str) -> bool:
-    return bool(sent.strip()) and content.startswith(sent.strip())
 
 
 def _holds(message: discord.Message, name: str, size: int | None) -> bool:

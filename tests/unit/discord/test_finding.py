@@ -27,13 +27,16 @@ async def test_it_is_found_by_its_content_among_others(server: DiscordServer, ho
         assert await bot.find(lost) == Found(file)
 
 
-async def test_a_part_that_has_grown_since_it_was_sent_is_found(server: DiscordServer, host: FakeHost) -> None:
+@pytest.mark.parametrize("repeated", [True, False])
+async def test_a_part_that_has_grown_since_it_was_sent_is_found(
+    server: DiscordServer, host: FakeHost, repeated: bool
+) -> None:
     ann = server.person("ann")
     dm = server.dm(ann)
     bot = adapter(server, host)
     async with running(bot, host):
         asked = ann.writes(dm, "q")
-        sent = await bot.send(delivery(dm, "That was", bot))
+        sent = await bot.send(delivery(dm, "That was", bot, repeated=repeated))
         assert await bot.find(delivery(dm, "That was all.", bot, answers=(str(asked.id),))) == Found(sent)
         assert await bot.find(delivery(dm, "Another.", bot, answers=(str(asked.id),))) is SearchOutcome.ABSENT
 
