@@ -106,12 +106,30 @@ def readable(text: str, message: discord.Message) -> str:
 
 
 def _words(message: discord.Message) -> list[str]:
-    words = [f"[sticker: {sticker.name}]" for sticker in message.stickers]
+    words = _stickers(message)
     if message.poll is not None:
         options = "".join(f"\n- {answer.text}" for answer in message.poll.answers)
         words.append(f"[poll: {message.poll.question}{options}]")
-    words += [f"[forwarded]\n{snapshot.content}".rstrip() for snapshot in message.message_snapshots]
+    if is_bots(message):
+        words += _cards(message)
+    for snapshot in message.message_snapshots:
+        shown = ("[forwarded]", snapshot.content, *_stickers(snapshot), *_cards(snapshot))
+        words.append("\n".join(filter(None, shown)))
     return words
+
+
+def _stickers(message: discord.Message | discord.MessageSnapshot) -> list[str]:
+    return [f"[sticker: {sticker.name}]" for sticker in message.stickers]
+
+
+def _cards(message: discord.Message | discord.MessageSnapshot) -> list[str]:
+    """What programs show beside their text, or in its place; the previews of addresses in it are left out."""
+    cards = []
+    for embed in message.embeds:
+        if embed.type == "rich" and not (embed.url and embed.url in message.content):
+            fields = (f"{field.name}: {field.value}" for field in embed.fields)
+            cards.append("\n".join(filter(None, (embed.title, embed.description, *fields))))
+    return list(filter(None, cards))
 
 
 def quote_of(message: discord.Message, me: int) -> Quote | None:
