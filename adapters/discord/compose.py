@@ -14,6 +14,8 @@ FILE_NAME: Final = "answer.md"
 
 _MARK_LENGTH: Final = len(REPEATED) + 1
 
+_ELLIPSIS: Final = "…"
+
 
 @dataclass(frozen=True, slots=True)
 class TextFile:
@@ -27,8 +29,8 @@ Part: TypeAlias = DiscordMessage | TextFile | OutgoingFile
 
 
 def markup(mentions: Mentions) -> DiscordMarkup:
-    """Markup whose messages leave room for the mark of a repeat."""
-    return DiscordMarkup(mentions=mentions, max_length=MAX_LENGTH - _MARK_LENGTH)
+    """Markup whose messages leave room for the mark of a repeat, and for an ellipsis."""
+    return DiscordMarkup(mentions=mentions, max_length=MAX_LENGTH - _MARK_LENGTH - len(_ELLIPSIS))
 
 
 class DiscordComposer:
@@ -52,6 +54,16 @@ class DiscordComposer:
         if not final or len(made.messages) <= self._max_messages:
             return Composed(kept, settled)
         return Composed((*kept, TextFile(text)), settled)
+
+
+def caption_of(text: str, mentions: Mentions, *, repeated: bool) -> str | None:
+    """What stands beside a file: Markdown like any text, cut to what one message holds."""
+    made = markup(mentions).messages(text)
+    assert not isinstance(made, AsFile)
+    caption = made.messages[0].content if made.messages else ""
+    if len(made.messages) > 1:
+        caption += _ELLIPSIS
+    return (marked(caption) if repeated else caption) or None
 
 
 def marked(content: str) -> str:

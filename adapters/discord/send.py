@@ -14,7 +14,7 @@ import discord
 
 from adapters.base import Delivery, OutgoingFile, Target, UndeliverableError
 from adapters.discord.components import view_of
-from adapters.discord.compose import TextFile, marked, markup
+from adapters.discord.compose import TextFile, caption_of, marked
 from adapters.discord.constants import MAX_NONCE, Timing
 from adapters.discord.failures import (
     CALL_ERRORS,
@@ -26,8 +26,7 @@ from adapters.discord.failures import (
 )
 from adapters.discord.files import opened
 from adapters.discord.permissions import missing_permissions, reads_history
-from adapters.markup.discord import MAX_LENGTH, DiscordMessage, Mentions
-from adapters.markup.messages import Messages
+from adapters.markup.discord import DiscordMessage, Mentions
 from adapters.memory import Memory
 
 log = logging.getLogger(__name__)
@@ -139,7 +138,8 @@ class Sender:
             case OutgoingFile() as file:
                 async with AsyncExitStack() as stack:
                     upload = await stack.enter_async_context(opened(file))
-                    return await self._post(delivery, content=self._caption(delivery, file), file=upload)
+                    caption = caption_of(file.caption, self._mentions, repeated=delivery.repeated)
+                    return await self._post(delivery, content=caption, file=upload)
         raise UndeliverableError(f"Discord has no form for a {type(delivery.content).__name__}")
 
     async def _text(self, delivery: Delivery) -> discord.Message:
@@ -169,11 +169,6 @@ class Sender:
             suppress_embeds=True,
             **content,
         )
-
-    def _caption(self, delivery: Delivery, file: OutgoingFile) -> str | None:
-        made = markup(self._mentions).messages(file.caption)
-        caption = made.messages[0].content if isinstance(made, Messages) and made.messages else ""
-        return (marked(caption) if delivery.repeated else caption)[:MAX_LENGTH] or None
 
     def _take_another_nonce(self, delivery: Delivery) -> None:
         key = part_key(delivery)

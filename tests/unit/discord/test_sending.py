@@ -194,6 +194,24 @@ async def test_files_go_out_with_their_caption(server: DiscordServer, host: Fake
     assert text.content.attachments[0].file.data == b"the whole text"
 
 
+@pytest.mark.parametrize("repeated", [True, False])
+async def test_a_long_caption_is_cut_and_says_so(
+    server: DiscordServer, host: FakeHost, tmp_path: Path, repeated: bool
+) -> None:
+    dm = server.dm(server.person("ann"))
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"words")
+    bot = adapter(server, host)
+    async with running(bot, host):
+        for number, text in enumerate(("x" * 5_000, "**a** " * 900)):
+            file = OutgoingFile(MediaKind.DOCUMENT, str(path), "a.txt", "text/plain", text)
+            await bot.send(delivery(dm, "", bot, id=number, content=file, repeated=repeated))
+    shown = server.shown(dm)
+    assert len(shown) == 2
+    assert all(message.text.endswith("…") and len(message.text) <= 2_000 for message in shown)
+    assert all(message.text.startswith(REPEATED) is repeated for message in shown)
+
+
 async def test_buttons_and_menus_carry_their_commands(server: DiscordServer, host: FakeHost) -> None:
     ann = server.person("ann")
     general = server.channel(server.guild("Team", ann), "general")
