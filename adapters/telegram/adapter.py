@@ -114,7 +114,12 @@ class TelegramAdapter(Adapter):
             await self._connection.stored(lambda: self._host.identify(str(me.id)))
             webhook = self._webhook(client)
             await self._until_done(lambda: self._choose_mode(client, webhook))
-            account = Account(me.id, me.username or "", reads_all=bool(me.can_read_all_group_messages))
+            account = Account(
+                me.id,
+                me.username or "",
+                reads_all=bool(me.can_read_all_group_messages),
+                topics=bool(me.has_topics_enabled),
+            )
             self._client, self._account = client, account
             self._sender = Sender(
                 client, self._host, lambda: self._lost(client, background), previews=self._config.link_previews

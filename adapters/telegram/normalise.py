@@ -18,6 +18,8 @@ from config import Platform
 GENERAL: Final = "1"
 """The General topic of a forum; its messages come, and go, without `message_thread_id`."""
 
+TOO_OLD: Final = "This button is too old. Write {} instead."
+
 KINDS: Final = (
     "message",
     "edited_message",
@@ -53,10 +55,11 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Press:
-    """A button that was pressed; the platform waits for word that it was. None: it does nothing."""
+    """A button that was pressed; the platform waits for word that it was. None: it does nothing, `words` say why."""
 
     callback_id: str
     message: InboundMessage | None
+    words: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +210,10 @@ class Normaliser:
         if query.message is None or not query.data or not query.data.startswith("/"):
             return Press(query.id, None)
         chat = query.message.chat
-        thread = _thread(query.message) if isinstance(query.message, Message) else _general(chat)
+        if not query.message.is_accessible and self._has_topics(chat):
+            # Which of them it is in is not told, and the command is for the conversation in that one.
+            return Press(query.id, None, TOO_OLD.format(query.data))
+        thread = _thread(query.message) if isinstance(query.message, Message) else None
         source = SessionSource(
             platform=Platform.TELEGRAM,
             chat_id=str(chat.id),
@@ -219,6 +225,9 @@ class Normaliser:
             chat_topic=self._topics.get((chat.id, int(thread))) if thread is not None else None,
         )
         return Press(query.id, InboundMessage(source, f"press:{query.id}", query.data, update_id=update_id))
+
+    def _has_topics(self, chat: Chat) -> bool:
+        return self._account.topics if chat.type == Chat.PRIVATE else bool(chat.is_forum)
 
 
 def _amended(message: Message, action: Action) -> Action:

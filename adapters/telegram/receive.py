@@ -68,9 +68,9 @@ class Receiver:
                 await self._host.amend(message)
             case Move(old, new):
                 await self._host.move_chat(old, new, update_id)
-            case Press(callback_id, message):
+            case Press(callback_id, message, words):
                 await (self._host.settle(update_id) if message is None else self._host.accept(message))
-                self._background.start(self._answer(callback_id), "the answer to a pressed button")
+                self._background.start(self._answer(callback_id, words), "the answer to a pressed button")
             case Ignore(reason):
                 log.debug("update %s from Telegram is left alone: %s", update_id, reason)
                 await self._host.settle(update_id)
@@ -96,10 +96,10 @@ class Receiver:
             name = message.source.user_name or message.source.chat_name
             log.info("%r (id %s) wrote to the bot and is not let in: %s", name, person, accepted.reason)
 
-    async def _answer(self, callback_id: str) -> None:
-        """End the sign of waiting on the button."""
+    async def _answer(self, callback_id: str, words: str | None) -> None:
+        """End the sign of waiting on the button; tell who pressed it what there is to say."""
         try:
-            await self._client.bot.answer_callback_query(callback_id)
+            await self._client.bot.answer_callback_query(callback_id, words)
         except CallError as error:
             log.debug("a pressed button could not be answered: %s", error)
         except TelegramError as error:

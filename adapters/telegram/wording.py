@@ -12,11 +12,13 @@ _AFTER_MENTION: Final = " \t\n,:;–—-"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Our own account; `username` without the @. `reads_all`: it is shown everything that is said in groups."""
+    """Our own account; `username` without the @. `reads_all`: it is shown everything that is said in groups. `topics`:
+    its private chats have topics."""
 
     id: int
     username: str
     reads_all: bool = False
+    topics: bool = False
 
     def is_named(self, name: str) -> bool:
         """Whether a username, with or without the @, is ours; case does not matter."""

@@ -1,11 +1,12 @@
 """What an update becomes: source, thread, who it is for, text, quote."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from adapters.base import MediaKind, Quote
-from adapters.telegram.normalise import Amend, Ignore, Move, Normaliser, Press
+from adapters.telegram.normalise import TOO_OLD, Amend, Ignore, Move, Normaliser, Press
 from tests.unit.telegram.updates import (
     ANN,
     BOT,
@@ -371,6 +372,20 @@ def test_button_of_a_message_that_is_too_old() -> None:
     assert isinstance(got, Press)
     assert got.message is not None
     assert got.message.source.chat_id == "11"
+
+
+def test_button_of_a_message_that_is_too_old_to_say_its_topic() -> None:
+    """Telegram tells no more of it than its chat: the command would go to the conversation of another topic."""
+    shown = {"chat": FORUM, "message_id": 4, "date": 0}
+    press = {"id": "99", "from": ANN, "chat_instance": "1", "message": shown, "data": "/new"}
+    refused = Press("99", None, TOO_OLD.format("/new"))
+    assert act(press, "callback_query") == refused
+    topics = Normaliser(replace(US, topics=True), require_mention=True)
+    private = press | {"message": shown | {"chat": PRIVATE}}
+    assert act(private, "callback_query", topics) == refused
+    group = act(press | {"message": shown | {"chat": GROUP}}, "callback_query", topics)
+    assert isinstance(group, Press)
+    assert group.message is not None
 
 
 def test_being_blocked_is_nothing_to_answer() -> None:

@@ -12,6 +12,7 @@ from adapters.base import AccountError, AdapterState, Button, RawUpdate
 from adapters.connection import Connection
 from adapters.telegram.client import CallError, Client
 from adapters.telegram.constants import REFUSAL_CHECKS
+from adapters.telegram.normalise import TOO_OLD
 from adapters.testing.telegram import Fault, Media, TelegramServer
 from adapters.testing.telegram.updates import Webhook
 from tests.support.platform_host import FakeHost
@@ -165,6 +166,18 @@ async def test_what_comes_again_changes_nothing(server: TelegramServer, host: Fa
     assert host.texts == ["one", "/yes"]
     assert {message.text for message in host.amended} == {"two"}
     assert host.updates == {}
+
+
+async def test_who_presses_a_button_that_is_too_old_is_told(server: TelegramServer, host: FakeHost) -> None:
+    forum = {"id": -1006, "type": "supergroup", "title": "Forum", "is_forum": True}
+    press = {"id": "5", "from": server.person("Ann").profile.user(), "chat_instance": "1", "data": "/new"}
+    press["message"] = {"chat": forum, "message_id": 4, "date": 0}
+    host.updates["5"] = RawUpdate("5", json.dumps({"update_id": 5, "callback_query": press}))
+    async with running(built(server, host), host):
+        await server.until(lambda: server.requests.of("answerCallbackQuery"))
+    (answer,) = server.requests.of("answerCallbackQuery")
+    assert answer.text("text") == TOO_OLD.format("/new")
+    assert (host.accepted, host.settled) == ([], [("5", None)])
 
 
 async def test_account_is_named_before_anything_of_it_is_looked_at(server: TelegramServer, host: FakeHost) -> None:
