@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -12,14 +13,19 @@ import discord
 from adapters.base import AdapterHost, AdapterState, Cursor, InboundState
 from adapters.connection import Connection
 from adapters.discord.constants import QUEUE_LIMIT
+from adapters.discord.content import is_bots
 from adapters.discord.failures import CALL_ERRORS, in_short, is_passing
-from adapters.discord.normalise import Channel, Normaliser, Reading, cursor_name, is_dm, place
+from adapters.discord.normalise import Channel, Normaliser, Reading, cursor_name, is_dm, place, roles_of
 from adapters.discord.threads import ThreadOpener
+from adapters.memory import Memory
 
 log = logging.getLogger(__name__)
 
 PLACE_TRIES: Final = 5
 """How often it is asked where an unknown channel lies, before a message in it is left to a later look."""
+
+ROLES_SECONDS: Final = 60.0
+"""How long somebody's roles are taken to be those that they were when they were asked for."""
 
 
 class Positions:
@@ -83,6 +89,8 @@ class Receiver:
         self._held: dict[int, list[_Event]] = {}
         self._held_since: dict[int, float] = {}
         self._impatient: set[int] = set()
+        self._roles: Memory[tuple[int, int], tuple[float, tuple[str, ...]]] = Memory()
+        """When somebody's roles on a server were asked for, and which they are."""
 
     def arrived(self, message: discord.Message) -> None:
         """A message has come."""
@@ -181,6 +189,7 @@ class Receiver:
         reading = self._normaliser.read(message, where)
         if reading is None:
             return
+        reading = await self._with_roles(message, where, reading)
         inbound = (await self._in_thread(message, where, reading)).message
         if live and not self._advances(message, where):
             inbound = replace(inbound, cursor=None)
@@ -190,6 +199,29 @@ class Receiver:
 
     def _advances(self, message: discord.Message, where: Channel) -> bool:
         return self._positions.may_advance(where.id) and message.id > self._positions.reached.get(where.id, 0)
+
+    async def _with_roles(self, message: discord.Message, where: Channel, reading: Reading) -> Reading:
+        """A history tells no roles, nor is anybody on a server known here: who may be let in by one is asked for."""
+        guild: discord.Guild | None = getattr(where, "guild", None)
+        if guild is None or isinstance(message.author, discord.Member) or is_bots(message):
+            return reading
+        if not reading.message.addressed or self._host.admits(reading.message):
+            return reading
+        roles = await self._roles_there(guild, message.author.id)
+        return replace(reading, message=replace(reading.message, roles=roles))
+
+    async def _roles_there(self, guild: discord.Guild, user_id: int) -> tuple[str, ...]:
+        now = asyncio.get_running_loop().time()
+        asked_at, roles = self._roles.get((guild.id, user_id), (-math.inf, ()))
+        if now - asked_at >= ROLES_SECONDS:
+            try:
+                roles = roles_of(await guild.fetch_member(user_id))
+            except CALL_ERRORS as error:
+                if is_passing(error):
+                    raise
+                roles = ()
+            self._roles[guild.id, user_id] = (now, roles)
+        return roles
 
     async def _in_thread(self, message: discord.Message, where: Channel, reading: Reading) -> Reading:
         if self._threads is None or not reading.called or not self._host.admits(reading.message):

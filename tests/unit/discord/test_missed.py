@@ -6,6 +6,7 @@ import pytest
 
 from adapters.discord import backfill, receive
 from adapters.testing.discord import DiscordServer, Fault, Permission
+from adapters.testing.discord.channel import Role
 from tests.support.platform_host import FakeHost
 from tests.unit.discord.support import adapter, running
 
@@ -133,6 +134,33 @@ async def test_a_history_that_fails_is_fetched_later(server: DiscordServer, host
     server.inject(Fault.drop(), "get_messages", times=2)
     async with running(adapter(server, host), host):
         await host.until(lambda: "two" in host.texts)
+
+
+async def test_who_is_let_in_by_a_role_is_known_by_it_in_a_history_too(server: DiscordServer, host: FakeHost) -> None:
+    """Discord tells no roles there, nor does the library know members."""
+    ann, bob, eve = server.person("ann"), server.person("bob"), server.person("eve")
+    guild = server.guild("Team", ann, bob, eve)
+    general = server.channel(guild, "general")
+    team = Role(server.world.ids.next(), "team", Permission(0))
+    guild.roles[team.id] = team
+    guild.members[ann.id].roles.append(team.id)
+    host.allowed = lambda message: str(team.id) in message.roles or message.source.user_id == str(bob.id)
+    async with running(adapter(server, host), host):
+        ann.writes(general, f"{server.bot.mention} live")
+        await host.until(lambda: host.accepted)
+    for person in (ann, ann, bob, eve):
+        person.writes(general, f"{server.bot.mention} from {person.name}")
+    ann.writes(general, "not for us")
+    server.webhook(general, "hook").writes(f"{server.bot.mention} posted")
+    server.remove(guild, eve)
+    server.inject(Fault.drop(), "get_guild_member", times=1)
+    async with running(adapter(server, host), host):
+        await host.until(lambda: host.positions[f"channel:{general.id}"] == str(general.messages[-1].id))
+    let_in = [message.text for message in host.accepted if host.allowed(message) and message.addressed]
+    assert let_in == ["live", "from ann", "from ann", "from bob"]
+    assert len(host.accepted) == 7
+    asked = [request.id("user_id") for request in server.requests if request.name == "get_guild_member"]
+    assert sorted(asked) == sorted([ann.id, ann.id, eve.id]), "once each, but for one that had no answer"
 
 
 async def test_of_too_much_the_newest_is_fetched_and_the_rest_named(
