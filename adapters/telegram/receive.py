@@ -94,7 +94,11 @@ class Receiver:
         if accepted.state is InboundState.IGNORED and message.addressed and person not in self._strangers:
             self._strangers[person] = True
             name = message.source.user_name or message.source.chat_name
-            log.info("%r (id %s) wrote to the bot and is not let in: %s", name, person, accepted.reason)
+            if message.source.user_id is None:
+                words = "the channel %r (id %s) is not let in: %s; allowed_chats lets channels in"
+                log.info(words, name, person, accepted.reason)
+            else:
+                log.info("%r (id %s) wrote to the bot and is not let in: %s", name, person, accepted.reason)
 
     async def _answer(self, callback_id: str, words: str | None) -> None:
         """End the sign of waiting on the button; tell who pressed it what there is to say."""

@@ -101,6 +101,23 @@ async def test_operator_is_told_once_who_is_not_let_in(
     assert told == [f"'Ann\\nINFO all is well' (id {ann.id}) wrote to the bot and is not let in: not in allowed_users"]
 
 
+async def test_operator_is_told_where_a_channel_is_let_in(
+    server: TelegramServer, host: FakeHost, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody is told who writes in one, so that `allowed_users` cannot name them."""
+    caplog.set_level(logging.INFO)
+    ann = server.person("Ann")
+    channel = server.channel("News", ann)
+    host.allowed = lambda message: False
+    async with running(built(server, host), host):
+        ann.writes(channel, f"@{server.bot.username} look")
+        await host.until(lambda: host.accepted)
+    assert host.accepted[0].source.user_id is None
+    told = [record.getMessage() for record in caplog.records if "is not let in" in record.getMessage()]
+    reason = "not in allowed_users; allowed_chats lets channels in"
+    assert told == [f"the channel 'News' (id {channel.id}) is not let in: {reason}"]
+
+
 async def test_rest_of_an_album_whose_beginning_an_earlier_process_saw(host: FakeHost) -> None:
     """Only the first picture has the caption, and so the mention."""
     async with TelegramServer(reads_all=True) as server:
