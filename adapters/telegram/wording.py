@@ -73,9 +73,9 @@ class Wording:
             text = f"{replacement}{self._slice(entity.offset + entity.length, end)}{text}"
             end = entity.offset
         text = f"{self._slice(0, end)}{text}"
-        first = self._entities[0] if self._entities else None
-        if first is not None and self._is_ours(first) and not self._slice(0, first.offset).strip():
-            return text.lstrip().removeprefix(self._covered(first)).lstrip(_AFTER_MENTION)
+        name = next((entity for entity in self._entities if self._is_ours(entity)), None)
+        if name is not None and not self._slice(0, name.offset).strip():
+            return text.lstrip().removeprefix(self._covered(name)).lstrip(_AFTER_MENTION)
         return text
 
     def _replacement(self, entity: MessageEntity) -> str | None:

@@ -201,6 +201,13 @@ def test_our_name_is_taken_off(text: str, read: str) -> None:
     assert accepted(message(GROUP, text)).text == read
 
 
+@pytest.mark.parametrize("length", [11, 16])
+def test_our_name_is_taken_off_however_it_looks(length: int) -> None:
+    name = {"type": "mention", "offset": 0, "length": 11}
+    entities = [{"type": "bold", "offset": 0, "length": length}, name]
+    assert accepted(message(GROUP, "@hermes_bot /new", entities=entities)).text == "/new"
+
+
 def test_addresses_behind_words_are_read() -> None:
     text = "😀 see this and that"
     entities = [
