@@ -19,7 +19,7 @@ from adapters.connection import Connection, Sleep
 from adapters.discord.constants import BACKFILL_LIMIT, BACKFILL_PARALLEL, BACKFILL_UNLISTED, Timing
 from adapters.discord.failures import CALL_ERRORS, in_short, is_passing, retry_after
 from adapters.discord.normalise import CHANNEL, DM, Channel, cursor_name, is_dm
-from adapters.discord.permissions import NAMES, missing_permissions
+from adapters.discord.permissions import NAMES, missing_permissions, permissions_in
 from adapters.discord.receive import Positions
 
 log = logging.getLogger(__name__)
@@ -256,5 +256,5 @@ def _readable(guild: discord.Guild) -> list[Channel]:
     places += guild.voice_channels
     places += guild.stage_channels
     places += guild.threads
-    me = guild.me
-    return [each for each in places if each.permissions_for(me).read_messages]
+    held = ((each, permissions_in(each)) for each in places)
+    return [each for each, permissions in held if permissions is None or permissions.read_messages]

@@ -25,9 +25,16 @@ ALWAYS: Final = ("view_channel", "send_messages", "send_messages_in_threads", "a
 def missing_permissions(client: discord.Client, channel_id: int, *wanted: str) -> list[str]:
     """The names of those of these permissions that the bot lacks in a channel, as far as is known."""
     channel = client.get_channel(channel_id)
-    if not isinstance(channel, discord.abc.GuildChannel | discord.Thread):
-        return []
-    return _lacking(channel.permissions_for(channel.guild.me), wanted)
+    held = permissions_in(channel) if isinstance(channel, discord.abc.GuildChannel | discord.Thread) else None
+    return [] if held is None else _lacking(held, wanted)
+
+
+def permissions_in(channel: discord.abc.GuildChannel | discord.Thread) -> discord.Permissions | None:
+    """What the bot may do in a channel. A thread has the permissions of its parent, of which the library may know
+    nothing, as of channels of a kind that is newer than itself: then None."""
+    if isinstance(channel, discord.Thread) and channel.parent is None:
+        return None
+    return channel.permissions_for(channel.guild.me)
 
 
 def reads_history(client: discord.Client, target: Target) -> bool:

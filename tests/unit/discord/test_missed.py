@@ -2,13 +2,14 @@
 
 import asyncio
 
+import discord
 import pytest
 
 from adapters.discord import backfill, receive
 from adapters.testing.discord import DiscordServer, Fault, Permission
 from adapters.testing.discord.channel import Role
 from tests.support.platform_host import FakeHost
-from tests.unit.discord.support import adapter, running
+from tests.unit.discord.support import adapter, delivery, running
 
 
 async def test_what_was_written_before_we_came_is_not_for_us(server: DiscordServer, host: FakeHost) -> None:
@@ -80,6 +81,25 @@ async def test_after_a_restart_every_known_place_is_looked_into(server: DiscordS
     looked = [request for request in list(server.requests)[before:] if request.name == "get_messages"]
     assert len(looked) <= 2, "only conversations, and what Discord does not name, are looked into for nothing"
     assert len(host.accepted) == 158
+
+
+async def test_a_thread_of_which_the_parent_is_not_known_is_served_all_the_same(
+    server: DiscordServer, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library leaves out channels of kinds that are newer than itself, and not their threads."""
+    ann = server.person("ann")
+    general = server.channel(server.guild("Team", ann), "general")
+    thread = ann.opens_thread(general, "Plans")
+    monkeypatch.setattr(discord.Thread, "parent", None)
+    bot = adapter(server, host)
+    async with running(bot, host):
+        asked = ann.writes(thread, f"{server.bot.mention} one")
+        await host.until(lambda: host.accepted)
+        await bot.send(delivery(thread, "so", bot, answers=(str(asked.id),)))
+    ann.writes(thread, f"{server.bot.mention} two")
+    async with running(adapter(server, host), host):
+        await host.until(lambda: host.texts == ["one", "two"])
+    assert [message.text for message in server.shown(thread, by=server.bot)] == ["so"]
 
 
 async def test_a_position_stays_while_something_before_it_is_missing(server: DiscordServer, host: FakeHost) -> None:
