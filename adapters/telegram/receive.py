@@ -17,6 +17,8 @@ from adapters.telegram.normalise import Accept, Action, Amend, Ignore, Move, Nor
 
 log = logging.getLogger(__name__)
 
+KEPT_OUT: Final = "That was not taken in: you are not among those whom this bot answers here."
+
 LONGEST_PROBLEM: Final = 300
 """Characters of what is noted about an update that cannot be read."""
 
@@ -69,7 +71,10 @@ class Receiver:
             case Move(old, new):
                 await self._host.move_chat(old, new, update_id)
             case Press(callback_id, message, words):
-                await (self._host.settle(update_id) if message is None else self._host.accept(message))
+                if message is None:
+                    await self._host.settle(update_id)
+                elif (await self._host.accept(message)).state is InboundState.IGNORED:
+                    words = KEPT_OUT
                 self._background.start(self._answer(callback_id, words), "the answer to a pressed button")
             case Ignore(reason):
                 log.debug("update %s from Telegram is left alone: %s", update_id, reason)

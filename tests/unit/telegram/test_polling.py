@@ -13,6 +13,7 @@ from adapters.connection import Connection
 from adapters.telegram.client import CallError, Client
 from adapters.telegram.constants import REFUSAL_CHECKS
 from adapters.telegram.normalise import TOO_OLD
+from adapters.telegram.receive import KEPT_OUT
 from adapters.testing.telegram import Fault, Media, TelegramServer
 from adapters.testing.telegram.updates import Webhook
 from tests.support.platform_host import FakeHost
@@ -195,6 +196,20 @@ async def test_who_presses_a_button_that_is_too_old_is_told(server: TelegramServ
     (answer,) = server.requests.of("answerCallbackQuery")
     assert answer.text("text") == TOO_OLD.format("/new")
     assert (host.accepted, host.settled) == ([], [("5", None)])
+
+
+async def test_who_is_not_let_in_is_told_so_where_they_press_a_button(server: TelegramServer, host: FakeHost) -> None:
+    ann, eve = server.person("Ann"), server.person("Eve")
+    group = server.group("Team", ann, eve)
+    host.allowed = lambda message: message.source.user_id == str(ann.id)
+    async with running(built(server, host), host) as adapter:
+        await adapter.send(delivery(group, "May I?", adapter, buttons=((Button("Yes", "/yes"),),)))
+        for person in (ann, eve):
+            person.presses(group.messages[-1], "/yes")
+        await server.until(lambda: len(server.requests.of("answerCallbackQuery")) == 2)
+    said = {request.text("text") for request in server.requests.of("answerCallbackQuery")}
+    assert said - {None, ""} == {KEPT_OUT}
+    assert len(said) == 2
 
 
 async def test_account_is_named_before_anything_of_it_is_looked_at(server: TelegramServer, host: FakeHost) -> None:
