@@ -161,7 +161,7 @@ class Sender:
         if view is not None:
             content["view"] = view
         reference = _reference(delivery)
-        if reference is not None and reads_history(self._client, delivery.target):
+        if reference is not None and self._may_reply(delivery.target):
             content["reference"] = reference
         return await self._place(delivery.target).send(
             nonce=self._nonce(delivery),
@@ -180,6 +180,12 @@ class Sender:
         again = self._taken_back.get(part_key(delivery), 0)
         digest = hashlib.blake2b(f"{part_key(delivery)} {again}".encode(), digest_size=15).digest()
         return base64.b32encode(digest).decode().lower()[:MAX_NONCE]
+
+    def _may_reply(self, target: Target) -> bool:
+        """Whether it is a place on a server, all channels of which are known here, and the bot reads what is there."""
+        place = self._client.get_channel(channel_id(target))
+        on_server = target.thread_id is not None or isinstance(place, discord.abc.GuildChannel | discord.Thread)
+        return on_server and reads_history(self._client, target)
 
     def _place(self, target: Target) -> discord.PartialMessageable:
         return self._client.get_partial_messageable(channel_id(target))

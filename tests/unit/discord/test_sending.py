@@ -107,6 +107,16 @@ async def test_in_a_guild_the_first_part_answers_who_asked(server: DiscordServer
     assert answered.content.mentions.users == () or ann.id not in [user.id for user in answered.content.mentions.users]
 
 
+async def test_between_two_people_an_answer_is_no_reply(server: DiscordServer, host: FakeHost) -> None:
+    ann = server.person("ann")
+    dm = server.dm(ann)
+    bot = adapter(server, host)
+    async with running(bot, host):
+        asked = ann.writes(dm, "well?")
+        await bot.send(delivery(dm, "so", bot, answers=(str(asked.id),)))
+    assert [message.reply_to for message in server.shown(dm, by=server.bot)] == [None]
+
+
 async def test_where_the_history_may_not_be_read_an_answer_is_no_reply(server: DiscordServer, host: FakeHost) -> None:
     """Discord refuses a reply there."""
     ann = server.person("ann")
