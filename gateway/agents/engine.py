@@ -40,8 +40,15 @@ from gateway.agents.context import (
     tools_size,
     turn_starts,
 )
-from gateway.agents.errors import REQUEST_ERRORS, ErrorWords, is_overflow, refuses_images, refuses_tools
-from gateway.agents.images import has_images, with_images
+from gateway.agents.errors import (
+    REQUEST_ERRORS,
+    ErrorWords,
+    is_overflow,
+    refuses_images,
+    refuses_one_image,
+    refuses_tools,
+)
+from gateway.agents.images import NOT_TAKEN, REFUSED, has_images, with_images
 from gateway.agents.messages import (
     joined,
     repaired,
@@ -131,8 +138,8 @@ class _TurnState:
     response: ModelResponse | None = None
     sent: bool = False
     """Whether the person has seen something of the present step."""
-    images: bool = True
-    """Whether images are shown in this turn."""
+    instead: str | None = None
+    """What stands in the place of images, where they are not shown in this turn."""
 
     def size(self) -> int:
         """The bytes of the whole prompt as it would be sent now."""
@@ -207,7 +214,7 @@ class ModelEngine:
             told=cut,
             used_ids={call.id for row in to_model_messages(turn.resumed) for call in _calls_of(row)},
             rounds=sum(1 for row in turn.resumed if row.get("role") == "assistant" and row.get("tool_calls")),
-            images=self._takes_images,
+            instead=None if self._takes_images else NOT_TAKEN,
         )
 
     # --- one request ---------------------------------------------------------------------------------
@@ -243,10 +250,14 @@ class ModelEngine:
         state.current.append(response)
 
     def _do_without(self, state: _TurnState, error: Exception) -> bool:
-        """Leave out what the server says that its model does not take, in this turn and all that follow."""
-        if state.images and self._options.images is None and refuses_images(error) and _shows_images(state):
-            state.images = self._takes_images = False
-            return True
+        """Leave out what the server says its model does not take, from now on; for a bad image all in this turn."""
+        if state.instead is None and _shows_images(state):
+            if refuses_one_image(error):
+                state.instead = REFUSED
+                return True
+            if self._options.images is None and refuses_images(error):
+                state.instead, self._takes_images = NOT_TAKEN, False
+                return True
         if (state.turn.tools or state.turn.client_tools) and refuses_tools(error):
             log.warning("the model takes no tools, and is given none from now on: %s", self._words.model)
             self._takes_tools = False
@@ -281,7 +292,7 @@ class ModelEngine:
     def _messages(self, state: _TurnState, parameters: ModelRequestParameters) -> list[ModelMessage]:
         """The messages to send; on a thread, for a history of thousands of messages takes its time."""
         history = to_model_messages(state.turn.history[state.cut :])
-        whole = with_images(repaired([*history, *state.current]), shown=state.images)
+        whole = with_images(repaired([*history, *state.current]), instead=state.instead)
         prepared = self._model.prepare_messages(whole, parameters)
         return [joined(message) for message in prepared]
 
@@ -397,8 +408,8 @@ class ModelEngine:
         if state.cut < len(state.sizes):
             state.cut = cut_in_half(state.sizes, state.starts, state.cut)
             return True
-        if state.images and has_images(state.current):
-            state.images = False
+        if state.instead is None and has_images(state.current):
+            state.instead = NOT_TAKEN
             return True
         return self._shorten_results(state)
 

@@ -64,6 +64,24 @@ _UNSUPPORTED_WORDS: Final = (
 """How servers say that a model, or its server as it was started, lacks an ability: Ollama, llama.cpp, vLLM, OpenRouter,
 Groq, DeepSeek. Most say "does not support", or "not supported"."""
 
+_BAD_IMAGE_WORDS: Final = (
+    "unsupported image",
+    "supported image format",
+    "invalid image",
+    "invalid_image",
+    "image_parse_error",
+    "image is not valid",
+    "does not represent a valid image",
+    "could not process image",
+    "unable to process input image",
+    "cannot identify image",
+    "load image",
+    "decode image",
+    "image exceeds",
+    "image dimensions",
+)
+"""How servers say that one image is none, or is not as they take them: OpenAI, Anthropic, Google, vLLM, llama.cpp."""
+
 _RETRYABLE_STATUSES: Final = (408, 409, 425)
 """Request timeout, conflict, too early: refused for now, not for good."""
 
@@ -88,16 +106,21 @@ def refuses_images(error: Exception) -> bool:
     return _says(error, ("image", "vision", "multimodal", "image_url"))
 
 
+def refuses_one_image(error: Exception) -> bool:
+    """Whether a server says that an image of the prompt is a bad one, and not that its model takes none."""
+    return _says(error, ("image",), _BAD_IMAGE_WORDS)
+
+
 def refuses_tools(error: Exception) -> bool:
     """Whether a server says that the model calls no tools."""
     return _says(error, ("tool",))
 
 
-def _says(error: Exception, subjects: tuple[str, ...]) -> bool:
+def _says(error: Exception, subjects: tuple[str, ...], wanted: tuple[str, ...] = _UNSUPPORTED_WORDS) -> bool:
     if not isinstance(error, ModelHTTPError) or error.status_code not in _UNSUPPORTED_STATUSES:
         return False
     said = f"{error} {error.body}".lower()
-    return any(subject in said for subject in subjects) and any(words in said for words in _UNSUPPORTED_WORDS)
+    return any(subject in said for subject in subjects) and any(words in said for words in wanted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from gateway.constants import MAX_IMAGE_BYTES
 
 GONE: Final = "[The image is no longer kept.]"
 NOT_TAKEN: Final = "[You cannot see the image: this model takes no images.]"
+REFUSED: Final = "[You cannot see the image: the model's server refuses an image of this conversation.]"
 
 _SCHEME: Final = "file:"
 
@@ -40,16 +41,16 @@ def has_images(messages: Sequence[ModelMessage]) -> bool:
     return any(isinstance(each, ImageUrl) for message in messages for each in _all_contents(message))
 
 
-def with_images(messages: Sequence[ModelMessage], *, shown: bool) -> list[ModelMessage]:
-    """The messages with the images' bytes, or with words in their place where they are not `shown`. Reads files."""
-    return [_with_images(message, shown=shown) for message in messages]
+def with_images(messages: Sequence[ModelMessage], *, instead: str | None = None) -> list[ModelMessage]:
+    """The messages with the images' bytes, or with these words in the place of each. Reads files."""
+    return [_with_images(message, instead) for message in messages]
 
 
-def _with_images(message: ModelMessage, *, shown: bool) -> ModelMessage:
+def _with_images(message: ModelMessage, instead: str | None) -> ModelMessage:
     if not isinstance(message, ModelRequest) or not has_images([message]):
         return message
     parts = [
-        replace(part, content=[_read(each, shown=shown) for each in part.content])
+        replace(part, content=[_read(each, instead) for each in part.content])
         if isinstance(part, UserPromptPart) and not isinstance(part.content, str)
         else part
         for part in message.parts
@@ -62,11 +63,11 @@ def _all_contents(message: ModelMessage) -> list[UserContent]:
     return [each for part in prompts if not isinstance(part.content, str) for each in part.content]
 
 
-def _read(each: UserContent, *, shown: bool) -> UserContent:
+def _read(each: UserContent, instead: str | None) -> UserContent:
     if not isinstance(each, ImageUrl):
         return each
-    if not shown:
-        return NOT_TAKEN
+    if instead is not None:
+        return instead
     try:
         with Path(each.url.removeprefix(_SCHEME)).open("rb") as file:
             data = file.read(MAX_IMAGE_BYTES + 1)

@@ -10,7 +10,7 @@ import pytest
 
 from config import ModelAgentConfig
 from gateway.agents.context import IMAGE_BYTES, row_size
-from gateway.agents.images import GONE, NOT_TAKEN
+from gateway.agents.images import GONE, NOT_TAKEN, REFUSED
 from gateway.agents.messages import joined, repaired, to_model_messages, to_rows
 from gateway.ports import AgentError, AgentTurn, Message
 from tests.support.scripted_openai import Fault, Reply, ScriptedOpenAI
@@ -99,6 +99,29 @@ async def test_a_server_that_takes_no_images_gets_none_from_then_on(
         assert await answer(model_config(server.base_url), tmp_path, turn, turn) == ["cannot see", "still not"]
     assert [len(urls(request)) for request in server.requests] == [1, 0, 0]
     assert all(NOT_TAKEN in texts(request) for request in server.requests[1:])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "You uploaded an unsupported image. Please make sure your image is valid.",
+        "The image data you provided does not represent a valid image. Try again with one of the supported formats.",
+        "Could not process image",
+        "Unable to process input image. Please retry or report",
+        "cannot identify image file <_io.BytesIO object>",
+    ],
+)
+@pytest.mark.parametrize("images", ["auto", True])
+async def test_a_bad_image_ends_neither_its_conversation_nor_those_of_others(
+    tmp_path: Path, picture: Path, words: str, images: object
+) -> None:
+    bad = turn_with(user("and now?"), history=[seen("what is this?", picture), assistant("A pixel.")])
+    good = turn_with(seen("look", picture), session_id="s2")
+    async with ScriptedOpenAI([Fault(400, words, type="invalid_request_error"), "later", "red"]) as server:
+        said = await answer(model_config(server.base_url, images=images), tmp_path, bad, good)
+    assert said == ["later", "red"]
+    assert [len(urls(request)) for request in server.requests] == [1, 0, 1]
+    assert REFUSED in texts(server.requests[1])
 
 
 async def test_a_model_that_is_said_to_take_them_is_believed(tmp_path: Path, picture: Path) -> None:
