@@ -50,8 +50,8 @@ from gateway.agents.errors import (
 )
 from gateway.agents.images import NOT_TAKEN, REFUSED, has_images, with_images
 from gateway.agents.messages import (
-    joined,
     repaired,
+    sendable,
     step_calls,
     step_text,
     to_model_messages,
@@ -294,7 +294,7 @@ class ModelEngine:
         history = to_model_messages(state.turn.history[state.cut :])
         whole = with_images(repaired([*history, *state.current]), instead=state.instead)
         prepared = self._model.prepare_messages(whole, parameters)
-        return [joined(message) for message in prepared]
+        return [sendable(message) for message in prepared]
 
     def _shown(self, state: _TurnState, event: ModelResponseStreamEvent) -> list[Text | Notice]:
         """What a person sees of an event: its text, and before the first of it what was left out."""

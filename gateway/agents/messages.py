@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic_ai.messages import (
     ModelMessage,
@@ -24,6 +24,12 @@ from pydantic_ai.messages import (
 from gateway.agents.images import Image, is_image, row_of, to_image
 from gateway.ports import Call, Message
 from gateway.session.text import flatten_text
+from gateway.storage.codec import clean_text
+
+PartT = TypeVar("PartT", ModelRequestPart, ModelResponsePart)
+
+_SENT_FIELDS: Final = ("content", "args", "tool_name", "tool_call_id")
+"""What holds the texts of a message's parts."""
 
 CUT_OFF: Final = "[The answer was cut off here.]"
 """Stands after an answer that ended before it was complete."""
@@ -160,6 +166,31 @@ def joined(message: ModelMessage) -> ModelMessage:
         told = message.model_name is None  # one that a model has just made stays as the provider sent it
         return replace(message, parts=_join_texts(message.parts)) if told else message
     return replace(message, parts=_join_prompts(message.parts))
+
+
+def sendable(message: ModelMessage) -> ModelMessage:
+    """The message as a request has it: `joined`, and without halves of surrogate pairs, which models do write, and no
+    request can carry."""
+    whole = joined(message)
+    if isinstance(whole, ModelResponse):
+        return replace(whole, parts=[_sendable_part(part) for part in whole.parts])
+    return replace(whole, parts=[_sendable_part(part) for part in whole.parts])
+
+
+def _sendable_part(part: PartT) -> PartT:
+    found = {name: getattr(part, name) for name in _SENT_FIELDS if hasattr(part, name)}
+    changed = {name: clean for name, value in found.items() if (clean := _sendable(value)) != value}
+    return replace(part, **changed) if changed else part
+
+
+def _sendable(value: Any) -> Any:  # noqa: ANN401 - whatever a part holds
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, list):
+        return [_sendable(each) for each in value]
+    if isinstance(value, dict):
+        return {_sendable(name): _sendable(each) for name, each in value.items()}
+    return value
 
 
 def _note(text: str) -> ModelRequest:

@@ -404,3 +404,16 @@ async def test_a_key_of_another_service_is_not_sent_to_ones_own_server(
     async with ScriptedOpenAI(["hi"]) as server, started(model_config(server.base_url), tmp_path) as agent:
         assert text_of(await Desk().events(agent, Desk().turn("x"))) == "hi"
     assert "sk-of-openai" not in str(server.headers)
+
+
+async def test_half_a_character_ends_no_conversation(tmp_path: Path) -> None:
+    script = [Reply(["half \ud83d", "\ude00"], calls=[ToolCall("clock", '{"zone": "\ud83d"}')]), Reply("fine")]
+    history = [user("a"), assistant("b\udc00", ("c0", "clock", '{"a":"\ud83d"}')), result("c0", "clock", "x\ud83d")]
+    async with ScriptedOpenAI(script) as server, started(model_config(server.base_url), tmp_path) as agent:
+        desk = Desk(results=lambda _call: "there is no \ud83d")
+        events = await desk.events(agent, desk.turn("hi", history=history, tools=[CLOCK]))
+    assert text_of(events).endswith("fine")
+    earlier, step = [message for message in server.requests[1]["messages"] if message["role"] == "assistant"]
+    assert step["content"] == "half 😀"
+    assert step["tool_calls"][0]["function"]["arguments"] == '{"zone":"�"}'
+    assert (earlier["content"], server.requests[1]["messages"][-1]["content"]) == ("b�", "there is no �")
