@@ -106,6 +106,10 @@ LANE_ERROR_PAUSE_SECONDS: Final = 5.0
 LANE_FAILURES: Final = 5
 """How often a lane may fail at one message, by a fault that is not the database's, before it gives that up."""
 
+MAX_RETRY_AFTER_SECONDS: Final = 3600.0
+"""How long a turn waits at most because its model's server asks for it. Its session waits with it, and nobody is told:
+a server that asks for more, as for a quota of the day, has refused."""
+
 COALESCE_LIMIT: Final = 20
 """Messages that may be joined to one; no platform splits one message into more."""
 

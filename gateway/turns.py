@@ -15,7 +15,7 @@ from typing import Any, Final
 from config import GatewayConfig, LiveConfig
 from gateway.access.rights import Rights
 from gateway.attempt import OUTCOME_UNKNOWN, Attempt, Workshop
-from gateway.constants import ABANDONED_LIMIT, AGENT_CANCEL_GRACE_SECONDS
+from gateway.constants import ABANDONED_LIMIT, AGENT_CANCEL_GRACE_SECONDS, MAX_RETRY_AFTER_SECONDS
 from gateway.delivery import NewDelivery
 from gateway.homes import Homes
 from gateway.ids import Ids
@@ -357,7 +357,7 @@ class TurnRunner:
             await self._decide(turn, InboundState.ANSWERED, None, None)
         elif turn.stop_reason is not None or failure is None:
             await self._decide(turn, InboundState.ANSWERED, turn.stop_reason or STOPPED, None)
-        elif not failure.retryable or (turn.progress.messages and not attempt.resumable):
+        elif not _may_pass_soon(failure) or (turn.progress.messages and not attempt.resumable):
             await self._decide(turn, InboundState.FAILED, failure.words, _failed_words(failure))
         elif turn.attempts >= self._config.current.turns.attempts:
             await self._decide(turn, InboundState.DEAD, failure.words, _failed_words(failure))
@@ -451,6 +451,10 @@ class TurnRunner:
         first_text = None if spoke is None else (spoke - came).total_seconds()
         seconds = (self._clock.now() - came).total_seconds()
         self._meters.turn_ended(turn.agent, outcome, end.usage, seconds, first_text)
+
+
+def _may_pass_soon(failure: Failure) -> bool:
+    return failure.retryable and (failure.retry_after or 0.0) <= MAX_RETRY_AFTER_SECONDS
 
 
 def _stopped_words(reason: str | None, reply: str | None) -> str:

@@ -276,6 +276,19 @@ async def test_the_wait_is_that_of_the_model_server_and_a_restart_honours_it(tmp
         assert row["attempts"] == 2
 
 
+@pytest.mark.parametrize("seconds", [86_400.0, 1e9, 1e12])
+async def test_a_server_that_asks_to_wait_for_long_has_refused(seconds: float, tmp_path: Path) -> None:
+    adapter = FakeAdapter()
+    busy = AgentError("It asks to wait", retryable=True, retry_after=seconds)
+    async with core(tmp_path, FakeAgent(fails(busy)), adapter) as gateway:
+        await gateway.say("hello")
+        await gateway.say("next")
+        await gateway.settled()
+        assert await gateway.ends() == {"hello": "failed", "next": "answered"}
+        assert adapter.texts() == ["I could not answer: It asks to wait. Send it again to retry.", "re: next"]
+        assert gateway.counters["lanes.errors"] == 0
+
+
 async def test_new_messages_do_not_make_a_silent_agent_look_alive(tmp_path: Path) -> None:
     pause = Pause()
     async with core(tmp_path, FakeAgent(pause), limit=0.05, clock=SystemClock()) as gateway:
