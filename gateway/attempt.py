@@ -316,7 +316,7 @@ class Attempt:
             return OUTCOME_UNKNOWN
         try:
             arguments = json.loads(call.arguments or "{}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return f"Error: the arguments are not JSON: {error}."
         if not isinstance(arguments, dict):
             return "Error: the arguments must be a JSON object."

@@ -508,6 +508,7 @@ async def test_a_call_that_was_not_announced_is_journalled_all_the_same(tmp_path
     [
         (Call("x", "nothing", "{}"), "there is no tool named 'nothing'"),
         (Call("x", "once", "{"), "not JSON"),
+        (Call("x", "once", '{"a":' + "[" * 100_000), "not JSON"),
         (Call("x", "once", "[]"), "must be a JSON object"),
         (Call("x", "once", '{"fail": true}'), "OSError: no such file"),
         (Call("x", "once", ""), "did x"),
