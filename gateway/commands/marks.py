@@ -98,6 +98,8 @@ class MarkCommands:
 
     def _project(self, record: InboundRecord, given: Arguments) -> Effect:
         wanted, off = given.text("name"), bool(given.text("off"))
+        if off and wanted:
+            wanted, off = given.whole, False
 
         def effect(connection: sqlite3.Connection) -> Reply | str:
             here = current(connection, record)
@@ -121,7 +123,7 @@ class MarkCommands:
     async def _projects(self, record: InboundRecord, given: Arguments) -> Effect:
         change, name = given.text("rename|delete"), given.text("name")
         if change:
-            return self._change_project(record, change, name)
+            return self._change_project(record, change, " ".join(given.whole.split(maxsplit=1)[1:]))
         if name:
             raise CommandRefusedError(f"`/sessions {name}` lists the sessions of a project.")
         page, now = given.number("page", 1), self._services.clock.now()

@@ -78,7 +78,10 @@ class SessionCommands:
 
     async def _list(self, record: InboundRecord, given: Arguments) -> Effect:
         services, page, which = self._services, given.number("page", 1), given.text("archived|all")
-        project, now, offset = given.text("project"), services.clock.now(), (page - 1) * PAGE
+        project, now = given.text("project"), services.clock.now()
+        if project and await self._page(record, "", given.whole, 0):
+            which, page, project = "", 1, given.whole
+        offset = (page - 1) * PAGE
         found = await self._page(record, which, project, offset)
         if not found:
             return say(_nothing(page, which, project))

@@ -111,9 +111,11 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """What stands after a command's name, by the names of its parameters; what was left out is not there."""
+    """What stands after a command's name, by the names of its parameters; what was left out is not there. `whole` is
+    all of it as it was written: a name may begin like another argument."""
 
     values: Mapping[str, Value] = field(default_factory=lambda: MappingProxyType({}))
+    whole: str = ""
 
     def text(self, name: str) -> str:
         """A word, choice or text; empty if it was left out."""
@@ -154,6 +156,7 @@ class Command:
         """The arguments in the text after the name. An optional one that a word does not fit is left out, and the word
         is the next one's. Raises `CommandRefusedError`."""
         values: dict[str, Value] = {}
+        whole = rest
         unread: list[tuple[str, Parameter]] = []
         for parameter in self.parameters:
             if rest and parameter.kind == "text":
@@ -170,7 +173,7 @@ class Command:
         if rest:
             takes = "takes nothing after it" if not self.parameters else "does not take all of that"
             raise self._refuse(_problem(unread) or f"{PREFIX}{self.name} {takes}.")
-        return Arguments(MappingProxyType(values))
+        return Arguments(MappingProxyType(values), whole)
 
     def _refuse(self, problem: str) -> CommandRefusedError:
         return CommandRefusedError(f"{problem} Write it as `{self.usage}`.")

@@ -74,3 +74,14 @@ async def test_projects_are_their_owners_alone(tmp_path: Path) -> None:
             await bob.gateway.settled()
             assert "one" not in chat.adapter.texts("bob")[-1].split()
         assert "Secret" in await chat.says("/project")
+
+
+@pytest.mark.parametrize("name", ["12 monkeys", "All hands", "archived notes", "Off the record"])
+async def test_a_project_may_be_called_like_an_argument(tmp_path: Path, name: str) -> None:
+    async with chatting(tmp_path) as chat:
+        await chat.says("hello")
+        assert f"“hello” is in the project “{name}” now." in await chat.says(f"/project {name}")
+        assert f"“{name}”: 1 session" in await chat.says("/projects")
+        ((_label, command),) = chat.buttons
+        assert "“hello”" in await chat.says(command)
+        assert f"There is no project “{name}” any more" in await chat.says(f"/projects delete {name}")
