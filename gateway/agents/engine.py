@@ -293,8 +293,8 @@ class ModelEngine:
         """The messages to send; on a thread, for a history of thousands of messages takes its time."""
         history = to_model_messages(state.turn.history[state.cut :])
         whole = with_images(repaired([*history, *state.current]), instead=state.instead)
-        prepared = self._model.prepare_messages(whole, parameters)
-        return [sendable(message) for message in prepared]
+        tools = {tool.name for tool in parameters.function_tools}
+        return [sendable(message, tools) for message in self._model.prepare_messages(whole, parameters)]
 
     def _shown(self, state: _TurnState, event: ModelResponseStreamEvent) -> list[Text | Notice]:
         """What a person sees of an event: its text, and before the first of it what was left out."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -43,6 +44,13 @@ BEGINNING: Final = "[The conversation begins with a message of yours.]"
 """Stands before a history that begins with the assistant, which several providers refuse."""
 
 NO_TEXT: Final = "[A message without text.]"
+
+NO_NAME: Final = "unnamed"
+"""What a tool is called that has no name."""
+
+_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
+_NAME_LENGTH: Final = 64
+"""What OpenAI, Anthropic and Bedrock take for a tool's name, also in what was said before."""
 
 
 def to_model_messages(rows: Sequence[Message]) -> list[ModelMessage]:
@@ -168,18 +176,21 @@ def joined(message: ModelMessage) -> ModelMessage:
     return replace(message, parts=_join_prompts(message.parts))
 
 
-def sendable(message: ModelMessage) -> ModelMessage:
-    """The message as a request has it: `joined`, and without halves of surrogate pairs, which models do write, and no
-    request can carry."""
+def sendable(message: ModelMessage, tools: Container[str] = ()) -> ModelMessage:
+    """The message as a request has it: `joined`, without halves of surrogate pairs, and with names of tools that every
+    provider takes, unless they are those of `tools`. Models do write both, and no request can carry them."""
     whole = joined(message)
     if isinstance(whole, ModelResponse):
-        return replace(whole, parts=[_sendable_part(part) for part in whole.parts])
-    return replace(whole, parts=[_sendable_part(part) for part in whole.parts])
+        return replace(whole, parts=[_sendable_part(part, tools) for part in whole.parts])
+    return replace(whole, parts=[_sendable_part(part, tools) for part in whole.parts])
 
 
-def _sendable_part(part: PartT) -> PartT:
+def _sendable_part(part: PartT, tools: Container[str]) -> PartT:
     found = {name: getattr(part, name) for name in _SENT_FIELDS if hasattr(part, name)}
-    changed = {name: clean for name, value in found.items() if (clean := _sendable(value)) != value}
+    clean = {name: _sendable(value) for name, value in found.items()}
+    if (tool := clean.get("tool_name")) is not None and tool not in tools:
+        clean["tool_name"] = _NOT_IN_A_NAME.sub("_", tool)[:_NAME_LENGTH] or NO_NAME
+    changed = {name: value for name, value in clean.items() if value != found[name]}
     return replace(part, **changed) if changed else part
 
 

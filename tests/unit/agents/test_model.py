@@ -417,3 +417,16 @@ async def test_half_a_character_ends_no_conversation(tmp_path: Path) -> None:
     assert step["content"] == "half 😀"
     assert step["tool_calls"][0]["function"]["arguments"] == '{"zone":"�"}'
     assert (earlier["content"], server.requests[1]["messages"][-1]["content"]) == ("b�", "there is no �")
+
+
+async def test_a_tool_that_a_model_made_up_ends_no_conversation(tmp_path: Path) -> None:
+    made_up = ["functions.clock", 'clock" />', "時計", "x" * 99]
+    script = [Reply(calls=[ToolCall(name) for name in made_up]), Reply("fine")]
+    history = [user("a"), assistant("", ("c0", "$READFILE", "{}")), result("c0", "$READFILE", "no such tool")]
+    async with ScriptedOpenAI(script) as server, started(model_config(server.base_url), tmp_path) as agent:
+        desk = Desk()
+        assert text_of(await desk.events(agent, desk.turn("hi", history=history, tools=[CLOCK]))) == "fine"
+    assert [call.name for call in desk.ran] == made_up
+    said = [message.get("tool_calls") or () for message in server.requests[1]["messages"]]
+    names = [call["function"]["name"] for calls in said for call in calls]
+    assert names == ["_READFILE", "functions_clock", "clock____", "__", "x" * 64]
