@@ -69,7 +69,7 @@ def micros(value: object, zone: tzinfo) -> int | None:
 def to_message(raw: Mapping[str, Any], at: int, where: str, report: Report) -> ImportedMessage | None:
     """A message as the store has it; None for what is none, or cannot be stored, which is reported."""
     role = raw.get("role")
-    if role in NOT_SAID:
+    if isinstance(role, str) and role in NOT_SAID:
         return None
     content = raw.get("content")
     message: dict[str, Any] = {

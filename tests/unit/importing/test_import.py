@@ -410,6 +410,14 @@ async def test_bad_lines_are_named_and_left_out(home: Writer, ours: Gateway) -> 
     assert (again.same, again.problems) == (1, report.problems)
 
 
+@pytest.mark.parametrize("role", [["user"], {"is": "user"}, 1, None])
+async def test_a_role_that_is_no_text_ends_no_import(home: Writer, ours: Gateway, role: object) -> None:
+    home.jsonl("one", [*talk("good"), {"role": role, "content": "odd"}])
+    report = await ours.take(home.path)
+    assert (report.new, report.problems) == (1, ())
+    assert (await ours.said("one"))[-1] == "odd"
+
+
 async def test_bad_entries_are_named_and_the_others_used(home: Writer, ours: Gateway) -> None:
     ann(home)
     home.index |= {
