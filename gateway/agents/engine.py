@@ -40,14 +40,7 @@ from gateway.agents.context import (
     tools_size,
     turn_starts,
 )
-from gateway.agents.errors import (
-    REQUEST_ERRORS,
-    ErrorWords,
-    is_overflow,
-    refuses_images,
-    refuses_one_image,
-    refuses_tools,
-)
+from gateway.agents.errors import REQUEST_ERRORS, ErrorWords, is_bad_image, is_overflow, refuses_images, refuses_tools
 from gateway.agents.images import NOT_TAKEN, REFUSED, has_images, with_images
 from gateway.agents.messages import (
     repaired,
@@ -235,8 +228,9 @@ class ModelEngine:
                     raise self._words.too_long(None, self._options.context_tokens) from None
                 if not state.sent and self._do_without(state, error):
                     continue
-                told = self._words.explain(error)
-                raise told from (None if self._words.holds_secret(error) else error)
+                told, secret = self._words.explain(error), self._words.holds_secret(error)
+                log.info("a request to %s failed", self._words.model, exc_info=None if secret else error)
+                raise told from (None if secret else error)
             break
         response = state.response
         assert response is not None
@@ -252,7 +246,7 @@ class ModelEngine:
     def _do_without(self, state: _TurnState, error: Exception) -> bool:
         """Leave out what the server says its model does not take, from now on; for a bad image all in this turn."""
         if state.instead is None and _shows_images(state):
-            if refuses_one_image(error):
+            if is_bad_image(error):
                 state.instead = REFUSED
                 return True
             if self._options.images is None and refuses_images(error):
@@ -347,7 +341,7 @@ class ModelEngine:
             cache_read_tokens=usage.cache_read_tokens,
             cache_write_tokens=usage.cache_write_tokens,
             last_prompt_tokens=usage.input_tokens or None,
-            model=response.model_name,
+            model=str(response.model_name or "") or None,  # whatever a server puts there
             cost_usd=cost,
             cost_status="unknown" if cost is None else "estimated",
         )
@@ -361,7 +355,7 @@ class ModelEngine:
                 return float(response.cost().total_price)
             price = calc_price(response.usage, response.model_name or "", provider_api_url=self._options.prices_from)
             return float(price.total_price)
-        except (LookupError, ValueError, AssertionError):
+        except (AttributeError, LookupError, TypeError, ValueError, AssertionError):
             return None
 
     def _done_reason(self, response: ModelResponse) -> str:

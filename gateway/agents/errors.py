@@ -26,10 +26,22 @@ from pydantic_ai.exceptions import (
 
 from gateway.ports import AgentError
 
-RequestError = ModelAPIError | UnexpectedModelBehavior | UserError | OSError
+_MISREADINGS: Final = (AttributeError, LookupError, TypeError, ValueError)
+"""What the providers' libraries raise where an answer, or a part of its stream, has another shape than they know."""
+
+RequestError = (
+    ModelAPIError
+    | UnexpectedModelBehavior
+    | UserError
+    | OSError
+    | AttributeError
+    | LookupError
+    | TypeError
+    | ValueError
+)
 """What a request to a model may raise; `TimeoutError` is an `OSError`."""
 
-REQUEST_ERRORS: Final = (ModelAPIError, UnexpectedModelBehavior, UserError, OSError)
+REQUEST_ERRORS: Final = (ModelAPIError, UnexpectedModelBehavior, UserError, OSError, *_MISREADINGS)
 
 _OVERFLOW_WORDS: Final = (
     "exceed_context_size",
@@ -106,7 +118,7 @@ def refuses_images(error: Exception) -> bool:
     return _says(error, ("image", "vision", "multimodal", "image_url"))
 
 
-def refuses_one_image(error: Exception) -> bool:
+def is_bad_image(error: Exception) -> bool:
     """Whether a server says that an image of the prompt is a bad one, and not that its model takes none."""
     return _says(error, ("image",), _BAD_IMAGE_WORDS)
 
@@ -146,6 +158,11 @@ class ErrorWords:
             return self._connection(error)
         if isinstance(error, ModelAPIError):
             return self._refusal(error) or self._fault(error)
+        if isinstance(error, _MISREADINGS):
+            return AgentError(
+                f"The answer of {self.server} could not be read ({type(error).__name__}).{self._address_advice()}",
+                retryable=True,
+            )
         if isinstance(error, TimeoutError):
             return AgentError(
                 f"The model gave no sign of life for {self.timeout:g} seconds, so the request was given up.",

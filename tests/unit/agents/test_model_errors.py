@@ -102,6 +102,26 @@ async def test_a_busy_server_may_say_how_long(tmp_path: Path) -> None:
     assert error.retry_after == 20
 
 
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        "null",
+        "[1]",
+        '"text"',
+        '{"id": "x", "choices": 1}',
+        '{"id": "x", "choices": [null]}',
+        '{"id": "x", "choices": {"a": 1}}',
+        '{"id": "x", "choices": [{"index": 0, "delta": "text"}]}',
+        '{"id": "x", "created": [1], "choices": [{"index": 0, "delta": {"content": "hi"}}]}',
+    ],
+)
+async def test_a_stream_of_another_shape_is_told_in_words(chunk: str, tmp_path: Path) -> None:
+    body = f"data: {chunk}\n\ndata: [DONE]\n\n"
+    error = await failure(Fault(200, body=body, headers={"Content-Type": "text/event-stream"}), tmp_path)
+    assert error.retryable
+    assert "127.0.0.1" in str(error)
+
+
 async def test_an_error_inside_a_stream_is_told(tmp_path: Path) -> None:
     body = 'data: {"error": {"message": "out of memory", "type": "server_error", "code": 500}}\n\n'
     error = await failure(Fault(200, body=body, headers={"Content-Type": "text/event-stream"}), tmp_path)
