@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from gateway.constants import MAX_ANSWER_CHARS
 from gateway.ids import Ids
+from gateway.journal import storable
 from gateway.ports import Agent, AgentError, AgentEvent, AgentTurn, Call, Clock, Done, Message, Notice, Text, Usage
 from gateway.source import SessionSource
 
@@ -106,7 +107,7 @@ class Aside:
                     if length > MAX_ANSWER_CHARS:
                         raise AgentError(f"the answer grew beyond {MAX_ANSWER_CHARS:,} characters")
                 elif isinstance(event, Usage):
-                    usage = added(usage, event)
+                    usage = added(usage, storable(event))
                 elif isinstance(event, Notice):
                     saw_all = saw_all and not event.trimmed
                 elif isinstance(event, Done):

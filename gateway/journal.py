@@ -1,6 +1,7 @@
 """What an open turn has done so far: kept in memory for the turn, and on disk for the turn's next life."""
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,9 @@ from gateway.storage.codec import clean_text, dump
 
 BETWEEN_STEPS: Final = "\n\n"
 """What stands between the texts of two model steps in the reply that people see."""
+
+MOST_TOKENS: Final = 10**12
+"""Tokens that one request may have taken: far more than any does, and few enough for all sums of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ class Progress:
             case Text(delta):
                 self.step_text += delta
             case Usage():
-                self.usage = _sum(self.usage, event)
+                self.usage = _sum(self.usage, storable(event))
             case Notice(text):
                 if text not in self.notices:
                     self.notices.append(text)
@@ -145,6 +149,25 @@ class Progress:
 
     def _step(self, kind: str, data: Mapping[str, Any]) -> Step:
         return Step(kind, {**data, "usage": asdict(self.usage)})
+
+
+def storable(usage: Usage) -> Usage:
+    """What a server says that a request took, as far as it can be: what it makes up costs nobody their answer."""
+    cost, prompt = usage.cost_usd, usage.last_prompt_tokens
+    return Usage(
+        input_tokens=_count(usage.input_tokens),
+        output_tokens=_count(usage.output_tokens),
+        cache_read_tokens=_count(usage.cache_read_tokens),
+        cache_write_tokens=_count(usage.cache_write_tokens),
+        last_prompt_tokens=None if prompt is None else _count(prompt),
+        model=None if usage.model is None else clean_text(usage.model),
+        cost_usd=cost if cost is not None and math.isfinite(cost) else None,
+        cost_status=usage.cost_status,
+    )
+
+
+def _count(tokens: int) -> int:
+    return min(max(tokens, 0), MOST_TOKENS)
 
 
 def _call_form(call: Call) -> dict[str, Any]:

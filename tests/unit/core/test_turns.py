@@ -276,6 +276,33 @@ async def test_the_wait_is_that_of_the_model_server_and_a_restart_honours_it(tmp
         assert row["attempts"] == 2
 
 
+@pytest.mark.parametrize(
+    ("told", "noted"),
+    [
+        (Usage(input_tokens=1, output_tokens=10**30), (2, 2 * 10**12, 0, None, None)),
+        (Usage(input_tokens=-5, last_prompt_tokens=2**63), (0, 0, 10**12, None, None)),
+        (Usage(cost_usd=float("inf"), model="m\ud800"), (0, 0, 0, None, "m�")),
+        (Usage(cost_usd=float("nan")), (0, 0, 0, None, None)),
+    ],
+)
+async def test_what_a_server_makes_up_of_its_usage_costs_no_answer(
+    told: Usage, noted: tuple[object, ...], tmp_path: Path
+) -> None:
+    async def script(_turn: AgentTurn) -> AsyncIterator[AgentEvent]:
+        yield Text("hello")
+        yield told
+        yield Done()
+
+    async with core(tmp_path, FakeAgent(script, script)) as gateway:
+        await gateway.say("one")
+        await gateway.say("two")
+        await gateway.settled()
+        assert set((await gateway.ends()).values()) == {"answered"}
+        columns = "input_tokens, output_tokens, last_prompt_tokens, estimated_cost_usd, model"
+        (row,) = await gateway.rows(f"SELECT {columns} FROM sessions")
+        assert tuple(row) == noted
+
+
 @pytest.mark.parametrize("seconds", [86_400.0, 1e9, 1e12])
 async def test_a_server_that_asks_to_wait_for_long_has_refused(seconds: float, tmp_path: Path) -> None:
     adapter = FakeAdapter()
