@@ -253,8 +253,9 @@ class ModelEngine:
                 state.instead, self._takes_images = NOT_TAKEN, False
                 return True
         if (state.turn.tools or state.turn.client_tools) and refuses_tools(error):
-            log.warning("the model takes no tools, and is given none from now on: %s", self._words.model)
-            self._takes_tools = False
+            if not state.turn.client_tools:  # what a program brings may be refused for how it is described
+                log.warning("the model takes no tools, and is given none from now on: %s", self._words.model)
+                self._takes_tools = False
             state.turn = replace(state.turn, tools=(), client_tools=())
             return True
         return False

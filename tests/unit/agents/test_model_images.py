@@ -12,7 +12,7 @@ from config import ModelAgentConfig
 from gateway.agents.context import IMAGE_BYTES, row_size
 from gateway.agents.images import GONE, NOT_TAKEN, REFUSED
 from gateway.agents.messages import joined, repaired, to_model_messages, to_rows
-from gateway.ports import AgentError, AgentTurn, Message
+from gateway.ports import AgentError, AgentTurn, ClientTool, Message
 from tests.support.scripted_openai import Fault, Reply, ScriptedOpenAI
 from tests.unit.agents.support import CLOCK, Desk, assistant, model_config, started, text_of, user
 from tests.unit.media.support import PNG
@@ -165,6 +165,15 @@ async def test_a_server_that_takes_no_tools_gets_none_from_then_on(tmp_path: Pat
         turn = turn_with(user("hi"), tools=[CLOCK])
         assert await answer(model_config(server.base_url), tmp_path, turn, turn) == ["hello", "again"]
     assert ["tools" in request for request in server.requests] == [True, False, False]
+
+
+async def test_a_tool_of_a_program_that_a_server_refuses_takes_nobody_elses(tmp_path: Path) -> None:
+    fault = Fault(400, "tools.0.custom.input_schema: input_schema does not support oneOf at the top level")
+    theirs = replace(turn_with(user("hi")), client_tools=(ClientTool("pick", "Picks.", {"oneOf": []}),))
+    async with ScriptedOpenAI([fault, "without", "with"]) as server:
+        said = await answer(model_config(server.base_url), tmp_path, theirs, turn_with(user("hi"), tools=[CLOCK]))
+    assert said == ["without", "with"]
+    assert ["tools" in request for request in server.requests] == [True, False, True]
 
 
 async def test_without_rounds_there_are_no_tools(tmp_path: Path) -> None:
