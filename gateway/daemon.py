@@ -222,6 +222,7 @@ class Daemon:
                 probe=self._probe, redact=self._redact.values,
             )  # fmt: skip
             namer = Namer(database, Aside(self._roster, clock, self._ids), config, clock, counters, self._roster)
+            send_file = send_file_tool(files, database, clock, outbox.offer, self._redact.values)
             runner = TurnRunner(
                 database,
                 store,
@@ -232,7 +233,7 @@ class Daemon:
                 clock,
                 self._ids,
                 counters,
-                tools=(send_file_tool(files, database, clock, outbox.offer), *sessions.tools, *self._tools),
+                tools=(send_file, *sessions.tools, *self._tools),
                 awaited=sessions.awaited,
                 pii_secret=secret,
                 probe=self._probe,

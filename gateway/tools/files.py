@@ -8,6 +8,7 @@ from gateway.delivery import NewDelivery, add_delivery
 from gateway.media.outgoing import OutgoingFiles, RefusedFileError
 from gateway.media.words import describe_file
 from gateway.ports import Clock, Target, Tool, ToolContext
+from gateway.storage.codec import clean_text
 from gateway.storage.database import Database
 
 SEND_FILE: Final = "send_file"
@@ -23,10 +24,16 @@ _PARAMETERS: Final[Mapping[str, Any]] = {
 }
 
 
-def send_file_tool(files: OutgoingFiles, database: Database, clock: Clock, offer: Callable[[Target], object]) -> Tool:
+def send_file_tool(
+    files: OutgoingFiles,
+    database: Database,
+    clock: Clock,
+    offer: Callable[[Target], object],
+    redact: Callable[[str], str] = str,
+) -> Tool:
     """The tool `send_file`: it puts a file in the outbox, once however often the same call is run.
 
-    `offer` is told where there is something to deliver.
+    `offer` is told where there is something to deliver. What `redact` leaves of a caption is seen.
     """
 
     async def send(arguments: Mapping[str, Any], context: ToolContext) -> str:
@@ -34,8 +41,9 @@ def send_file_tool(files: OutgoingFiles, database: Database, clock: Clock, offer
         if not isinstance(path, str) or not isinstance(caption, str | None):
             return "Error: path must be a text, and caption too where there is one."
         key = f"{context.turn_id}:{context.call_id}"
+        caption = redact(clean_text(caption or ""))
         try:
-            file = await files.take(path, session_id=context.session_id, key=key, caption=caption or "")
+            file = await files.take(path, session_id=context.session_id, key=key, caption=caption)
         except RefusedFileError as error:
             return f"Error: {error}."
         source = context.source

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.delivery import file_of
+from gateway.logs import Redactor
 from gateway.media.lines import code_lines
 from gateway.media.outgoing import READ_AT_ONCE_CHARS, OutgoingFiles, RefusedFileError
 from gateway.ports import MediaKind, Target, Tool, ToolContext
@@ -276,6 +277,19 @@ async def test_the_tool_puts_a_file_in_the_outbox_once(media: Path, tmp_path: Pa
     assert Path(file.path).read_bytes() == PNG
     assert "plot.png" in rows[0]["text"]
     assert len(offered) == 3
+
+
+async def test_a_caption_tells_no_secret_and_can_be_sent(media: Path, tmp_path: Path) -> None:
+    async with Database.open(tmp_path / "gateway.db", synchronous="normal") as database:
+        redact = Redactor(["s3cret-token-of-the-bot"]).values
+        tool = send_file_tool(files(media), database, ManualClock(), lambda _target: None, redact)
+        caption = "It is s3cret-token-of-the-bot \ud83d"
+        await tool.run({"path": put(media / "plot.png"), "caption": caption}, CALL)
+        (row,) = await database.read("SELECT * FROM outbox")
+    file = file_of(row)
+    assert file is not None
+    assert file.caption.endswith(" �")
+    assert "s3cret" not in file.caption + row["text"]
 
 
 @pytest.mark.parametrize(
