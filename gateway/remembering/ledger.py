@@ -26,7 +26,7 @@ REASON_CHARS: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Turns in a row of one owner that wait: their generations, and the last row of them."""
+    """Turns in a row of one owner, in one slot, that wait: their generations, and the last row of them."""
 
     session_id: str
     first: int
@@ -34,6 +34,7 @@ class Segment:
     owner: str | None
     row_id: int
     begun: bool
+    slot_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +106,20 @@ def snapshot(connection: sqlite3.Connection, session_id: str) -> Snapshot:
 def _segments(session_id: str, committed: int, rows: Sequence[sqlite3.Row]) -> Iterator[Segment]:
     """The turns that wait, in segments. What was handed over without a known outcome stays a segment of its own."""
     first = committed + 1
-    for (owner, begun), group in groupby(rows, key=lambda row: (row["owner"], row["begun"])):
-        members = list(group)
+    placed = zip(rows, _slots(rows), strict=True)
+    for (owner, begun, slot), group in groupby(placed, key=lambda each: (each[0]["owner"], each[0]["begun"], each[1])):
+        members = [row for row, _slot in group]
         last = first + len(members) - 1
-        yield Segment(session_id, first, last, owner, members[-1]["id"], bool(begun))
+        yield Segment(session_id, first, last, owner, members[-1]["id"], bool(begun), slot)
         first = last + 1
+
+
+def _slots(rows: Sequence[sqlite3.Row]) -> Iterator[int | None]:
+    """Where each turn took place; one whose messages are gone, or stand behind a summary, where those around it did."""
+    known = next((row["slot_id"] for row in rows if row["slot_id"] is not None), None)
+    for row in rows:
+        known = known if row["slot_id"] is None else row["slot_id"]
+        yield known
 
 
 def capture(connection: sqlite3.Connection, session_id: str, agent: str | None) -> Segment | None:
@@ -130,7 +140,7 @@ def capture(connection: sqlite3.Connection, session_id: str, agent: str | None) 
         rows = connection.execute(memory_queries.WAITING, (session_id,)).fetchmany(MAX_SEGMENT_TURNS)
         row_id = rows[-1]["id"]
     connection.execute(memory_queries.CAPTURE, (owner, session_id, row_id))
-    return Segment(session_id, first.first, last, owner, row_id, first.begun)
+    return Segment(session_id, first.first, last, owner, row_id, first.begun, first.slot_id)
 
 
 def settle(connection: sqlite3.Connection, segment: Segment) -> bool:

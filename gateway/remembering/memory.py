@@ -354,7 +354,7 @@ class Memory:
 
     async def _described(self, segment: Segment) -> MemorySegment | None:
         """A segment with what was said in it; None if its session is gone."""
-        places = await self._database.read(memory_queries.PLACE, (segment.session_id,))
+        places = await self._database.read(memory_queries.PLACE, (segment.session_id, segment.slot_id))
         if not places:
             return None
         place = places[0]

@@ -21,8 +21,13 @@ ON CONFLICT (session_id) DO UPDATE SET agent = excluded.agent"""
 GET: Final = "SELECT * FROM memory_sessions WHERE session_id = ?"
 """How far the memory has got with a session."""
 
-WAITING: Final = "SELECT * FROM memory_turns WHERE session_id = ? ORDER BY id"
-"""The turns of a session that wait to be remembered."""
+WAITING: Final = """
+SELECT memory_turns.*, (
+    SELECT turns.slot_id FROM messages JOIN turns ON turns.id = messages.turn_id
+    WHERE messages.session_id = memory_turns.session_id
+      AND messages.id BETWEEN memory_turns.first_message AND memory_turns.last_message LIMIT 1) AS slot_id
+FROM memory_turns WHERE session_id = ? ORDER BY id"""
+"""The turns of a session that wait to be remembered, and the slot in which each took place, where that is known."""
 
 CAPTURE: Final = "UPDATE memory_turns SET begun = 1, owner = ? WHERE session_id = ? AND id <= ?"
 """The first of them are handed over."""
@@ -63,8 +68,9 @@ ORDER BY memory_turns.session_id LIMIT ?3"""
 PLACE: Final = """
 SELECT slots.agent, slots.platform, slots.chat_type, slots.chat, slots.thread, slots.participant, sessions.origin,
        sessions.title, sessions.updated_at
-FROM sessions JOIN slots ON slots.id = sessions.slot_id WHERE sessions.id = ?"""
-"""Where, and with whom, a session was held."""
+FROM sessions JOIN slots ON slots.id = coalesce((SELECT id FROM slots WHERE id = ?2), sessions.slot_id)
+WHERE sessions.id = ?1"""
+"""Where, and with whom, a session was held: in a slot, else in its latest one."""
 
 FIRST_CHAT: Final = "SELECT old FROM moved_chats WHERE platform = ? AND new = ? ORDER BY moved_at LIMIT 1"
 """The id that a chat had first, where it has got another one."""
