@@ -421,7 +421,7 @@ class TurnRunner:
             messages=redacted([*turn.inputs, *turn.progress.final_messages(partial=not complete)], self._redact),
             usage=turn.progress.usage,
             reply=reply,
-            notes=notes,
+            notes=[(kind, self._redact(text)) for kind, text in notes],
             files=files,
         )
 

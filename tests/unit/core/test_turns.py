@@ -303,6 +303,20 @@ async def test_what_a_server_makes_up_of_its_usage_costs_no_answer(
         assert tuple(row) == noted
 
 
+async def test_why_an_agent_failed_tells_no_secret(tmp_path: Path) -> None:
+    async def script(_turn: AgentTurn) -> AsyncIterator[AgentEvent]:
+        yield Notice("asked with s3cret")
+        raise AgentError("the key s3cret is not known there")
+
+    adapter = FakeAdapter()
+    async with core(tmp_path, FakeAgent(script), adapter) as gateway:
+        gateway.runner._redact = lambda text: text.replace("s3cret", "***")
+        await gateway.say("hello")
+        await gateway.settled()
+        told = "I could not answer: the key *** is not known there. Send it again to retry."
+        assert adapter.texts() == ["asked with ***", told]
+
+
 @pytest.mark.parametrize("seconds", [86_400.0, 1e9, 1e12])
 async def test_a_server_that_asks_to_wait_for_long_has_refused(seconds: float, tmp_path: Path) -> None:
     adapter = FakeAdapter()
