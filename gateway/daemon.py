@@ -363,6 +363,7 @@ class Daemon:
             background += [
                 tasks.create_task(parts.watcher.run(), name="expiry watcher"),
                 tasks.create_task(parts.retention.run(), name="retention"),
+                tasks.create_task(parts.eraser.tidy(), name="what purges left"),
                 tasks.create_task(parts.namer.run(), name="naming"),
                 tasks.create_task(parts.http.prune(parts.eraser, self._counters), name="old requests"),
                 tasks.create_task(parts.memory.run(), name="memory"),

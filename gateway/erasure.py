@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from config import Home
 from gateway.ids import is_session_id
-from gateway.leftovers import Leftovers, clean, remove_session_files, waiting_spools
+from gateway.leftovers import Leftovers, clean, remove_session_files, remove_unpacked, waiting_spools
+from gateway.lock import LockHeldError
 from gateway.media.files import session_folders
 from gateway.ports import Clock, RememberError, StorageBusyError
 from gateway.remembering.memory import Memory
@@ -76,6 +77,13 @@ class Eraser:
         self._clock = clock
         self._memory = memory
         self._erasing = asyncio.Lock()
+
+    async def tidy(self) -> None:
+        """Remove what a purge that was killed has left unpacked in the home."""
+        try:
+            await asyncio.to_thread(remove_unpacked, self._home)
+        except OSError as error:
+            log.warning("what an interrupted purge has left in %s cannot be removed: %s", self._home.path, error)
 
     async def serve(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Carry out what a client of the socket asks for; what is answered."""
@@ -177,6 +185,11 @@ class Eraser:
     async def _clean_files(self, session_id: str, doomed: Doomed | None) -> Leftovers:
         try:
             return await asyncio.to_thread(clean, self._home, doomed or removal.unknown(session_id))
+        except LockHeldError as error:
+            raise EraseError(
+                f"another purge is at work in {self._home.path}, so session {session_id} is still in the store;"
+                " try it again once that has ended"
+            ) from error
         except OSError as error:
             raise _file_refused(session_id, error) from error
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from config import Home
 from gateway.constants import SQLITE_BUSY_SECONDS
+from gateway.lock import LockHeldError, hold
 from gateway.session.removal import Doomed, remove_traces
 from gateway.session.spool_removal import without_session
 from gateway.storage import upkeep
@@ -52,6 +53,12 @@ TELLING: Final = 16
 
 CHUNK: Final = 1024 * 1024
 
+UNPACKED: Final = ".purge-"
+"""How the name of a folder begins in which a backup lies unpacked while it is cleaned."""
+
+LOCK: Final = "purge.lock"
+"""The file in the home that whoever unpacks backups there holds locked, and then nobody removes their folders."""
+
 
 @dataclass(slots=True)
 class Leftovers:
@@ -88,13 +95,37 @@ def clean(home: Home, doomed: Doomed) -> Leftovers:
     """Take a session out of every file in the home but the database itself.
 
     Its own files are removed; copies of the database, backups and files of lines are written anew without it. A copy
-    that cannot be is removed. What people wrote in it goes from the terminal's history. Raises OSError for what cannot
-    be changed, with its name.
+    cannot be is removed. What people wrote in it goes from the terminal's history. Raises OSError for what cannot
+    be changed, with its name, and `LockHeldError` while the home is being cleaned already.
     """
-    cleaner = _Cleaner(home.path, doomed, in_use=home.sessions_dir)
-    cleaner.clean_tree(home.path, own=_own_files(home), skipped=home.logs_dir, media=home.media_dir)
-    cleaner.clean_history(home.path / HISTORY, doomed.texts)
+    with hold(home.path / LOCK, "a purge"):
+        _remove_unpacked(home)
+        cleaner = _Cleaner(home.path, doomed, in_use=home.sessions_dir)
+        cleaner.clean_tree(home.path, own=_own_files(home), skipped=home.logs_dir, media=home.media_dir)
+        cleaner.clean_history(home.path / HISTORY, doomed.texts)
     return cleaner.done
+
+
+def remove_unpacked(home: Home) -> None:
+    """Remove what a purge that was killed has left unpacked; nothing while one is at work. Raises OSError."""
+    if any(_unpacked(home)):
+        with suppress(LockHeldError), hold(home.path / LOCK, "the removal of what a purge has left"):
+            _remove_unpacked(home)
+
+
+def _remove_unpacked(home: Home) -> None:
+    for folder in list(_unpacked(home)):
+        shutil.rmtree(folder)
+        sync_directory(folder.parent)
+
+
+def _unpacked(home: Home) -> Iterator[Path]:
+    """The folders with unpacked backups, each beside its backup: nobody looks for one among media and logs."""
+    for parent, folders, _names in os.walk(home.path):
+        found = [path for name in folders if not (path := Path(parent, name)).is_symlink()]
+        yield from (path for path in found if path.name.startswith(UNPACKED))
+        skipped = (home.media_dir, home.logs_dir)
+        folders[:] = [path.name for path in found if not path.name.startswith(UNPACKED) and path not in skipped]
 
 
 def _own_files(home: Home) -> frozenset[Path]:
@@ -193,17 +224,20 @@ class _Cleaner:
 
     def _clean_backup(self, path: Path) -> None:
         """Unpack a backup, clean what is in it, and pack it again as of the same time."""
-        with TemporaryDirectory(prefix=".purge-", dir=self._root) as folder:
-            inside = Home(Path(folder))
+        with TemporaryDirectory(prefix=UNPACKED, dir=path.parent) as folder:
+            inside, anew = Home(Path(folder, "home")), Path(folder, f"anew-{path.name}")
+            inside.path.mkdir(mode=0o700)
             try:
                 manifest = unpack(path, inside.path, newest_schema=newest_schema())
                 rewrite_copy(inside.database, self._doomed)
                 within = _Cleaner(inside.path, self._doomed)
                 within.clean_tree(inside.path, own=_own_files(inside), media=inside.media_dir)
-                make_backup(inside, path, manifest.created_at, force=True)
+                make_backup(inside, anew, manifest.created_at)
             except (StorageError, sqlite3.Error):
                 self.done.unread.append(self._name(path))
                 return
+            anew.replace(path)
+            sync_directory(path.parent)
         self.done.rewritten.append(self._name(path))
 
     def clean_history(self, path: Path, texts: frozenset[str]) -> None:

@@ -1,13 +1,20 @@
 """A purge reaches every place of the home in which a database was put aside: its bytes are looked for in all."""
 
+import asyncio
 import shutil
+import signal
 import sqlite3
+import sys
+import threading
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from config import Home
+from config import GatewayConfig, Home
+from gateway.daemon import Daemon
+from gateway.erasure import EraseError, Eraser
 from gateway.storage.backup import make_backup, unpack
 from gateway.storage.checks import newest_schema
 from gateway.storage.database import Database
@@ -125,3 +132,78 @@ async def test_a_backup_that_waits_to_take_effect(home: Home, tmp_path: Path) ->
         house = House(home, database)
         assert await house.found("other") == {other}
         assert house.holding(MARK) == []
+
+
+KILLED_WHILE_PACKING = """
+import os, signal, sys
+from pathlib import Path
+from config import GatewayConfig, Home
+from gateway import leftovers
+from gateway.session import removal
+
+leftovers.make_backup = lambda *_args, **_more: os.kill(os.getpid(), signal.SIGKILL)
+leftovers.clean(Home(Path(sys.argv[1])), removal.unknown("0" * 32))
+"""
+
+
+async def test_what_a_purge_that_was_killed_has_unpacked(home: Home) -> None:
+    async with Database.open(home.database) as database:
+        house = House(home, database)
+        session_id = await house.live_through(MARK)
+        (home.path / "kept").mkdir()
+        for number, how in enumerate(("the next start", "the next purge")):
+            for place in (home.path, home.path / "kept"):
+                make_backup(home, place / f"{number}.tar.gz", house.clock.now())
+                killed = await asyncio.create_subprocess_exec(
+                    sys.executable, "-c", KILLED_WHILE_PACKING, home.path, cwd=Path(__file__).parents[3]
+                )
+                assert await killed.wait() == -signal.SIGKILL
+            assert any(".purge-" in name for name in house.holding(MARK)), how
+            if number == 0:
+                await house.eraser.tidy()
+            else:
+                await house.eraser.erase(session_id, purge=True)
+            assert not list(home.path.rglob(".purge-*")), how
+        assert house.holding(MARK) == []
+
+
+async def test_what_a_purge_that_lives_has_unpacked(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    packing, go_on = threading.Event(), threading.Event()
+
+    def slow(*args: Any) -> Any:
+        packing.set()
+        assert go_on.wait(20)
+        return make_backup(*args)
+
+    async with Database.open(home.database) as database:
+        house = House(home, database)
+        session_id = await house.live_through(MARK)
+        make_backup(home, home.path / "one.tar", house.clock.now())
+        monkeypatch.setattr("gateway.leftovers.make_backup", slow)
+        purge = asyncio.create_task(house.eraser.erase(session_id, purge=True))
+        try:
+            assert await asyncio.to_thread(packing.wait, 20)
+            await house.eraser.tidy()
+            assert list(home.path.glob(".purge-*/home/gateway.db"))
+            with pytest.raises(EraseError, match="another purge is at work"):
+                await Eraser(database, home, house.clock).erase(session_id, purge=True)
+            assert list(home.path.glob(".purge-*/home/gateway.db"))
+        finally:
+            go_on.set()
+        assert (await purge).rewritten == ("one.tar",)
+        assert house.holding(MARK) == []
+        assert not list(home.path.rglob(".purge-*"))
+
+
+async def test_the_daemon_removes_it_at_its_start(home: Home) -> None:
+    (left := home.path / ".purge-x").mkdir()
+    (left / "gateway.db").write_text(MARK)
+    ready = asyncio.Event()
+    daemon = Daemon(GatewayConfig(agent="echo"), home, local_only=True)
+    running = asyncio.create_task(daemon.run(ready.set))
+    async with asyncio.timeout(20):
+        await ready.wait()
+        while left.exists():
+            await asyncio.sleep(0.01)
+        daemon.stop()
+        await running
