@@ -7,6 +7,7 @@ from typing import Final
 from gateway.constants import SQLITE_BUSY_SECONDS
 from gateway.storage import inbound_queries
 from gateway.storage.errors import StorageError
+from gateway.storage.faults import is_held
 from gateway.storage.migrate import migrations
 
 SCHEMA_VERSION: Final = "PRAGMA user_version"
@@ -65,11 +66,16 @@ def schema_of(connection: sqlite3.Connection) -> int:
 
 
 def faults_in(connection: sqlite3.Connection) -> list[str]:
-    """What is wrong with the database's structure, empty if nothing is. Reads the whole file."""
+    """What is wrong with the database's structure, empty if nothing is. Reads the whole file.
+
+    Raises `StorageError` where another program holds the database: then nothing is known of it.
+    """
     try:
         found = [str(row[0]) for row in connection.execute(QUICK_CHECK)]
         loose = [f"{row[0]} row {row[1]} refers to a row of {row[2]} that is missing" for row in _loose(connection)]
     except sqlite3.Error as error:
+        if is_held(error):
+            raise StorageError(f"the database reports: {error}") from error
         return [str(error)]
     return [text for text in found if text != "ok"] + loose
 

@@ -478,6 +478,8 @@ class Failover:
                 log.error("the damaged database was replaced: %s", report)
                 self._checked_sound = False
             self._damaged = False
+        except StorageError as error:
+            log.warning("the damaged database cannot be mended now: %s; it is tried again", error)
         except Exception:
             log.exception("the damaged database could not be mended; it is tried again")
         finally:

@@ -5,15 +5,19 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
+from gateway.constants import SQLITE_BUSY_SECONDS
 from gateway.storage import queries, upkeep
 from gateway.storage.checks import faults_in
 from gateway.storage.codec import to_micros
 
 
 def is_broken(path: Path) -> bool:
-    """Whether a database cannot be opened, or has pages that cannot be right. Reads the whole file."""
+    """Whether a database cannot be opened, or has pages that cannot be right. Reads the whole file.
+
+    Raises `StorageError` where another program holds it: it is not to be taken away from that one.
+    """
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=SQLITE_BUSY_SECONDS)
     except sqlite3.Error:
         return True
     try:

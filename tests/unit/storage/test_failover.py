@@ -22,6 +22,7 @@ from gateway.storage.errors import StorageError
 from gateway.storage.faults import is_damage, is_outage
 from gateway.storage.salvage import set_aside_databases
 from gateway.storage.spool import find_spools, read_records
+from gateway.storage.trial import is_broken
 
 ANN = SessionSource(Platform.TELEGRAM, chat_id="1", user_id="1", user_name="Ann")
 BEN = SessionSource(Platform.TELEGRAM, chat_id="2", user_id="2", user_name="Ben")
@@ -407,3 +408,32 @@ async def test_a_database_that_breaks_while_it_is_used(path: Path) -> None:
         assert len(set_aside_databases(path)) == 1
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
     assert rows(path, "SELECT message_count FROM sessions ORDER BY created_at") == [(402,), (2,)]
+
+
+async def test_a_database_that_is_held_is_not_taken_for_broken(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was said to be damaged, and another program has it to itself while that is looked into."""
+    monkeypatch.setattr("gateway.storage.trial.SQLITE_BUSY_SECONDS", 0.02)
+    async with opened(path) as (_database, store):
+        session_id = (await store.get_or_create_session(ANN)).session_id
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        other.execute("COMMIT")
+        with pytest.raises(StorageError, match="locked"):
+            is_broken(path)
+        async with opened(path) as (database, store):
+            database.writer._failover._damaged = True
+            looked = 0
+
+            def look(path: Path) -> bool:
+                nonlocal looked
+                looked += 1
+                return is_broken(path)
+
+            monkeypatch.setattr(failover_module, "is_broken", look)
+            await until(lambda: looked > 1)
+            assert not list(path.parent.glob("gateway.db.damaged-*"))
+            other.close()
+            await back(database)
+            assert (await store.get_or_create_session(ANN)).session_id == session_id
+        assert not list(path.parent.glob("gateway.db.damaged-*"))
