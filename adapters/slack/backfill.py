@@ -19,10 +19,10 @@ from adapters.slack.constants import (
     Timing,
 )
 from adapters.slack.failures import delivery_error, refuses_token
-from adapters.slack.intake import Intake
+from adapters.slack.intake import Intake, history_update
 from adapters.slack.normalise import Written, is_dm, read_message
 from adapters.slack.positions import Position, Positions, micros
-from adapters.slack.receive import Receiver
+from adapters.slack.receive import Receiver, problem_of
 from adapters.slack.wording import Account
 
 log = logging.getLogger(__name__)
@@ -212,12 +212,32 @@ class Backfill:
 
     async def _hand_over(self, channel: str, messages: list[Json]) -> None:
         kind = "im" if is_dm(channel, None) else "channel"
-        read = [read_message({"channel_type": kind, **each, "channel": channel}, self._account) for each in messages]
+        events = [{"channel_type": kind, **each, "channel": channel} for each in messages]
+        read = [await self._read(event) for event in events]
         written = sorted((each for each in read if isinstance(each, Written)), key=lambda each: micros(each.ts))
         # A gap is looked into from long before it: most of it is known, and each that is handed over costs a commit.
         known = await self._connection.stored(lambda: self._host.known(channel, [each.ts for each in written]))
         for each in written:
-            await self._connection.stored(lambda: self._take(each, known=each.ts in known))  # noqa: B023 - awaited at once
+            try:
+                await self._connection.stored(lambda: self._take(each, known=each.ts in known))  # noqa: B023 - awaited at once
+            except SlackError:
+                raise
+            except Exception as error:  # noqa: BLE001 - it is logged, and kept with the message
+                await self._set_aside(each.event, error)
+
+    async def _read(self, event: Json) -> Written | str:
+        try:
+            return read_message(event, self._account)
+        except Exception as error:  # noqa: BLE001 - it is logged, and kept with the message
+            await self._set_aside(event, error)
+            return "it cannot be read"
+
+    async def _set_aside(self, event: Json, error: Exception) -> None:
+        """Keep a message that cannot be read for the operator, as one that came live; it holds up no other."""
+        update = history_update(event)
+        log.error("%s of Slack's history cannot be read; it is set aside", update.id, exc_info=error)
+        await self._connection.stored(lambda: self._host.keep([update]))
+        await self._connection.stored(lambda: self._host.settle(update.id, problem_of(error)))
 
     async def _take(self, written: Written, *, known: bool) -> None:
         """Hand on a message that is not known, and how it reads now if it was edited.
@@ -256,7 +276,8 @@ class Backfill:
             answer = await self._client.call(call(more))
             for message in answer.get("messages") or ():
                 count += 1
-                yield message
+                if isinstance(message, Mapping) and message.get("ts"):
+                    yield message
             cursor = (answer.get("response_metadata") or {}).get("next_cursor")
             if not cursor:
                 return

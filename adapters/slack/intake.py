@@ -48,7 +48,7 @@ class Intake:
         """Give something its place in line before returning. The future ends once it is stored, or known to be nothing
         that has to be; it raises `NotStoredError`."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if not self._receiver.glance(kind, payload):
+        if not self._is_wanted(kind, payload):
             done.set_result(None)
         elif len(self._waiting) + len(self._storing) >= QUEUE_LIMIT:
             done.set_exception(FullError("too many events wait to be looked into"))
@@ -59,6 +59,12 @@ class Intake:
             # Who waits may go away; what was begun is finished.
             return asyncio.shield(task)
         return done
+
+    def _is_wanted(self, kind: str, payload: Mapping[str, Any]) -> bool:
+        try:
+            return self._receiver.glance(kind, payload)
+        except Exception:  # noqa: BLE001 - what cannot be read is stored, and set aside when its turn comes
+            return True
 
     async def catch_up(self) -> None:
         """Hand on what an earlier process has left."""
@@ -90,6 +96,11 @@ class Intake:
 
     async def _process(self, update: RawUpdate) -> None:
         await self._connection.stored(lambda: self._receiver.process(update))
+
+
+def history_update(event: Mapping[str, Any]) -> RawUpdate:
+    """A message of a channel's history as it would be kept if it had come live."""
+    return _raw(EVENT, {"event": event, "event_id": f"{event.get('channel')}:{event.get('ts')}"})
 
 
 def _raw(kind: str, payload: Mapping[str, Any]) -> RawUpdate:

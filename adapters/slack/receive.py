@@ -39,6 +39,11 @@ REVOKED: Final = frozenset({"tokens_revoked", "app_uninstalled"})
 NOBODY: Final = Names({})
 
 
+def problem_of(error: Exception) -> str:
+    """What is noted about something that cannot be read."""
+    return f"it cannot be read: {type(error).__name__}: {error}"[:LONGEST_PROBLEM]
+
+
 class Gate(Protocol):
     """What keeps messages back that came while older ones are still to be fetched."""
 
@@ -129,8 +134,7 @@ class Receiver:
             raise
         except Exception as error:
             log.exception("%s from Slack cannot be read; it is set aside", update.id)
-            problem = f"it cannot be read: {type(error).__name__}: {error}"
-            await self._host.settle(update.id, problem[:LONGEST_PROBLEM])
+            await self._host.settle(update.id, problem_of(error))
 
     async def _tell(self, update: RawUpdate, kind: str, payload: Mapping[str, Any]) -> None:
         if kind == EVENT:

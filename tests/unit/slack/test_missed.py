@@ -1,13 +1,14 @@
 """What comes live waits for what was missed before it, though not for ever."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from adapters.base import Accepted, AdapterState, Cursor, InboundMessage, RawUpdate
-from adapters.slack import backfill
+from adapters.slack import backfill, receive
 from adapters.slack.positions import CHANNEL, Position
 from adapters.testing.slack import Fault, Person, SlackServer
 from tests.support.platform_host import FakeHost
@@ -187,3 +188,33 @@ async def test_a_reply_to_an_older_direct_message_is_not_missed(
     host.positions[f"{CHANNEL}{chat.id}"] = Position(newest.ts).dump()
     async with running(built(server, host), host):
         await host.until(lambda: host.texts == ["newest", "missed"])
+
+
+@pytest.mark.parametrize("where", ["read_message", "message_of"])
+async def test_a_message_that_cannot_be_read_is_set_aside_and_holds_up_no_other(
+    server: SlackServer, ann: Person, host: FakeHost, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    chat = server.direct(ann)
+    server.events.lose(3)
+    before = ann.writes(chat, "before")
+    host.positions[f"{CHANNEL}{chat.id}"] = Position(before.ts).dump()
+    odd = ann.writes(chat, "odd")
+    ann.writes(chat, "missed")
+    module = backfill if where == "read_message" else receive
+    known: Callable[..., Any] = getattr(module, where)
+
+    def choosy(given: Any, *more: Any, **named: Any) -> Any:
+        event = given if isinstance(given, dict) else given.event
+        if event["text"] == "odd":
+            raise KeyError("nobody has thought of this")
+        return known(given, *more, **named)
+
+    monkeypatch.setattr(module, where, choosy)
+    async with running(built(server, host), host):
+        await host.until(lambda: "missed" in host.texts)
+        ann.writes(chat, "live")
+        await host.until(lambda: "live" in host.texts)
+    assert host.texts == ["before", "missed", "live"]
+    assert host.settled == [
+        (f"events_api:{chat.id}:{odd.ts}", "it cannot be read: KeyError: 'nobody has thought of this'")
+    ]

@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from adapters.base import AccountError, AdapterState, RawUpdate
-from adapters.slack import SlackAdapter
+from adapters.slack import SlackAdapter, receive
+from adapters.slack.normalise import Written, read_message
+from adapters.slack.wording import Account
 from adapters.testing.slack import EnvelopeKind, Fault, Person, SlackServer
 from config.platforms import SlackConfig
 from tests.support.platform_host import FakeHost
@@ -266,3 +269,21 @@ async def test_what_would_let_others_speak_for_us_is_not_kept(
     assert len(payloads) == 2
     assert not any(server.app.verification in payload or command.url in payload for payload in payloads)
     assert host.identified == f"{server.home.team.id}:{server.bot.id}"
+
+
+async def test_an_event_that_cannot_be_read_at_first_sight_is_set_aside(
+    server: SlackServer, ann: Person, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat, known = server.direct(ann), read_message
+
+    def choosy(event: Mapping[str, Any], account: Account) -> Written | str:
+        if event["text"] == "odd":
+            raise KeyError("nobody has thought of this")
+        return known(event, account)
+
+    monkeypatch.setattr(receive, "read_message", choosy)
+    async with running(built(server, host), host):
+        ann.writes(chat, "odd")
+        ann.writes(chat, "hello")
+        await host.until(lambda: host.texts == ["hello"])
+    assert [problem for _id, problem in host.settled] == ["it cannot be read: KeyError: 'nobody has thought of this'"]
