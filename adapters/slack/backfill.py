@@ -77,9 +77,8 @@ class Backfill:
         """There was a gap, and it is over: look into every conversation, from where it was read to before it."""
         self._gaps += 1
         self.hold_back()
-        if self._release is not None:
-            self._release.cancel()
-        self._release = asyncio.get_running_loop().call_later(self._timing.hold, self._let_go)
+        if self._release is None:  # else something may wait since an earlier gap
+            self._release = asyncio.get_running_loop().call_later(self._timing.hold, self._let_go)
         self._begun.set()
 
     def hold_back(self) -> None:
@@ -108,9 +107,9 @@ class Backfill:
                 self._begun.clear()
                 while self._pending:
                     await self._next()
+                self._stop_timer()
         finally:
-            if self._release is not None:
-                self._release.cancel()
+            self._stop_timer()
 
     def _choose(self) -> str:
         """The conversation that is looked into next: one in which somebody waits comes first, but one that was tried
@@ -155,6 +154,7 @@ class Backfill:
 
     def _let_go(self) -> None:
         """Let nobody wait any longer."""
+        self._stop_timer()
         waited = [channel for channel, updates in self._held.items() if updates]
         if waited:
             log.warning(
@@ -163,6 +163,11 @@ class Backfill:
             )
         for channel in list(self._held):
             self._hand_on(channel)
+
+    def _stop_timer(self) -> None:
+        if self._release is not None:
+            self._release.cancel()
+            self._release = None
 
     # --- one conversation ------------------------------------------------------------------------------------
 

@@ -190,6 +190,23 @@ async def test_a_reply_to_an_older_direct_message_is_not_missed(
         await host.until(lambda: host.texts == ["newest", "missed"])
 
 
+async def test_gaps_that_follow_each_other_keep_nobody_waiting(
+    server: SlackServer, ann: Person, host: FakeHost
+) -> None:
+    chat = server.direct(ann)
+    server.events.lose(1)
+    before = ann.writes(chat, "before")
+    host.positions[f"{CHANNEL}{chat.id}"] = Position(before.ts).dump()
+    server.inject(Fault.error(), "conversations.history", channel=chat, times=None)
+    async with running(built(server, host, timing=replace(TIMING, hold=0.4)), host) as adapter:
+        assert adapter._workspaces is not None
+        ann.writes(chat, "live")
+        for _gap in range(12):
+            adapter._workspaces.missed()
+            await asyncio.sleep(0.1)
+        assert host.texts == ["live"]
+
+
 @pytest.mark.parametrize("where", ["read_message", "message_of"])
 async def test_a_message_that_cannot_be_read_is_set_aside_and_holds_up_no_other(
     server: SlackServer, ann: Person, host: FakeHost, monkeypatch: pytest.MonkeyPatch, where: str
