@@ -208,6 +208,8 @@ def press_of(payload: Json, account: Account, names: Names) -> InboundMessage | 
         return None
     container, user = payload.get("container") or {}, str(person["id"])
     thread = container.get("thread_ts")
+    if thread == container.get("message_ts"):
+        thread = None  # what we have shown outside of threads stays there when somebody replies below it
     source = _source(str(channel), is_dm(str(channel), None), user, str(thread) if thread else None, names)
     at = action.get("action_ts") or payload.get("trigger_id")
     return InboundMessage(source, f"press:{container.get('message_ts')}:{user}:{at}", str(value), team=account.team_id)

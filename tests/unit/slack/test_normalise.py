@@ -228,6 +228,11 @@ def test_presses() -> None:
     assert chosen is not None
     assert chosen.text == "/title x"
     assert press_of(press(value="rm -rf"), ME, NAMES) is None
+    for channel in ("D01", "C01"):  # on what stands outside of threads, and was replied to
+        root = {"message_ts": "5.000001", "thread_ts": "5.000001"}
+        below = press_of(press(value="/new") | {"channel": {"id": channel}, "container": root}, ME, NAMES)
+        assert below is not None
+        assert below.source.thread_id is None
     assert press_of({"type": "view_submission", "user": {"id": "U01"}}, ME, NAMES) is None
 
 
