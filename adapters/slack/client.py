@@ -111,10 +111,11 @@ class Client:
         return response.data, {str(name).lower(): str(value) for name, value in response.headers.items()}
 
     async def download(self, url: str, write: Callable[[bytes], Awaitable[None]], *, html_size: int | None) -> int:
-        """Hand on what is at a private address, piece by piece; the status, without any content if that is no success.
+        """Hand on what is at a private address, piece by piece; the status. With any but 200 it is not the file.
 
-        A page in HTML is a request to sign in, and counts as 401, unless one of `html_size` bytes is expected. Raises
-        `SlackError`, and what `write` raises.
+        A page in HTML is a request to sign in, and counts as 401, unless one of `html_size` bytes is expected. Of an
+        answer that is compressed, or does not say how long it is, that is known at its end. Raises `SlackError`, and
+        what `write` raises.
         """
         if not self._may_know_token(url):
             raise CallError("foreign_host", detail=f"the file is kept at {urlsplit(url).hostname}, not by Slack")
@@ -123,11 +124,18 @@ class Client:
         try:
             request = self._http.get(url, headers=headers, timeout=timeout, allow_redirects=False)
             async with request as response:
-                if response.content_type == "text/html" and response.content_length != html_size:
+                is_page, length = response.content_type == "text/html", response.content_length
+                if "Content-Encoding" in response.headers:
+                    length = None
+                if is_page and (html_size is None or length not in (None, html_size)):
                     return HTTPStatus.UNAUTHORIZED
+                taken = 0
                 if response.status == HTTPStatus.OK:
                     async for piece in response.content.iter_chunked(PIECE_BYTES):
                         await write(piece)
+                        taken += len(piece)
+                    if is_page and taken != html_size:
+                        return HTTPStatus.UNAUTHORIZED
                 return response.status
         except NOT_SENT as error:
             raise NotSentError(in_short(error)) from None

@@ -1,9 +1,12 @@
 """Files both ways."""
 
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from adapters.base import (
     Attachment,
@@ -15,7 +18,9 @@ from adapters.base import (
     UndeliverableError,
 )
 from adapters.slack import SlackAdapter
+from adapters.slack.client import Client
 from adapters.testing.slack import Fault, Person, SlackServer, Upload
+from tests.support.slack import TIMING
 from tests.unit.slack.support import delivery
 
 
@@ -60,6 +65,32 @@ async def test_a_page_that_somebody_sent_is_no_page_to_sign_in(
     sink = Sink()
     await adapter.fetch(upload(Upload("a.html", b"<html>mine</html>", "text/html")), sink)
     assert sink.data == b"<html>mine</html>"
+
+
+@pytest.mark.parametrize("how", ["compressed", "chunked"])
+async def test_a_page_that_somebody_sent_comes_in_any_form(how: str) -> None:
+    data = b"<html>mine</html>" * 100
+
+    async def page(_request: web.Request) -> web.Response:
+        answer = web.Response(body=data, content_type="text/html")
+        if how == "compressed":
+            answer.enable_compression(web.ContentCoding.gzip)
+        else:
+            answer.enable_chunked_encoding()
+        return answer
+
+    site = web.Application()
+    site.router.add_get("/page", page)
+    async with TestServer(site) as server:
+        client, sink = Client("xoxb-1", str(server.make_url("/")), TIMING), Sink()
+        try:
+            url = str(server.make_url("/page"))
+            assert await client.download(url, sink, html_size=len(data)) == HTTPStatus.OK
+            assert sink.data == data
+            assert await client.download(url, Sink(), html_size=len(data) + 1) == HTTPStatus.UNAUTHORIZED
+            assert await client.download(url, Sink(), html_size=None) == HTTPStatus.UNAUTHORIZED
+        finally:
+            await client.close()
 
 
 async def test_a_page_to_sign_in_is_no_file(
