@@ -222,3 +222,6 @@ MEMORY_REST_SECONDS: Final = 60.0
 
 MEMORY_SYNC_QUEUE: Final = 1_000
 """Turns that wait to be told to what remembers; beyond that they are left out and counted: an extraction has them."""
+
+LOCK_OUT_SECONDS: Final = 3600
+"""How long no pairing code counts of somebody who gave too many wrong ones, and how long a wrong one is remembered."""

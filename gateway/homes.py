@@ -12,6 +12,7 @@ from config import HomeChannel, LiveConfig, Platform
 from gateway.storage import session_queries
 from gateway.storage.codec import dump
 from gateway.storage.database import Database
+from gateway.storage.shadow import is_hiding
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,9 @@ class Homes:
                 found[row["name"].removeprefix(NAME)] = HomeChannel.model_validate(json.loads(row["value"]))
             except ValueError as error:
                 log.warning("the home channel %s cannot be read, and is left out: %s", row["name"], error)
-        self._chosen, self._complete = MappingProxyType(found), self._database.state.complete
+        self._complete = self._database.state.complete
+        # Of those that an outage hides, what was known before it stands.
+        self._chosen = MappingProxyType(found if self._complete else {**self._chosen, **found})
 
     async def take_up(self) -> None:
         """Read those that an outage of the database has hidden. Raises `StorageError`."""
@@ -65,11 +68,14 @@ class Homes:
         name, value = f"{NAME}{platform}", None if home is None else dump(home.model_dump(mode="json"))
 
         def job(connection: sqlite3.Connection) -> None:
+            if value is not None or is_hiding(connection):
+                # One that an outage hides is put in before it is dropped, so that this is known after it.
+                connection.execute(session_queries.SET_HOME, (name, value or "null"))
             if value is None:
                 connection.execute(session_queries.DROP_HOME, (name,))
-            else:
-                connection.execute(session_queries.SET_HOME, (name, value))
 
         async with self._setting:
             await self._database.write(job)
+            chosen = {each: known for each, known in self._chosen.items() if each != str(platform)}
+            self._chosen = MappingProxyType(chosen if home is None else {**chosen, str(platform): home})
             await self.load()

@@ -16,6 +16,7 @@ from config import GatewayConfig, LiveConfig, Platform
 from gateway import audit
 from gateway.access import Member, Role, Sender, person_of
 from gateway.audit import AuditEntry
+from gateway.constants import LOCK_OUT_SECONDS
 from gateway.delivery import NewDelivery, add_delivery
 from gateway.outside import NAME_CHARS, as_code, one_line
 from gateway.ports import Button, Target
@@ -36,7 +37,7 @@ REQUEST_PAUSE: Final = timedelta(minutes=10)
 WRONG_CODES: Final = 5
 """Wrong codes in a row after which no code of whoever tried counts for a while, the right one neither."""
 
-LOCK_OUT: Final = timedelta(hours=1)
+LOCK_OUT: Final = timedelta(seconds=LOCK_OUT_SECONDS)
 
 PAGE: Final = 500
 

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
+from gateway.constants import LOCK_OUT_SECONDS
 from gateway.storage import mirror_queries, queries
 from gateway.storage.faults import is_outage
 from gateway.storage.moves import Move, move_chat
@@ -36,6 +37,9 @@ SESSION_LINKS: Final = ("session_id", "previous_session_id", "predecessor_id", "
 OPEN: Final = ("running", "waiting")
 UNSETTLED: Final = ("pending", "running")
 UNSENT: Final = ("pending", "sending")
+
+MICROS: Final = 1_000_000
+"""Of a second: how times are kept."""
 
 PUT_BACK: Final = "another turn of the conversation goes first"
 """Why a turn waits that had begun."""
@@ -193,6 +197,8 @@ class Merge:
             self._put_tokens(row)
         elif table == "turn_steps":
             self._put_step(row)
+        elif table == "pairing_tries":
+            self._put_tries(row)
         else:
             self._put(table, self._linked(row))
 
@@ -322,6 +328,18 @@ class Merge:
         """What was spent in a day does not become less because an outage has hidden a part of it."""
         found = self._find("tokens_by_day", ("day", "platform", "kind", "id"), row)
         self._put("tokens_by_day", row if found is None else row | {"tokens": max(row["tokens"], found["tokens"])})
+
+    def _put_tries(self, row: Row) -> None:
+        """Wrong codes that an outage has hidden count still: a lock holds as long as it was to, and a count that was
+        not too old does not become less."""
+        found = self._find("pairing_tries", ("actor",), row)
+        if found is not None:
+            until = found["locked_until"]
+            if until is not None and until > row["last_at"]:
+                row["locked_until"] = max(until, row["locked_until"] or 0)
+            elif until is None and found["last_at"] > row["last_at"] - LOCK_OUT_SECONDS * MICROS:
+                row["wrong"] = max(row["wrong"], found["wrong"])
+        self._put("pairing_tries", row)
 
     def _put_step(self, row: Row) -> None:
         """A step of a turn's journal never changes: another one with its number was made before, and unknown then."""

@@ -104,6 +104,58 @@ async def test_a_home_channel_that_is_set_in_an_outage_stays_set(path: Path) -> 
         assert homes.get(Platform.SLACK) is None
 
 
+async def test_home_channels_that_an_outage_hides_stay_known(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    live, here, there = LiveConfig(GatewayConfig()), HomeChannel(chat_id="77"), HomeChannel(chat_id="78")
+    async with opened(path) as (database, _store):
+        homes = await Homes.open(database, live)
+        for platform in (Platform.SLACK, Platform.DISCORD):
+            await homes.set(platform, here)
+        monkeypatch.setattr(shadow_module, "_open", lambda _path: None)
+        with held(path):
+            await database.writer.fall_back(io_error())
+            await homes.set(Platform.TELEGRAM, there)
+            await homes.set(Platform.DISCORD, None)
+            found = [homes.get(each) for each in (Platform.SLACK, Platform.TELEGRAM, Platform.DISCORD)]
+            assert found == [here, there, None]
+        await back(database)
+        await homes.take_up()
+        found = [homes.get(each) for each in (Platform.SLACK, Platform.TELEGRAM, Platform.DISCORD)]
+        assert found == [here, there, None]
+
+
+HOUR: Final = 3_600_000_000
+
+
+@pytest.mark.parametrize(
+    ("hidden", "noted", "merged"),
+    [
+        ((4, 5 * HOUR, None), (1, 5 * HOUR + 1, None), (4, 5 * HOUR + 1, None)),
+        ((1, 5 * HOUR, None), (3, 5 * HOUR + 1, None), (3, 5 * HOUR + 1, None)),
+        ((4, 1 * HOUR, None), (1, 5 * HOUR, None), (1, 5 * HOUR, None)),
+        ((5, 5 * HOUR, 6 * HOUR), (1, 5 * HOUR + 1, None), (1, 5 * HOUR + 1, 6 * HOUR)),
+        ((5, 1 * HOUR, 2 * HOUR), (1, 5 * HOUR, None), (1, 5 * HOUR, None)),
+        ((1, 5 * HOUR, None), (5, 5 * HOUR + 1, 6 * HOUR), (5, 5 * HOUR + 1, 6 * HOUR)),
+    ],
+    ids=["count", "higher", "old count", "lock", "lock that is over", "new lock"],
+)
+async def test_wrong_codes_that_an_outage_hides_count_still(
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    hidden: tuple[Any, ...],
+    noted: tuple[Any, ...],
+    merged: tuple[Any, ...],
+) -> None:
+    async with opened(path) as (database, _store):
+        await database.write(change(access_queries.PUT_TRIES, "admin", *hidden))
+        monkeypatch.setattr(shadow_module, "_open", lambda _path: None)
+        with held(path):
+            await database.writer.fall_back(io_error())
+            await database.write(change(access_queries.PUT_TRIES, "admin", *noted))
+        await back(database)
+    assert rows(path, "SELECT wrong, last_at, locked_until FROM pairing_tries") == [merged]
+    assert rejected(path) == []
+
+
 async def test_a_turn_that_ends_in_an_outage_leaves_no_step_that_was_hidden(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
