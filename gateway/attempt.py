@@ -43,7 +43,7 @@ from gateway.storage.errors import StorageError
 from gateway.storage.probe import Probe
 from gateway.storage.shadow import check_known
 from gateway.stream import ReplyStream
-from gateway.transcript import absorb
+from gateway.transcript import WithdrawnError, absorb
 from gateway.turn import Connections, Failure, Roster, Turn, user_message
 
 log = logging.getLogger(__name__)
@@ -281,7 +281,10 @@ class Attempt:
             self._moved()
             messages = [user_message(record, self._turn.enclosed.get(record.id)) for record in records]
             step = self._turn.progress.steered([record.id for record in records], messages)
-            await self._journal(step, records)
+            try:
+                await self._journal(step, records)
+            except WithdrawnError:
+                return ()  # what waits beside it is there the next time, or has a turn of its own
             self._workshop.probe("turn.steer")
             return await self._present(messages)
 

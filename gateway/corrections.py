@@ -1,4 +1,4 @@
-"""What platforms say later about what has come in: a message was edited, a chat has another id."""
+"""What platforms say later about what has come in: a message was edited or deleted, a chat has another id."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ from gateway.inbox import check_ids
 from gateway.ports import Clock, InboundMessage, InboundState, Target
 from gateway.session.key import SlotIdentity
 from gateway.session.slots import identity_from_row
-from gateway.storage import inbound_queries, queries
+from gateway.storage import inbound_queries, queries, upkeep
 from gateway.storage.codec import clean_text, to_micros
 from gateway.storage.database import Database
 from gateway.storage.moves import Move, move_chat
@@ -59,8 +59,9 @@ NOTHING: Final = _Amended()
 
 
 class Corrections:
-    """Puts edits and moves of chats in force. `on_amended` gets each message that waits and has changed, `on_moved`
-    each move, `on_delivery` the place of each notice: after the commit, and in the order of the commits.
+    """Puts edits, deletions and moves of chats in force. `on_amended` gets each message that waits and has changed,
+    `on_withdrawn` each that waited and was deleted, `on_moved` each move, `on_delivery` the place of each notice: after
+    the commit, and in the order of the commits.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Corrections:
         on_amended: Callable[[InboundRecord], object],
         on_moved: Callable[[ChatMove], object],
         on_delivery: Callable[[Target], object],
+        on_withdrawn: Callable[[InboundRecord], object] = lambda _record: None,
         gate: Gate | None = None,
         redact: Callable[[str], str] = str,
     ) -> None:
@@ -81,6 +83,7 @@ class Corrections:
         self._redact = redact
         self._clock = clock
         self._on_amended = on_amended
+        self._on_withdrawn = on_withdrawn
         self._on_moved = on_moved
         self._on_delivery = on_delivery
 
@@ -149,6 +152,35 @@ class Corrections:
             self._on_amended(outcome.record)
         if outcome.told is not None:
             self._on_delivery(outcome.told)
+
+    # --- deletions -------------------------------------------------------------------------------------------
+
+    def withdraw(
+        self, platform: Platform, account: str, chat: str, message_id: str, update_id: str | None
+    ) -> "asyncio.Future[None]":
+        """End a message that waits and was deleted, and keep nothing of it but its id; once its turn has begun, or if
+        it never came, nothing happens.
+
+        Raises `StorageBusyError`; the future raises `StorageError`.
+        """
+        key, at = (str(platform), account, chat, message_id), to_micros(self._clock.now())
+
+        def job(connection: sqlite3.Connection) -> InboundRecord | None:
+            row = connection.execute(inbound_queries.INBOUND_BY_KEY, key).fetchone()
+            if row is not None or not is_hiding(connection):
+                # Else the message may be there all the same: its deletion is handed over again at the next start.
+                drop_update(connection, str(platform), account, update_id)
+            if row is None or row["state"] != InboundState.PENDING:
+                return None
+            connection.execute(upkeep.WITHDRAW_MESSAGE, (at, row["id"]))
+            return record_from_row(row)
+
+        return self._write(job, self._withdrawn)
+
+    def _withdrawn(self, record: InboundRecord | None) -> None:
+        if record is not None:
+            log.info("a message of %s was deleted before its turn: it is not answered", record.source.platform)
+            self._on_withdrawn(record)
 
     # --- moves -----------------------------------------------------------------------------------------------
 

@@ -176,6 +176,12 @@ class Host:
         with self._storing("an edit"):
             await self._services.corrections().amend(message, operator=self._station.is_operator)
 
+    async def withdraw(self, chat_id: str, message_id: str, update_id: str | None = None) -> None:
+        """A message was deleted. Raises `NotStoredError`."""
+        with self._storing("a deletion"):
+            corrections, platform = self._services.corrections(), self._station.platform
+            await corrections.withdraw(platform, ACCOUNT, chat_id, message_id, update_id)
+
     async def move_chat(self, old: str, new: str, update_id: str | None = None) -> None:
         """Give a chat's sessions its new id. Raises `NotStoredError`."""
         with self._storing("the move of a chat"):

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -33,13 +33,15 @@ class Lane:
     """What waits in one slot, what runs in it, and the task that works on it, if any.
 
     What waits leaves the queue once it has an end or is an open turn's, so a failure in between loses nothing.
-    `turn` is the open turn, also while it is put off; then `parked` is the timer that takes it up again.
+    `withdrawn` are the numbers of those that people have deleted meanwhile; they leave it as soon as none is at work on
+    the head. `turn` is the open turn, also while it is put off; then `parked` is the timer that takes it up again.
     `beginning`: the first of what waits is being made a turn; `joining`: parts of it are still awaited. A stop that
     comes in that time is kept in `stop_reason`. `failures` counts how often in a row the lane failed at its head.
     """
 
     identity: SlotIdentity
     waiting: deque[InboundRecord | Exclusive] = field(default_factory=deque)
+    withdrawn: set[int] = field(default_factory=set)
     turn: Turn | None = None
     running: bool = False
     beginning: bool = False
@@ -73,6 +75,27 @@ def report_adoption(done: "asyncio.Future[Any]") -> None:
     error = None if done.cancelled() else done.exception()
     if error is not None and not isinstance(error, LanesClosedError):
         log.error("a turn that an outage had hidden is taken up later: after an outage, or a start", exc_info=error)
+
+
+def take_off(lane: Lane, gone: Collection[int]) -> int:
+    """Take these messages, and those that were withdrawn, out of what waits; how many there were."""
+    if not (gone or lane.withdrawn):
+        return 0
+    before, withdrawn = list(lane.waiting), lane.withdrawn
+    kept = [item for item in before if isinstance(item, Exclusive) or not (item.id in gone or item.id in withdrawn)]
+    if lane.turn is None and before and isinstance(head := before[0], InboundRecord) and head.id in withdrawn:
+        lane.failures = 0  # what stands in its place has not failed
+    lane.waiting.clear()
+    lane.waiting.extend(kept)
+    lane.withdrawn.clear()
+    return len(before) - len(kept)
+
+
+def withdraw(lane: Lane, number: int) -> int:
+    """Take a message out of what waits, now or soon; how many are gone. Beside an open turn, and while no task is at
+    work, nobody works on the head."""
+    lane.withdrawn.add(number)
+    return take_off(lane, ()) if lane.turn is not None or lane.task is None else 0
 
 
 def replace_waiting(lane: Lane, record: InboundRecord) -> None:

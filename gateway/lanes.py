@@ -29,6 +29,8 @@ from gateway.lane import (
     replace_waiting,
     report_adoption,
     run_exclusive,
+    take_off,
+    withdraw,
 )
 from gateway.outbox import Outbox
 from gateway.ports import Clock
@@ -205,9 +207,12 @@ class Lanes:
             self._interrupt(lane)
         self._start(lane)
 
-    def amend(self, record: InboundRecord) -> None:
-        """A message that waits says something else now."""
-        if (lane := self._lanes.get(record.identity)) is not None:
+    def amend(self, record: InboundRecord, *, deleted: bool = False) -> None:
+        """A message that waits says something else now, or was deleted."""
+        lane = self._lanes.get(self._present(record.identity))
+        if lane is not None and deleted:
+            self._waiting -= withdraw(lane, record.id)
+        elif lane is not None:
             replace_waiting(lane, record)
 
     def move(self, slots: Iterable[tuple[SlotIdentity, SlotIdentity]]) -> None:
@@ -319,13 +324,9 @@ class Lanes:
         lane.waiting.popleft()
         self._waiting -= 1
 
-    def _take_off(self, lane: Lane, records: Sequence[InboundRecord]) -> None:
+    def _take_off(self, lane: Lane, records: Sequence[InboundRecord] = ()) -> None:
         """What is an open turn's, or has an end, waits no more."""
-        gone = {record.id for record in records}
-        kept = [item for item in lane.waiting if isinstance(item, Exclusive) or item.id not in gone]
-        self._waiting -= len(lane.waiting) - len(kept)
-        lane.waiting.clear()
-        lane.waiting.extend(kept)
+        self._waiting -= take_off(lane, {record.id for record in records})
 
     # --- the lane's task -------------------------------------------------------------------------------------
 
@@ -338,6 +339,7 @@ class Lanes:
         """Run what waits. Finding the lane empty and releasing it is one step without an await."""
         try:
             while not self._draining or must_stop(lane):
+                self._take_off(lane)
                 if lane.failures >= LANE_FAILURES:
                     await self._give_up(lane)
                 elif lane.turn is not None:

@@ -44,6 +44,10 @@ class TurnOpenError(Exception):
         self.turn_id = turn_id
 
 
+class WithdrawnError(Exception):
+    """A message was deleted before it became a part of a turn: it is for no agent."""
+
+
 @value
 class Began:
     """A turn that has begun: its session, agent and messages, and whether that put anything (of a reset) in the outbox.
@@ -110,6 +114,8 @@ def begin(
         raise TurnOpenError(slot["open_turn"])
     claims = [(record, claim(connection, turn_id, record.id)) for record in inbound]
     claimed = tuple(_as_claimed(record.at(arrival.identity), row) for record, row in claims if row is not None)
+    if not claimed and all(_is_withdrawn(connection, record) for record in inbound):
+        return None
     check_known(connection, claimed, "the message")
     if not claimed:
         return None
@@ -177,10 +183,19 @@ def claim(connection: sqlite3.Connection, turn_id: str, inbound_id: int) -> sqli
 
 
 def absorb(connection: sqlite3.Connection, turn_id: str, record: InboundRecord) -> None:
-    """Give a message, as the agent gets it now, to a running turn; what it says by now, the next one is told."""
+    """Give a message, as the agent gets it now, to a running turn; what it says by now, the next one is told.
+
+    Raises `WithdrawnError`.
+    """
     row = claim(connection, turn_id, record.id)
+    if row is None and _is_withdrawn(connection, record):
+        raise WithdrawnError
     if row is not None and row["text"] != record.text:
         connection.execute(inbound_queries.NOTE_EDIT, (row["text"], record.id))
+
+
+def _is_withdrawn(connection: sqlite3.Connection, record: InboundRecord) -> bool:
+    return connection.execute(inbound_queries.IS_WITHDRAWN, (record.id,)).fetchone() is not None
 
 
 def stop(connection: sqlite3.Connection, inbound_id: int, reason: str) -> None:

@@ -233,6 +233,8 @@ class _Session:
             "ready": self._guilds_known,
             "message": self._message,
             "raw_message_edit": self._changed,
+            "raw_message_delete": self._deleted,
+            "raw_bulk_message_delete": self._cleared,
             "interaction": self._interactions.arrived,
             "guild_available": self._appeared,
             "guild_join": self._appeared,
@@ -316,6 +318,17 @@ class _Session:
     def _changed(self, event: discord.RawMessageUpdateEvent) -> None:
         assert self._receiver is not None
         self._receiver.changed(event)
+
+    def _deleted(self, event: discord.RawMessageDeleteEvent) -> None:
+        assert self._receiver is not None
+        assert self._client is not None
+        message, me = event.cached_message, self._client.user
+        if message is None or me is None or message.author.id != me.id:
+            self._receiver.deleted(event.guild_id, event.channel_id, (event.message_id,))
+
+    def _cleared(self, event: discord.RawBulkMessageDeleteEvent) -> None:
+        assert self._receiver is not None
+        self._receiver.deleted(event.guild_id, event.channel_id, event.message_ids)
 
     def seen(self, delivery: Delivery) -> None:
         """Some of an answer can be seen."""

@@ -54,6 +54,11 @@ def team_of(channel: Channel) -> str | None:
     return None if guild is None else str(guild.id)
 
 
+def chat_of(channel: Channel) -> str:
+    """The id of the chat that something was written in: of a thread, that of its channel."""
+    return str(channel.parent_id if isinstance(channel, discord.Thread) else _id(channel))
+
+
 def place(channel: Channel, author: Author) -> SessionSource:
     """Where something was written, and by whom."""
     names = {"user_id": str(author.id), "user_name": author.display_name}

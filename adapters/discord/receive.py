@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,7 +15,7 @@ from adapters.connection import Connection
 from adapters.discord.constants import QUEUE_LIMIT
 from adapters.discord.content import is_bots
 from adapters.discord.failures import CALL_ERRORS, in_short, is_passing
-from adapters.discord.normalise import Channel, Normaliser, Reading, cursor_name, is_dm, place, roles_of
+from adapters.discord.normalise import Channel, Normaliser, Reading, chat_of, cursor_name, is_dm, place, roles_of
 from adapters.discord.threads import ThreadOpener
 from adapters.memory import Memory
 
@@ -50,9 +50,11 @@ class Positions:
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """A message that was written, or that was changed."""
+    """A message that was written, or that was changed; without `message`, one that was deleted."""
 
-    message: discord.Message
+    channel: Channel
+    id: int
+    message: discord.Message | None = None
     changed: bool = False
 
 
@@ -95,7 +97,7 @@ class Receiver:
     def arrived(self, message: discord.Message) -> None:
         """A message has come."""
         try:
-            self._queue.put_nowait(_Event(message))
+            self._queue.put_nowait(_Event(message.channel, message.id, message))
         except asyncio.QueueFull:
             self._missed(message.channel)
 
@@ -105,9 +107,19 @@ class Receiver:
         if message.edited_at is None or (before is not None and before.content == message.content):
             return
         try:
-            self._queue.put_nowait(_Event(message, changed=True))
+            self._queue.put_nowait(_Event(message.channel, message.id, message, changed=True))
         except asyncio.QueueFull:
             log.warning("too much comes from Discord: an edit is left out")
+
+    def deleted(self, guild_id: int | None, channel_id: int, message_ids: Iterable[int]) -> None:
+        """Messages were deleted, by who wrote them or by a moderator."""
+        known = self._client.get_channel(channel_id)
+        channel: Channel = known or self._client.get_partial_messageable(channel_id, guild_id=guild_id)
+        try:
+            for message_id in sorted(message_ids):
+                self._queue.put_nowait(_Event(channel, message_id))
+        except asyncio.QueueFull:
+            log.warning("too much comes from Discord: a deletion is left out")
 
     def look_again(self) -> None:
         """Something that was missing is there now."""
@@ -138,16 +150,16 @@ class Receiver:
         try:
             await handle(event)
         except CALL_ERRORS as error:
-            log.warning("message %d from Discord cannot be taken in now: %s", event.message.id, in_short(error))
-            self._missed(event.message.channel)
+            log.warning("message %d from Discord cannot be taken in now: %s", event.id, in_short(error))
+            self._missed(event.channel)
         except Exception:
-            log.exception("message %d from Discord cannot be read", event.message.id)
+            log.exception("message %d from Discord cannot be read", event.id)
 
     # --- what waits ------------------------------------------------------------------------------------------
 
     async def _meet(self, event: _Event) -> None:
-        channel = event.message.channel
-        if is_dm(channel) and (name := cursor_name(channel)) not in self._positions.known:
+        channel = event.channel
+        if event.message is not None and is_dm(channel) and (name := cursor_name(channel)) not in self._positions.known:
             # They may have written while we were away, when we could not know of the conversation.
             first = Cursor(name, str(self._positions.baseline))
             await self._connection.stored(lambda: self._host.keep((), first))
@@ -179,13 +191,16 @@ class Receiver:
         return ripe
 
     async def _process(self, event: _Event) -> None:
-        await (self._amend(event.message) if event.changed else self.take(event.message))
+        if event.message is None:
+            await self._withdraw(event)
+        else:
+            await (self._amend(event.message) if event.changed else self.take(event.message))
 
     # --- storing ---------------------------------------------------------------------------------------------
 
     async def take(self, message: discord.Message, channel: Channel | None = None, *, live: bool = True) -> None:
         """Store a message. What comes live moves the position of its place only while nothing is missing there."""
-        where = channel or await self._place(message)
+        where = channel or await self._place(message.channel)
         reading = self._normaliser.read(message, where)
         if reading is None:
             return
@@ -231,14 +246,17 @@ class Receiver:
             return reading
         return replace(reading, message=replace(reading.message, source=place(thread, message.author)))
 
+    async def _withdraw(self, event: _Event) -> None:
+        chat_id = chat_of(await self._place(event.channel))
+        await self._connection.stored(lambda: self._host.withdraw(chat_id, str(event.id)))
+
     async def _amend(self, message: discord.Message) -> None:
-        reading = self._normaliser.read(message, await self._place(message), advances=False)
+        reading = self._normaliser.read(message, await self._place(message.channel), advances=False)
         if reading is not None:
             await self._connection.stored(lambda: self._host.amend(reading.message))
 
-    async def _place(self, message: discord.Message) -> Channel:
+    async def _place(self, channel: Channel) -> Channel:
         """Where a message was written. A thread that Discord never told of has to be asked for."""
-        channel = message.channel
         if not isinstance(channel, discord.PartialMessageable) or is_dm(channel):
             return channel
         for left in reversed(range(PLACE_TRIES)):

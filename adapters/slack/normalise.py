@@ -1,4 +1,5 @@
-"""What Slack sends as the core has it: a message, a change of one, a button that was pressed, a command. Pure."""
+"""What Slack sends as the core has it: a message, what was changed or deleted, a button that was pressed, a command.
+Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,10 @@ BOT_MESSAGE: Final = "bot_message"
 """What old integrations write, which have no user."""
 
 CHANGED: Final = "message_changed"
+DELETED: Final = "message_deleted"
+
+TOMBSTONE: Final = "tombstone"
+"""What stands in the place of a deleted message that has replies: Slack tells of it as of a change."""
 
 SLASH_COMMAND: Final = "hermes"
 """The slash command as the documents name it; who named it otherwise will have named it like the bot."""
@@ -125,6 +130,21 @@ def _read_change(event: Json, account: Account) -> Written | str:
     if isinstance(read, str):
         return read
     return replace(read, changed=True)
+
+
+def read_deletion(event: Json, account: Account) -> Written | None:
+    """The message that an event says is deleted, as it was; None for another event, and where it was nothing for us."""
+    now, before = event.get("message") or {}, event.get("previous_message") or {}
+    if event.get("subtype") != DELETED and (event.get("subtype"), now.get("subtype")) != (CHANGED, TOMBSTONE):
+        return None
+    around = {name: event[name] for name in ("channel", "channel_type") if name in event}
+    if not before and event.get("channel") and event.get("deleted_ts"):
+        channel = str(event["channel"])  # Slack's documents have deletions that do not say of what
+        return Written(
+            channel, str(event["deleted_ts"]), "", "", None, is_dm(channel, event.get("channel_type")), event
+        )
+    read = read_message({"ts": event.get("deleted_ts") or now.get("ts"), **before, **around}, account)
+    return read if isinstance(read, Written) else None
 
 
 def is_dm(channel: str, channel_type: object) -> bool:

@@ -22,6 +22,7 @@ from adapters.slack.normalise import (
     is_called,
     message_of,
     press_of,
+    read_deletion,
     read_message,
 )
 from adapters.slack.positions import Positions
@@ -97,7 +98,8 @@ class Receiver:
         event = payload.get("event") or {}
         match event.get("type"):
             case happened if happened in MESSAGES:
-                return isinstance(read_message(event, self._account), Written)
+                read = read_deletion(event, self._account) or read_message(event, self._account)
+                return isinstance(read, Written)
             case happened if happened in REVOKED:
                 self._signals.revoked()
             case "assistant_thread_started":
@@ -115,7 +117,7 @@ class Receiver:
 
     def is_meant(self, event: Mapping[str, Any]) -> bool:
         """Whether a message mentions this bot, or is in a thread that it was called into."""
-        written = read_message(event, self._account)
+        written = read_deletion(event, self._account) or read_message(event, self._account)
         if isinstance(written, str):
             return False
         return is_called(written, self._account) or self._positions.is_ours(written.channel, written.thread)
@@ -138,6 +140,10 @@ class Receiver:
 
     async def _tell(self, update: RawUpdate, kind: str, payload: Mapping[str, Any]) -> None:
         if kind == EVENT:
+            gone = read_deletion(payload["event"], self._account)
+            if gone is not None:
+                await self._withdraw(gone, update)
+                return
             written = read_message(payload["event"], self._account)
             if isinstance(written, str):
                 await self._host.settle(update.id)
@@ -151,6 +157,11 @@ class Receiver:
             cursor = self._positions.meet(message.source.chat_id or "") if self._prefix else None
             told = replace(message, update_id=update.id, cursor=cursor)
             self._note_stranger(message, await self._host.accept(told))
+
+    async def _withdraw(self, gone: Written, update: RawUpdate) -> None:
+        """Hand on that a message was deleted, after the message itself. Raises `NotStoredError`."""
+        if self.gate is None or not self.gate.holds(gone.channel, update):
+            await self._host.withdraw(gone.channel, gone.ts, update.id)
 
     def _waits(self, written: Written, update: RawUpdate) -> bool:
         """Whether something else has to come first."""

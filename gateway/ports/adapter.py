@@ -167,7 +167,8 @@ class AdapterHost(Protocol):
         """Make updates durable as they came, in their order and once, in one commit with the position that covers them.
 
         After it the platform may be told that we have them. Each stays kept until a message that names it is accepted
-        or amended, the chat's move that it told of is done, or `settle` is called. Raises `NotStoredError`.
+        or amended, the deletion or the chat's move that it told of is done, or `settle` is called. Raises
+        `NotStoredError`.
         """
 
     async def kept(self) -> Sequence[RawUpdate]:
@@ -182,6 +183,11 @@ class AdapterHost(Protocol):
         """The sender has changed a message: the new text takes the place of the old one if its turn has not begun, else
         the agent is told of it with the session's next turn. Nothing happens for a message that was never accepted.
         Raises `NotStoredError`."""
+
+    async def withdraw(self, chat_id: str, message_id: str, update_id: str | None = None) -> None:
+        """A message was deleted, by its sender or by whoever may do that on the platform: if its turn has not begun, it
+        is not answered, and nothing of it is kept but its id. Else nothing happens, nor for a message that was never
+        accepted. The chat is that of the message's source. Raises `NotStoredError`."""
 
     async def move_chat(self, old: str, new: str, update_id: str | None = None) -> None:
         """A chat has another id from now on: its sessions, and what waits for it, go with it. Raises

@@ -89,6 +89,9 @@ that the agent has not been told of."""
 AMEND_INBOUND: Final = "UPDATE inbound SET text = ?, extra = ? WHERE id = ? AND state = 'pending'"
 """What a message says now that has no turn yet."""
 
+IS_WITHDRAWN: Final = "SELECT 1 FROM inbound WHERE id = ? AND state = 'ignored'"
+"""Whether a message that was to be answered was deleted before its turn."""
+
 NOTE_EDIT: Final = "UPDATE inbound SET edited = ? WHERE id = ?"
 """What a message says now that the agent has seen before; null if that is what it has seen."""
 

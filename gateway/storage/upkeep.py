@@ -147,6 +147,9 @@ as they were received in a slot."""
 FORGET_ALL_OF_TURN: Final = f"{_FORGET_INBOUND} WHERE turn_id = ?"
 """The same for messages of a turn, in a copy where it may be running."""
 
+WITHDRAW_MESSAGE: Final = f"{_FORGET_INBOUND}, ended_at = ? WHERE id = ? AND state = 'pending'"
+"""The same for one message that waits, and that people have deleted: that is its end."""
+
 FORGET_MESSAGE: Final = f"{_FORGET_INBOUND} WHERE platform = ? AND account = ? AND chat = ? AND message_id = ?"
 """The same for one message, in a copy where it may be waiting."""
 

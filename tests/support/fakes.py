@@ -537,7 +537,13 @@ async def core(
             lanes.move(move.slots)
 
         corrections = Corrections(
-            database, config, clock, on_amended=lanes.amend, on_moved=moved, on_delivery=outbox.offer
+            database,
+            config,
+            clock,
+            on_amended=lanes.amend,
+            on_withdrawn=lambda record: lanes.amend(record, deleted=True),
+            on_moved=moved,
+            on_delivery=outbox.offer,
         )
         updates = Updates(database, clock, counters)
         eraser = Eraser(database, Home(folder), clock)

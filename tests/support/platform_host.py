@@ -36,6 +36,7 @@ class FakeHost:
     positions: dict[str, str] = field(default_factory=dict)
     accepted: list[InboundMessage] = field(default_factory=list)
     amended: list[InboundMessage] = field(default_factory=list)
+    withdrawn: list[tuple[str, str]] = field(default_factory=list)
     settled: list[tuple[str, str | None]] = field(default_factory=list)
     moved: list[tuple[str, str, str | None]] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
@@ -124,6 +125,11 @@ class FakeHost:
         self._store("amend")
         self.updates.pop(message.update_id or "", None)
         self.amended.append(message)
+
+    async def withdraw(self, chat_id: str, message_id: str, update_id: str | None = None) -> None:
+        self._store("withdraw")
+        self.updates.pop(update_id or "", None)
+        self.withdrawn.append((chat_id, message_id))
 
     async def move_chat(self, old: str, new: str, update_id: str | None = None) -> None:
         self._store("move_chat")

@@ -153,6 +153,37 @@ async def test_an_edit_is_told_and_a_preview_is_not(server: DiscordServer, host:
     assert host.amended[0].cursor is None
 
 
+async def test_a_deletion_is_told_after_its_message(server: DiscordServer, host: FakeHost) -> None:
+    ann = server.person("ann")
+    dm, general = server.dm(ann), server.channel(server.guild("Team", ann), "general")
+    running_adapter = adapter(server, host)
+    async with running(running_adapter, host):
+        first = ann.writes(dm, "hello")
+        ann.deletes(first)
+        thread = ann.opens_thread(general, "Plans")
+        second = ann.writes(thread, f"{server.bot.mention} hello")
+        ann.deletes(second)
+        await host.until(lambda: len(host.withdrawn) == 2)
+        sent = await running_adapter.send(delivery(dm, "an answer", running_adapter))
+        await running_adapter.delete(delivery(dm, "an answer", running_adapter, message_id=sent))
+        ann.writes(dm, "next")
+        await host.until(lambda: "next" in host.texts)
+    assert sorted(host.withdrawn) == sorted([(str(dm.id), str(first.id)), (str(general.id), str(second.id))])
+    assert host.texts == ["hello", "hello", "next"]
+
+
+async def test_what_a_moderator_clears_away_is_told(server: DiscordServer, host: FakeHost) -> None:
+    ann = server.person("ann")
+    guild = server.guild("Team", ann)
+    general = server.channel(guild, "general")
+    async with running(adapter(server, host), host):
+        written = [ann.writes(general, f"{server.bot.mention} {number}") for number in range(2)]
+        body = {"ids": [str(each.id) for each in written], "channel_id": str(general.id), "guild_id": str(guild.id)}
+        server.world.tell_channel(general, "MESSAGE_DELETE_BULK", lambda _bot, _intents: body)
+        await host.until(lambda: len(host.withdrawn) == 2)
+    assert host.withdrawn == [(str(general.id), str(each.id)) for each in written]
+
+
 # --- files ---------------------------------------------------------------------------------------------
 
 

@@ -233,6 +233,9 @@ class FakeHost:
     async def amend(self, message: InboundMessage) -> None:
         raise AssertionError("nothing can be edited in a terminal")
 
+    async def withdraw(self, chat_id: str, message_id: str, update_id: str | None = None) -> None:
+        raise AssertionError("nothing can be deleted in a terminal")
+
     async def move_chat(self, old: str, new: str, update_id: str | None = None) -> None:
         raise AssertionError("the terminal does not move")
 

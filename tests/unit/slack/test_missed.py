@@ -190,6 +190,25 @@ async def test_a_reply_to_an_older_direct_message_is_not_missed(
         await host.until(lambda: host.texts == ["newest", "missed"])
 
 
+async def test_a_deletion_waits_for_its_message(server: SlackServer, ann: Person, host: FakeHost) -> None:
+    chat = server.direct(ann)
+    server.events.lose(1)
+    before = ann.writes(chat, "before")
+    host.positions[f"{CHANNEL}{chat.id}"] = Position(before.ts).dump()
+    gate = server.gate("conversations.history")
+    async with running(built(server, host, timing=replace(TIMING, answer=20.0, hold=60.0)), host):
+        await gate.reached.wait()
+        live = ann.writes(chat, "live")
+        ann.deletes(live)
+        await host.until(lambda: len(host.updates) == 2)
+        await asyncio.sleep(0.05)
+        assert (host.texts, host.withdrawn) == ([], [])
+        gate.open()
+        await host.until(lambda: bool(host.withdrawn))
+    assert host.texts == ["before", "live"]
+    assert host.withdrawn == [(chat.id, live.ts)]
+
+
 async def test_gaps_that_follow_each_other_keep_nobody_waiting(
     server: SlackServer, ann: Person, host: FakeHost
 ) -> None:

@@ -14,6 +14,7 @@ from adapters.slack.normalise import (
     is_addressed,
     message_of,
     press_of,
+    read_deletion,
     read_message,
 )
 from adapters.slack.wording import Account
@@ -204,6 +205,13 @@ def test_a_shared_message_is_a_quote() -> None:
 def test_a_message_without_text_says_so() -> None:
     assert message(channel="D01", text="").text == "[a message without text]"
     assert message(channel="D01", text="", attachments=[{"fallback": "a card"}]).text == "a card"
+
+
+def test_a_deletion_that_does_not_say_of_what() -> None:
+    gone = read_deletion({"subtype": "message_deleted", "channel": "D01", "deleted_ts": "1.000001"}, ME)
+    assert gone is not None
+    assert (gone.channel, gone.ts, gone.is_dm) == ("D01", "1.000001", True)
+    assert read_deletion({"channel": "D01", "ts": "1.000001", "user": "U01", "text": "hello"}, ME) is None
 
 
 # --- presses and commands ------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from adapters.testing.slack import EnvelopeKind, Fault, Person, SlackServer
 from config.platforms import SlackConfig
 from tests.support.platform_host import FakeHost
 from tests.support.slack import TIMING
-from tests.unit.slack.support import built, running
+from tests.unit.slack.support import built, delivery, running
 
 
 async def test_messages_come_in_order_with_their_position(
@@ -124,6 +124,33 @@ async def test_an_edit_amends(server: SlackServer, ann: Person, host: FakeHost, 
     await host.until(lambda: host.amended)
     (amended,) = host.amended
     assert (amended.message_id, amended.text) == (message.ts, "dusk")
+
+
+async def test_a_deletion_is_told_after_its_message(
+    server: SlackServer, ann: Person, host: FakeHost, adapter: SlackAdapter
+) -> None:
+    chat, general = server.direct(ann), server.channel("general", ann)
+    gone = ann.writes(chat, "noon")
+    ann.deletes(gone)
+    # One with replies leaves a placeholder, and is a change to Slack.
+    root = ann.writes(general, f"{server.bot.profile.mention} begin")
+    ann.writes(general, "and go on", thread=root)
+    ann.deletes(root)
+    await host.until(lambda: len(host.withdrawn) == 2)
+    assert host.withdrawn == [(chat.id, gone.ts), (general.id, root.ts)]
+    assert host.texts == ["noon", "begin", "and go on"]
+    assert (host.amended, host.updates) == ([], {})
+
+
+async def test_the_deletion_of_an_answer_is_nothing(
+    server: SlackServer, ann: Person, host: FakeHost, adapter: SlackAdapter
+) -> None:
+    chat = server.direct(ann)
+    message_id = await adapter.send(delivery(chat, "an answer", adapter))
+    await adapter.delete(delivery(chat, "an answer", adapter, message_id=message_id))
+    ann.writes(chat, "hello")
+    await host.until(lambda: host.texts == ["hello"])
+    assert (host.withdrawn, host.settled, host.updates) == ([], [], {})
 
 
 @pytest.mark.parametrize("heard", [True, False])

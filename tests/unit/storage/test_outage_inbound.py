@@ -49,6 +49,9 @@ class Inward:
         message = InboundMessage(group(), message_id, text, update_id=update_id)
         await self.corrections.amend(message, operator=True)
 
+    async def delete(self, message_id: str, update_id: str | None = None) -> None:
+        await self.corrections.withdraw(Platform.TELEGRAM, "default", OLD, message_id, update_id)
+
     async def move(self, old: str = OLD, new: str = NEW) -> None:
         await self.corrections.move_chat(Platform.TELEGRAM, "default", old, new, None)
 
@@ -114,6 +117,41 @@ async def test_updates_of_before_and_during_an_outage(tmp_path: Path) -> None:
         assert await one.updates.counts() == {"kept": 4, "set_aside": 1}
         assert await one.updates.cursor(*PLACE, "offset") == "8"
         assert [tuple(row) for row in await one.database.read("SELECT message_id FROM inbound")] == [("m1",)]
+
+
+async def test_what_is_deleted_in_an_outage_stays_deleted(tmp_path: Path) -> None:
+    async with inward(tmp_path) as one:
+        for number in ("1", "2"):
+            await one.take(number, f"text {number}")
+        assert one.holder.hold()
+        await one.take("3", "text 3")
+        await one.updates.keep(*PLACE, [RawUpdate("8", "{}"), RawUpdate("9", "{}")], None)
+        await one.delete("2", update_id="8")
+        await one.delete("3", update_id="9")
+        assert await one.kept() == []
+        await one.again()
+        assert await one.kept() == []
+        found = await one.database.read("SELECT message_id, state, reason, text, extra FROM inbound ORDER BY id")
+    assert [tuple(row)[:4] for row in found] == [
+        ("1", "pending", None, "text 1"),
+        ("2", "ignored", "deleted", None),
+        ("3", "ignored", "deleted", None),
+    ]
+
+
+async def test_a_deletion_of_what_an_outage_hides_is_kept_for_later(tmp_path: Path) -> None:
+    async with inward(tmp_path) as one:
+        await one.take("1", "text 1")
+    async with inward(tmp_path, hidden=True) as one:
+        await one.updates.keep(*PLACE, [RawUpdate("8", "{}")], None)
+        await one.delete("1", update_id="8")
+        assert await one.kept() == ["8"]
+        await one.again()
+        assert await one.kept() == ["8"]
+        await one.delete("1", update_id="8")
+        assert await one.kept() == []
+        found = await one.database.read("SELECT state, text FROM inbound")
+    assert [tuple(row) for row in found] == [("ignored", None)]
 
 
 async def test_an_outage_in_which_nothing_can_be_read(tmp_path: Path) -> None:
