@@ -248,16 +248,7 @@ class Daemon:
                 meters=http.meters,
             )
             lanes = Lanes(
-                database,
-                lambda: inbox,
-                outbox,
-                runner,
-                adapters,
-                config,
-                clock,
-                counters,
-                gate=gate,
-                probe=self._probe,
+                database, lambda: inbox, outbox, runner, adapters, config, clock, counters, gate=gate, probe=self._probe
             )
             inbox = Inbox(
                 database,

@@ -95,7 +95,7 @@ def clean(home: Home, doomed: Doomed) -> Leftovers:
     """Take a session out of every file in the home but the database itself.
 
     Its own files are removed; copies of the database, backups and files of lines are written anew without it. A copy
-    cannot be is removed. What people wrote in it goes from the terminal's history. Raises OSError for what cannot
+    that cannot be is removed. What people wrote in it goes from the terminal's history. Raises OSError for what cannot
     be changed, with its name, and `LockHeldError` while the home is being cleaned already.
     """
     with hold(home.path / LOCK, "a purge"):
