@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.api.guard import checks_by_itself
+from gateway.api.guard import checks_by_itself, read_body
 from gateway.ports import HttpHandler, HttpRequest, HttpResponse
 
 log = logging.getLogger(__name__)
@@ -59,29 +59,11 @@ class PlatformRequests:
         if handler is None:
             answer = UNAVAILABLE
         else:
-            body = await self._body(request)
+            body = await read_body(request, seconds=self._body_seconds, limit=MAX_BODY_BYTES)
             headers = {name.lower(): value for name, value in request.headers.items()}
             path = request.match_info["path"]
             answer = await self._ask(platform, handler, HttpRequest(request.method, path, headers, body))
         return web.Response(status=answer.status, text=answer.body, content_type=answer.content_type)
-
-    async def _body(self, request: web.Request) -> bytes:
-        """The body. Raises HTTPRequestEntityTooLarge, and HTTPRequestTimeout."""
-        size = request.content_length or 0
-        body = bytearray()
-        try:
-            async with asyncio.timeout(self._body_seconds):
-                if size <= MAX_BODY_BYTES:
-                    async for chunk in request.content.iter_any():
-                        body += chunk
-                        size = max(size, len(body))
-                        if size > MAX_BODY_BYTES:
-                            break
-        except TimeoutError:
-            raise web.HTTPRequestTimeout(text="the body takes too long") from None
-        if size > MAX_BODY_BYTES:
-            raise web.HTTPRequestEntityTooLarge(max_size=MAX_BODY_BYTES, actual_size=size)
-        return bytes(body)
 
     async def _ask(self, platform: str, handler: HttpHandler, request: HttpRequest) -> HttpResponse:
         try:

@@ -97,6 +97,20 @@ async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
     assert platforms.requests == []
 
 
+async def test_a_body_that_cannot_be_unpacked_is_its_senders_fault(caplog: pytest.LogCaptureFixture) -> None:
+    platforms = Platforms()
+    async with client(platforms) as session:
+        base = session._base_url
+        assert base is not None
+        reader, writer = await asyncio.open_connection(base.host, base.port)
+        head = b"POST /platforms/telegram/ HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n"
+        writer.write(head + b"none")
+        assert b" 400 Bad Request" in await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+    assert platforms.requests == []
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 async def test_an_adapter_that_fails_or_hangs_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def fail(_request: HttpRequest) -> HttpResponse:
         raise RuntimeError("a mistake")
