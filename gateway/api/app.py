@@ -145,14 +145,16 @@ def _why(error: OSError, host: str, port: int) -> str:
 
 
 class _ServerLog(logging.LoggerAdapter[logging.Logger]):
-    """What aiohttp has to say of connections. A request that cannot be read is its sender's fault: a line, and not an
-    error with all of where it came up, by which anybody could fill the log."""
+    """What aiohttp has to say of connections. A request that cannot be read, or does not come whole, is its sender's
+    fault: a line, and not an error with all of where it came up, by which anybody could fill the log."""
 
     def exception(self, msg: object, *args: object, exc_info: Any = True, **others: Any) -> None:  # noqa: ANN401 - as there
         """Log a failure."""
         if isinstance(exc_info, HttpProcessingError | web.RequestPayloadError):
             # What follows a colon is the sender's own.
             self.info("a request cannot be read: %s", str(exc_info).partition("message:")[2].partition(":")[0].strip())
+        elif isinstance(exc_info, ConnectionError):
+            self.info("a client left before its request was answered")
         else:
             super().exception(msg, *args, exc_info=exc_info, **others)
 

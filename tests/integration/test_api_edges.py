@@ -438,6 +438,25 @@ async def test_what_cannot_be_read_is_a_line_in_the_log_and_no_error(
     assert "kkk" not in record.getMessage()
 
 
+@pytest.mark.parametrize("path", [b"/webhooks/open", b"/v1/responses"])
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_a_line_in_the_log_and_no_error(
+    home: Home, free_port: Callable[[], int], caplog: pytest.LogCaptureFixture, path: bytes
+) -> None:
+    hooks = {"open": {"signature": "none", "prompt": "{text}"}}
+    head = b" HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n"
+    async with api_gateway(home, free_port(), webhooks=hooks) as gateway:
+        _, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2]))
+        with caplog.at_level(logging.INFO, "aiohttp.server"):
+            writer.write(b"POST " + path + head + b"Authorization: Bearer " + KEY.encode() + b'\r\n\r\n{"a')
+            await writer.drain()
+            await asyncio.sleep(0.1)
+            writer.close()
+            async with asyncio.timeout(5):
+                while not (said := [record for record in caplog.records if record.name == "aiohttp.server"]):
+                    await asyncio.sleep(0.01)
+    assert [(record.levelno, record.exc_info) for record in said] == [(logging.INFO, None)]
+
+
 async def test_an_answer_may_take_longer_than_a_head() -> None:
     async with _connection(HEAD_SECONDS * 3) as (reader, writer):
         writer.write(b"GET /late HTTP/1.1\r\nHost: localhost\r\n\r\n")
