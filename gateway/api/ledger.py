@@ -153,16 +153,11 @@ class Ledger:
             )
         return None
 
-    async def latest(self, chat: str) -> str | None:
-        """The id of the latest request in a conversation. Raises `StorageError`."""
-        rows = await self._rows(api_queries.LAST_API_REQUEST, chat)
-        return str(rows[0]["id"]) if rows else None
-
-    async def forget(self, request_id: str) -> bool:
-        """Remove a request; whether there was one. Raises `StorageError`, `StorageBusyError`."""
-        return await self._database.write(
-            lambda connection: connection.execute(api_queries.REMOVE_API_REQUEST, (request_id,)).rowcount > 0
-        )
+    async def since(self, asked: Asked) -> Sequence[str]:
+        """The ids of a request, and of those that were made in its conversation since and did not end in an error, the
+        latest first. Raises `StorageError`."""
+        place = (str(Platform.API_SERVER), ACCOUNT, asked.chat, to_micros(asked.created_at))
+        return [str(row["id"]) for row in await self._rows(api_queries.LATER_API_REQUESTS, *place)]
 
     async def answer(self, request_id: str) -> Answer | None:
         """The answer to a request, if there is one yet. Raises `StorageError`."""
@@ -170,11 +165,11 @@ class Ledger:
             return Answer.load(row["answer"])
         return None
 
-    async def _rows(self, sql: str, name: str) -> Sequence[sqlite3.Row]:
-        rows = await self._database.read(sql, (name,))
+    async def _rows(self, sql: str, *values: object) -> Sequence[sqlite3.Row]:
+        rows = await self._database.read(sql, values)
         if not rows and self._database.state.mode != "sqlite":
             # What stands in for the database in an outage has only what came since.
-            return await self._database.read_file(sql, (name,))
+            return await self._database.read_file(sql, values)
         return rows
 
     async def keep(self, request_ids: Sequence[str], answer: Answer) -> None:

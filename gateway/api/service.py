@@ -270,12 +270,14 @@ class Service:
             return await self._ledger.state(request_id, chat)
 
     async def _is_last(self, asked: Asked, following: str) -> bool:
-        """Whether nothing but the request with this id was asked in a conversation since. One that came to nothing is
-        forgotten: its program may go on from the one before."""
+        """Whether nothing but the request with this id was asked in a conversation since. One that came to nothing does
+        not count: its program may go on from the one before."""
         with _reading():
-            while (latest := await self._ledger.latest(asked.chat)) not in (None, asked.id, following):
-                found = await self._state(latest, asked.chat)
-                if found is None or found[0] not in UNANSWERED or not await self._ledger.forget(latest):
+            for later in await self._ledger.since(asked):
+                if later in (asked.id, following):
+                    return True
+                found = await self._state(later, asked.chat)
+                if found[0] not in UNANSWERED if found is not None else self._room.find(later) is not None:
                     return False
         return True
 

@@ -32,6 +32,15 @@ GET_API_REQUEST: Final = "SELECT * FROM api_requests WHERE id = ?"
 LAST_API_REQUEST: Final = "SELECT id FROM api_requests WHERE chat = ? ORDER BY created_at DESC LIMIT 1"
 """The latest request in a conversation."""
 
+LATER_API_REQUESTS: Final = """
+SELECT api_requests.id FROM api_requests
+LEFT JOIN inbound ON inbound.platform = ? AND inbound.account = ? AND inbound.chat = api_requests.chat
+    AND inbound.message_id = api_requests.id
+WHERE api_requests.chat = ? AND api_requests.created_at >= ?
+    AND coalesce(inbound.state, '') NOT IN ('refused', 'expired', 'failed', 'dead')
+ORDER BY api_requests.created_at DESC"""
+"""What was asked in a conversation from an instant on and did not end in an error, the latest first."""
+
 ADD_API_ANSWER: Final = """
 INSERT INTO api_answers (id, answer, answered_at) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING"""
 """Note the answer to a request; the first one stands."""

@@ -5,7 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import openai
 import pytest
@@ -17,7 +17,17 @@ from gateway.api import service, sse
 from gateway.api.keys import Keys
 from gateway.clock import SystemClock
 from gateway.erasure import EraseError, Eraser
-from gateway.ports import Agent, AgentCapabilities, AgentEvent, AgentTurn, Done, Text
+from gateway.inbox import Inbox
+from gateway.ports import (
+    Agent,
+    AgentCapabilities,
+    AgentEvent,
+    AgentTurn,
+    Done,
+    InboundMessage,
+    StorageBusyError,
+    Text,
+)
 from gateway.session.text import flatten_text
 from gateway.storage.database import Database
 from tests.support.api import KEY, api_gateway, ask
@@ -43,6 +53,11 @@ class Held(Agent):
 
     async def close(self) -> None:
         return
+
+
+def _busy(_inbox: Inbox, _message: InboundMessage, *, operator: bool) -> NoReturn:
+    del operator
+    raise StorageBusyError("too much waits to be stored")
 
 
 class Later(SystemClock):
@@ -286,9 +301,27 @@ async def test_a_response_that_failed_can_be_asked_for_again(home: Home, free_po
         body["previous_response_id"] = first["id"]
         for status in (502, 502):
             assert (await gateway.post("/v1/responses", body, Idempotency_Key="failed"))[0] == status
+        async with gateway.session.post("/v1/responses", json=body, headers={"Idempotency-Key": "failed"}) as failed:
+            request_id = failed.headers["X-Request-Id"]
         assert [(await gateway.post("/v1/responses", body))[0] for _ in range(2)] == [200, 409]
-        assert (await gateway.post("/v1/responses", body, Idempotency_Key="failed"))[0] >= 400
+        assert (await gateway.post("/v1/responses", body, Idempotency_Key="failed"))[0] == 502
+        assert (await gateway.get(f"/v1/responses/{request_id}"))[1]["status"] == "failed"
         assert agent.turns == 3
+
+
+async def test_a_response_that_could_not_be_taken_in_ends_no_conversation(
+    home: Home, free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with api_gateway(home, free_port()) as gateway:
+        _, first = await gateway.post("/v1/responses", {"model": "echo", "input": "one"})
+        body = {"model": "echo", "input": "two", "previous_response_id": first["id"]}
+        with monkeypatch.context() as patched:
+            # The request is noted before its message is taken in: what comes between leaves the one without the other.
+            patched.setattr(Inbox, "accept", _busy)
+            assert (await gateway.post("/v1/responses", body))[0] == 503
+        status, second = await gateway.post("/v1/responses", body)
+        assert (status, second.get("status")) == (200, "completed")
+        assert (await gateway.post("/v1/responses", body))[0] == 409
 
 
 async def test_an_error_names_the_request_so_that_its_answer_can_be_had_later(

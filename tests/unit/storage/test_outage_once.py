@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -203,18 +203,23 @@ async def test_what_was_spent_in_a_day_does_not_become_less(
     assert rows(path, "SELECT tokens FROM tokens_by_day") == [(900 if hidden else 907,)]
 
 
-async def test_the_latest_request_of_a_conversation_is_known(path: Path) -> None:
+async def test_what_was_asked_in_a_conversation_since_is_known(path: Path) -> None:
+    first, second, other = (
+        Asked(f"resp_{number}", "key", "response", chat, "print", {}, NOW + timedelta(seconds=number))
+        for number, chat in enumerate(("talk", "talk", "another"), start=1)
+    )
     async with opened(path) as (database, store):
         ledger = Ledger(database, HandClock())
-        await ledger.note(Asked("resp_1", "key", "response", "talk", "print", {}, NOW))
+        await ledger.note(first)
         with held(path):
             await store.get_or_create_session(ANN)
             assert database.state.mode == "spool"
-            assert await ledger.latest("talk") == "resp_1"
-            await ledger.note(Asked("resp_2", "key", "response", "talk", "print", {}, NOW))
-            assert await ledger.latest("talk") == "resp_2"
-            assert await ledger.latest("another") is None
+            assert await ledger.since(first) == ["resp_1"]
+            await ledger.note(second)
+            assert await ledger.since(first) == ["resp_2"]
+            assert await ledger.since(other) == []
         await back(database)
+        assert await ledger.since(first) == ["resp_2", "resp_1"]
 
 
 async def test_what_is_repeated_is_the_turn_that_was_given_up_and_not_the_one_before(path: Path) -> None:
