@@ -34,16 +34,16 @@ class ReplyStream:
         outbox: Outbox,
         clock: Clock,
         connection: Callable[[], Connection | None],
-        delivery: NewDelivery,
+        delivery: Callable[[], NewDelivery],
         text: Callable[[], str],
     ) -> None:
-        """`connection` finds the platform's: another adapter may take its place. `delivery` says where the reply goes
-        and for which turn; `text` gives the whole text so far."""
+        """`connection` finds the platform's: another adapter may take its place. `delivery` says where the reply goes,
+        for which turn, and what it answers: messages may join while it grows. `text` gives the whole text so far."""
         self._database = database
         self._outbox = outbox
         self._clock = clock
         self._connection = connection
-        self._delivery = delivery
+        self._describe = delivery
         self._text = text
         self._changed = asyncio.Event()
         self._closing = asyncio.Event()
@@ -80,6 +80,10 @@ class ReplyStream:
             if not self._task.done():
                 log.info("a preview of turn %s does not end; its final content goes on", self._delivery.turn_id)
                 self._task.cancel()
+
+    @property
+    def _delivery(self) -> NewDelivery:
+        return self._describe()
 
     @property
     def _interval(self) -> float | None:
@@ -249,17 +253,18 @@ class ReplyStream:
     def _delivery_of(
         self, delivery_id: int, text: str, content: object, *, part: int, there: ShownPart | None = None
     ) -> Delivery:
+        delivery = self._delivery
         return Delivery(
             id=delivery_id,
-            target=self._delivery.target,
-            kind=self._delivery.kind,
+            target=delivery.target,
+            kind=delivery.kind,
             text=text,
             final=False,
             message_id=there.message_id if there is not None else None,
             repeated=there is not None and there.repeated,
-            session_id=self._delivery.session_id,
-            turn_id=self._delivery.turn_id,
-            answers=self._delivery.answers,
+            session_id=delivery.session_id,
+            turn_id=delivery.turn_id,
+            answers=delivery.answers,
             content=content,
             part=part,
         )

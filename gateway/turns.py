@@ -270,9 +270,12 @@ class TurnRunner:
 
     def _stream(self, turn: Turn) -> ReplyStream:
         session_id, target = turn.entry.session_id, turn.target
-        answers = tuple(message_id for record in turn.inbound for message_id in record.answerable)
-        delivery = NewDelivery(target, "reply", "", answers, final=False, session_id=session_id, turn_id=turn.id)
         files = self._files_of(turn)
+
+        def delivery() -> NewDelivery:
+            answers = tuple(message_id for record in turn.inbound for message_id in record.answerable)
+            return NewDelivery(target, "reply", "", answers, final=False, session_id=session_id, turn_id=turn.id)
+
         return ReplyStream(
             self._database,
             self._outbox,

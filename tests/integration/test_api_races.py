@@ -142,6 +142,48 @@ async def test_an_answer_that_takes_too_long_in_a_stream_is_an_error_that_the_cl
     assert (last.code, last.sequence_number) == ("still_under_way", len(events) - 1)
 
 
+class Joined(Held):
+    """Takes what joins its turn once it is let go on, answers that, and holds the end of its answer back."""
+
+    capabilities = AgentCapabilities(steering=True)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.to_end = asyncio.Event()
+
+    async def run(self, turn: AgentTurn) -> AsyncIterator[AgentEvent]:
+        yield Text("one")
+        self.begun.set()
+        await self.go_on.wait()
+        for message in await turn.take_steering():
+            yield Text(f", {flatten_text(message['content'])}")
+        await self.to_end.wait()
+        yield Text(", three")
+        yield Done()
+
+
+async def test_a_request_that_joins_a_running_turn_sees_its_answer_grow(
+    home: Home, free_port: Callable[[], int]
+) -> None:
+    agent = Joined()
+    async with api_gateway(home, free_port(), given={"joined": agent}, busy="steer") as gateway:
+        client = openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=KEY, max_retries=0)
+        headers = {"X-Hermes-Session-Id": "talk"}
+        first = asyncio.create_task(gateway.post("/v1/chat/completions", ask("x", "joined"), **headers))
+        await agent.begun.wait()
+        async with client, asyncio.timeout(10):
+            stream = await client.chat.completions.create(
+                model="joined", messages=[{"role": "user", "content": "two"}], stream=True, extra_headers=headers
+            )
+            agent.go_on.set()
+            said = ""
+            async for chunk in stream:
+                said += chunk.choices[0].delta.content or ""
+                if said == "one, two":
+                    agent.to_end.set()
+        assert said == (await first)[1]["choices"][0]["message"]["content"] == "one, two, three"
+
+
 @pytest.mark.parametrize("name", ["resp_bot", "chatcmpl-bot"])
 async def test_what_a_program_has_named_is_kept_whatever_its_key_is_called(
     home: Home, free_port: Callable[[], int], name: str
