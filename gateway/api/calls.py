@@ -35,12 +35,14 @@ class Calls:
         self._database = database
         self._clock = clock
 
-    async def note(self, hook: str, mark: str, delivery: str) -> Known:
-        """Note a request, and say what is known of it; durable then. Raises `StorageError`, `StorageBusyError`."""
+    async def note(self, hook: str, mark: str, delivery: str, *, keep: bool = True) -> Known:
+        """Say what is known of a request, and note it where it is to be kept; durable then. Raises `StorageError`,
+        `StorageBusyError`."""
         at = to_micros(self._clock.now())
 
         def job(connection: sqlite3.Connection) -> Known:
-            connection.execute(api_queries.ADD_WEBHOOK_CALL, (hook, mark, delivery, at))
+            if keep:
+                connection.execute(api_queries.ADD_WEBHOOK_CALL, (hook, mark, delivery, at))
             first = connection.execute(api_queries.GET_WEBHOOK_CALL, (hook, mark)).fetchone()
             if first is not None and first["delivery"] != delivery:
                 return Known.REPLAYED

@@ -165,13 +165,15 @@ class Webhooks:
             words = f"platforms.{source.platform}, where the answer is to go, is switched off"
             raise ApiError(503, words, code="target_off", headers=LATER)
         message_id = f"webhook:{name}:{delivery[:32]}"
-        known = await self.calls.note(name, mark, delivery)
+        # What is not taken leaves nothing on the disk: a flood would fill it.
+        free = self._is_free(name, hook)
+        known = await self.calls.note(name, mark, delivery, keep=free)
         if known is Known.REPLAYED:
             log.warning("webhook %s: a request came again under another id, and was not taken", name)
             raise ApiError(409, "this request was made before, under another id", code="replayed")
         if known is Known.TAKEN:
             return Outcome("duplicate", message_id)
-        self._bound(name, hook)
+        self._bound(name, hook, free=free)
         brought = None if hook.agent is None else Brought(agent=hook.agent)
         text = render(name, hook, posted)
         accepted = await host.accept(InboundMessage(source, message_id, text, brought=brought))
@@ -188,15 +190,21 @@ class Webhooks:
         except (NotStoredError, StorageError) as error:
             log.warning("webhook %s: that a request was taken cannot be noted: %s", name, error)
 
-    def _bound(self, name: str, hook: WebhookConfig) -> None:
-        """Count a request. The limits on messages hold as well: what goes beyond them would not be taken again under
-        its id, so it does not come to them. Raises `ApiError`."""
-        other = self._config.current.limits.messages_per_minute
-        most, now = min(hook.per_minute, other or hook.per_minute), self._clock.monotonic()
-        if not self._buckets.has(name, most, now):
+    def _bound(self, name: str, hook: WebhookConfig, *, free: bool) -> None:
+        """Count a request; `free`: there was a place for it when it was noted. Raises `ApiError`."""
+        most = self._most(hook)
+        if not (free and self._is_free(name, hook)):
             words = f"more than {most} requests in a minute (webhooks.{name}.per_minute): try again later"
             raise ApiError(429, words, code="rate_limit_exceeded", headers=LATER)
-        self._buckets.take(name, most, now)
+        self._buckets.take(name, most, self._clock.monotonic())
+
+    def _is_free(self, name: str, hook: WebhookConfig) -> bool:
+        return self._buckets.has(name, self._most(hook), self._clock.monotonic())
+
+    def _most(self, hook: WebhookConfig) -> int:
+        """Requests in a minute. The limits on messages hold as well: what goes beyond them would not be taken again
+        under its id, so it does not come to them."""
+        return min(hook.per_minute, self._config.current.limits.messages_per_minute or hook.per_minute)
 
 
 def source_of(name: str, hook: WebhookConfig) -> SessionSource:

@@ -246,10 +246,17 @@ async def test_what_is_accepted_is_on_disk_before_it_is_said(gateway: ApiGateway
     assert row[1].startswith("> hello")
 
 
-async def test_more_than_a_minute_s_are_told_to_come_later_and_can(gateway: ApiGateway, agent: FakeAgent) -> None:
+async def test_more_than_a_minute_s_are_told_to_come_later_and_can(
+    gateway: ApiGateway, agent: FakeAgent, home: Home
+) -> None:
     bodies = [f'{{"text": "{number}"}}'.encode() for number in range(3)]
-    answers = [await post(gateway, "small", body, signed(body)) for body in bodies]
+    headers = [signed(body) for body in bodies]
+    answers = [await post(gateway, "small", body, each) for body, each in zip(bodies, headers, strict=True)]
     assert [status for status, _ in answers] == [202, 202, 429]
+    assert (await post(gateway, "small", bodies[0], headers[0]))[1]["status"] == "duplicate"
+    # What was not taken is not kept either: whoever reaches a webhook that is not signed could fill the disk.
+    with closing(sqlite3.connect(home.database)) as connection:
+        assert connection.execute("SELECT count(*) FROM webhook_calls").fetchone() == (2,)
     wrong = await post(gateway, "small", b"{}", signed(b"{}", secret="another secret, as long"))
     assert wrong[0] == 401
     await until(lambda: len(agent.turns) == 2)
