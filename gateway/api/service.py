@@ -166,13 +166,6 @@ class Service:
             if len(self._refused) > MAX_REFUSED:
                 self._refused.popitem(last=False)
 
-    async def _is_gone(self, asked: Asked) -> bool:
-        """Whether a request has come to its end, and its answer is not kept any more."""
-        if self._clock.now() - asked.created_at < ANSWERS_KEPT:
-            return False
-        found = await self._state(asked.id, asked.chat)
-        return found is not None and found[0] in OVER
-
     async def _is_refused(self, request_id: str, chat: str) -> bool:
         found = await self._state(request_id, chat)
         return found is not None and found[0] is InboundState.REFUSED
@@ -251,9 +244,19 @@ class Service:
         asked = await self._find(request_id)
         if asked is not None and asked.kind == kind and asked.holder == holder.name:
             answer = await self._answer(request_id)
-            if answer is not None or not await self._is_gone(asked):
+            if answer is not None or await self._is_coming(asked):
                 return asked, answer
         raise ApiError(404, f"there is no {kind} {request_id}, or it is older than a day", code="not_found")
+
+    async def _is_coming(self, asked: Asked) -> bool:
+        """Whether a request that has no answer may have one yet. Raises `ApiError` where it was not let in."""
+        found = await self._state(asked.id, asked.chat)
+        if found is None:
+            return self._room.find(asked.id) is not None
+        state, reason = found
+        if state is InboundState.IGNORED and (refused := refusal(state, reason)) is not None:
+            raise refused
+        return state not in OVER or self._clock.now() - asked.created_at < ANSWERS_KEPT
 
     # --- the records, in the terms of the interface ---------------------------------------------------------------
 

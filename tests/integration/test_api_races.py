@@ -351,6 +351,14 @@ async def test_a_response_that_failed_can_be_asked_for_again(home: Home, free_po
         assert agent.turns == 3
 
 
+async def test_a_response_that_was_not_let_in_is_not_under_way(home: Home, free_port: Callable[[], int]) -> None:
+    async with api_gateway(home, free_port(), access={"dm": "closed"}) as gateway:
+        async with gateway.session.post("/v1/responses", json={"model": "echo", "input": "x"}) as refused:
+            assert refused.status == 403
+        status, body = await gateway.get(f"/v1/responses/{refused.headers['X-Request-Id']}")
+        assert (status, body["error"]["code"]) == (403, "not_let_in")
+
+
 async def test_a_response_that_could_not_be_taken_in_ends_no_conversation(
     home: Home, free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,7 +368,9 @@ async def test_a_response_that_could_not_be_taken_in_ends_no_conversation(
         with monkeypatch.context() as patched:
             # The request is noted before its message is taken in: what comes between leaves the one without the other.
             patched.setattr(Inbox, "accept", _busy)
-            assert (await gateway.post("/v1/responses", body))[0] == 503
+            async with gateway.session.post("/v1/responses", json=body) as refused:
+                assert refused.status == 503
+        assert (await gateway.get(f"/v1/responses/{refused.headers['X-Request-Id']}"))[0] == 404
         status, second = await gateway.post("/v1/responses", body)
         assert (status, second.get("status")) == (200, "completed")
         assert (await gateway.post("/v1/responses", body))[0] == 409
