@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import io
 import logging
 import math
 import os
@@ -33,7 +32,7 @@ from gateway.cli import (
 )
 from gateway.cli.errors import FAILED, PROGRAM, USAGE, CommandError, Invocation, explain, unforeseen
 from gateway.cli.options import ConfigFile, debug_of, examples, find_home, load, prepared_home
-from gateway.cli.output import say
+from gateway.cli.output import discard_output, prepare_streams, say
 
 if TYPE_CHECKING:
     from adapters.local import ChatOptions
@@ -104,14 +103,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after the program's name; those of this process if not given.
     """
     invocation = Invocation()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    prepare_streams()
     try:
         code = _call(list(sys.argv[1:] if arguments is None else arguments), invocation)
         sys.stdout.flush()
     except BrokenPipeError:
-        _discard_output()
+        discard_output()
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -140,14 +137,6 @@ def _call(arguments: list[str], invocation: Invocation) -> int:
     except typer.Abort:
         return FAILED
     return result if isinstance(result, int) else 0
-
-
-def _discard_output() -> None:
-    """Whoever read our output has gone: send what is still buffered to nowhere, so that the exit is quiet."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Owns how the command line prints: what a terminal may get, tables that fit, JSON, files written whole."""
 
+import io
 import json
 import os
 import shutil
@@ -22,6 +23,28 @@ NARROWEST: Final = 60
 
 WIDEST: Final = 200
 """Columns that a table takes at most, and where no terminal sets a limit."""
+
+
+def prepare_streams() -> None:
+    """Have any text pass through the standard streams.
+
+    One that whoever started the program has closed leads nowhere from now on: a database or a connection that is opened
+    takes its number else, and gets what is written to it.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def discard_output() -> None:
+    """Whoever read our output has gone: send what is still buffered to nowhere, so that the exit is quiet."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with suppress(OSError, ValueError):
+        os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def say(text: str) -> None:

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -240,6 +241,25 @@ def test_a_reader_that_has_gone_is_no_error_message(talked: Cli) -> None:
     )
     os.close(write)
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "closed", "code"),
+    [
+        ("status --json", ">&-", 1),
+        ("sessions list", "2>&-", 0),
+        ("sessions delete 2026", "<&-", 1),
+        ("--version", "<&- >&- 2>&-", 0),
+        ("chat --agent echo hello", ">&-", 0),
+    ],
+)
+def test_a_stream_that_is_closed_leads_nowhere(talked: Cli, words: str, closed: str, code: int) -> None:
+    command = f"exec {shlex.join(PROGRAM)} {words} {closed}"
+    result = subprocess.run(
+        ["/bin/sh", "-c", command], env=talked.environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == code
+    assert "inside the program" not in result.stderr
 
 
 # --- chat --------------------------------------------------------------------------------------------------
