@@ -20,6 +20,7 @@ from adapters.local.screen import (
     LineOutcome,
     LineRefusedError,
     ScreenClosedError,
+    ScreenFailedError,
     Update,
 )
 from adapters.local.streams import BlockingWorker, LineInput, TextOutput
@@ -152,7 +153,8 @@ class PipeScreen:
 async def run_pipe(options: ChatOptions) -> int:
     """Chat from standard input, or with the one message given; returns the exit code.
 
-    It is 0 once the last reply is out, and 1 if the gateway was lost, or if a message was refused or failed.
+    It is 0 once the last reply is out, and 1 if the gateway was lost, if a message was refused or failed, or if a reply
+    cannot be written.
     At a terminal that can only show lines there is a prompt, and Ctrl-C stops the reply.
     """
     reader = BlockingWorker("chat-input")
@@ -174,6 +176,10 @@ async def run_pipe(options: ChatOptions) -> int:
     try:
         with _stopping(client) if options.at_terminal else nullcontext():
             return await _converse(client, screen, _messages(options, screen, reader))
+    except ScreenFailedError as error:
+        _discard(options.stdout)
+        await screen.report(f"error: {error}")
+        return 1
     except ScreenClosedError:
         _discard(options.stdout)
         return 0

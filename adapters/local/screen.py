@@ -33,6 +33,10 @@ class ScreenClosedError(ChatError):
     """Whoever read what the chat shows has gone (a closed pipe, a closed terminal)."""
 
 
+class ScreenFailedError(ScreenClosedError):
+    """What the chat shows is to be kept, and cannot be (a full disk). `str()` says why."""
+
+
 class LineRefusedError(ChatError):
     """What was written cannot be sent. `str()` says why."""
 

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 from typing import Final, TextIO, TypeVar
 
 from adapters.local.protocol import MAX_TEXT_BYTES
-from adapters.local.screen import ScreenClosedError
+from adapters.local.screen import ScreenClosedError, ScreenFailedError
 
 T = TypeVar("T")
 
@@ -91,12 +91,17 @@ class TextOutput:
         self._encoding = encoding or getattr(stream, "encoding", None) or "utf-8"
 
     async def write(self, text: str) -> None:
-        """Write and flush. Raises `ScreenClosedError` if nobody reads the stream any more."""
+        """Write and flush. Raises `ScreenClosedError` if nobody reads the stream any more, `ScreenFailedError` if it
+        leads to where nothing can be written."""
         data = text.encode(self._encoding, "replace")
         try:
             await self._worker.call(lambda: self._write(data))
-        except (OSError, ValueError) as error:
+        except (ConnectionError, ValueError) as error:
             raise ScreenClosedError(f"standard output is closed ({error})") from error
+        except OSError as error:
+            if self._stream.isatty():
+                raise ScreenClosedError(f"the terminal has gone ({error})") from error
+            raise ScreenFailedError(f"standard output cannot be written: {error.strerror}") from error
 
     def _write(self, data: bytes) -> None:
         buffer = getattr(self._stream, "buffer", None)

@@ -262,6 +262,22 @@ def test_a_stream_that_is_closed_leads_nowhere(talked: Cli, words: str, closed: 
     assert "inside the program" not in result.stderr
 
 
+def test_a_reply_that_cannot_be_written_is_a_failure(cli: Cli) -> None:
+    for words in ((), ("--json",)):
+        with Path("/dev/full").open("w") as full:
+            result = subprocess.run(
+                [*PROGRAM, "chat", "--agent", "echo", *words, "hello"],
+                env=cli.environ,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        why = "error: standard output cannot be written: No space left on device\n"
+        assert (result.returncode, result.stderr) == (1, why)
+
+
 # --- chat --------------------------------------------------------------------------------------------------
 
 
