@@ -165,7 +165,7 @@ class Attempt:
             self._moved()
             self._workshop.probe(f"turn.{step.kind}")
         elif isinstance(event, Done):
-            self.complete = True
+            self.complete, self._turn.done_reason = True, event.reason
             self._stream.complete()
         elif len(progress.step_text) > MAX_ANSWER_CHARS:
             raise AgentError(f"the answer grew beyond {MAX_ANSWER_CHARS:,} characters")

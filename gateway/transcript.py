@@ -1,7 +1,7 @@
 """The record of a turn: its beginning and its end, each one commit."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, TypeAlias
@@ -31,6 +31,12 @@ STOPPED: Final = "stopped"
 REVOKED: Final = "revoked"
 """Why a turn ended whose sender is not let in any more."""
 
+
+CUT_SHORT_WORDS: Final[Mapping[str | None, str]] = {
+    "length": "The answer ends here: it is longer than the model may answer.",
+    "content_filter": "The answer ends here: the model's provider let no more of it through.",
+}
+"""What people are told of an answer that its model did not come to the end of, by the agent's reason."""
 
 RETRY: Final = ((Button("Retry", "/retry"),),)
 """Stands below the message that a turn could not be answered."""
@@ -69,7 +75,8 @@ class TurnEnd:
 
     The first record gets `state`, the others are merged into it where it was answered. `reply` is the last content
     of what people see of the answer, None if there is none; `files` are those that it names, and follow it, as do then
-    `notes`, messages of the gateway's own. The last of all deliveries names the messages that it answers.
+    `notes`, messages of the gateway's own. The last of all deliveries names the messages that it answers. `done_reason`
+    is what the agent said of why its answer ends.
     """
 
     turn_id: str
@@ -82,6 +89,7 @@ class TurnEnd:
     reply: str | None
     notes: Sequence[tuple[DeliveryKind, str]]
     files: Sequence[OutgoingFile] = ()
+    done_reason: str | None = None
 
     @property
     def target(self) -> Target:

@@ -83,6 +83,8 @@ class Turn:
     """It waits for its place among the turns that may run at once."""
     begun: bool = False
     """Its agent was asked in the present attempt."""
+    done_reason: str | None = None
+    """What the agent said of why its answer ends, once it has."""
     end: TurnEnd | None = None
     enclosed: dict[int, Enclosed] = field(default_factory=dict)
     """What came with the messages, by message, once it was fetched."""

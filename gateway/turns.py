@@ -39,7 +39,18 @@ from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
 from gateway.storage.probe import Probe, no_probe
 from gateway.stream import ReplyStream
-from gateway.transcript import REVOKED, STOPPED, OnEnd, TurnEnd, TurnOpenError, begin, drop, end, end_bare
+from gateway.transcript import (
+    CUT_SHORT_WORDS,
+    REVOKED,
+    STOPPED,
+    OnEnd,
+    TurnEnd,
+    TurnOpenError,
+    begin,
+    drop,
+    end,
+    end_bare,
+)
 from gateway.turn import Connections, Failure, Roster, Turn, has_acted, wanted_agent
 from gateway.waiting import first_done
 
@@ -412,7 +423,10 @@ class TurnRunner:
         elif state is InboundState.ANSWERED and not complete:
             words = _stopped_words(reason, reply)
         kind: DeliveryKind = "notice" if state is InboundState.ANSWERED else "error"
+        done_reason = turn.done_reason if complete else None
         notes: list[tuple[DeliveryKind, str]] = [("notice", text) for text in turn.progress.notices]
+        if done_reason in CUT_SHORT_WORDS:
+            notes.append(("notice", CUT_SHORT_WORDS[done_reason]))
         if words is not None:
             notes.append((kind, words))
         turn.end = TurnEnd(
@@ -426,6 +440,7 @@ class TurnRunner:
             reply=reply,
             notes=[(kind, self._redact(text)) for kind, text in notes],
             files=files,
+            done_reason=done_reason,
         )
 
     async def _store_end(self, turn: Turn) -> None:

@@ -94,7 +94,7 @@ class ChatStream:
 
 
 def _finish(answer: Answer) -> str:
-    return "tool_calls" if answer.calls else "stop"
+    return "tool_calls" if answer.calls else answer.cut or "stop"
 
 
 def _calls(answer: Answer) -> list[dict[str, Any]]:

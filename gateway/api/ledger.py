@@ -15,7 +15,7 @@ from gateway.ports import Call, Clock, Delivery, InboundState, Usage
 from gateway.storage import api_queries, queries
 from gateway.storage.codec import clean_text, dump, from_micros, to_micros
 from gateway.storage.database import Database
-from gateway.transcript import TurnEnd
+from gateway.transcript import CUT_SHORT_WORDS, TurnEnd
 
 ACCOUNT: Final = "default"
 """The one account of this platform."""
@@ -65,6 +65,8 @@ class Answer:
     error: str | None = None
     stopped: bool = False
     """The answer was cut short by a person."""
+    cut: str | None = None
+    """Why the model did not end it itself: `length` or `content_filter`."""
     notices: tuple[str, ...] = ()
     usage: Mapping[str, int] | None = None
     session_id: str | None = None
@@ -91,6 +93,7 @@ class Answer:
             calls=() if failed else open_calls(end.messages),
             error=_words(end, "error") if failed else None,
             stopped=not failed and end.reason is not None,
+            cut=end.done_reason if end.done_reason in CUT_SHORT_WORDS else None,
             notices=tuple(clean_text(text) for kind, text in end.notes if kind == "notice"),
             usage=_usage(end.usage),
             session_id=end.session_id,

@@ -232,7 +232,7 @@ def _schemas() -> dict[str, Any]:
             "index": {"const": 0},
             "message": message,
             "logprobs": {"type": "null"},
-            "finish_reason": {"enum": ["stop", "tool_calls"]},
+            "finish_reason": {"enum": ["stop", "length", "content_filter", "tool_calls"]},
         }
     )
     about = _object(

@@ -18,7 +18,7 @@ def response(asked: Asked, answer: Answer | None, *, status: str | None = None) 
         return _response(asked, status or "in_progress", [], None, None)
     if answer.error is not None:
         return _response(asked, "failed", _output(asked, answer, "incomplete"), answer, answer.error)
-    if answer.stopped:
+    if _why_incomplete(answer) is not None:
         return _response(asked, "incomplete", _output(asked, answer, "incomplete"), answer, None)
     return _response(asked, "completed", _output(asked, answer, "completed"), answer, None)
 
@@ -26,14 +26,14 @@ def response(asked: Asked, answer: Answer | None, *, status: str | None = None) 
 def _response(
     asked: Asked, status: str, output: list[dict[str, Any]], answer: Answer | None, error: str | None
 ) -> dict[str, Any]:
-    fields = asked.fields
+    fields, why = asked.fields, None if answer is None else _why_incomplete(answer)
     return {
         "id": asked.id,
         "object": "response",
         "created_at": int(asked.created_at.timestamp()),
         "status": status,
         "error": None if error is None else {"code": "server_error", "message": error},
-        "incomplete_details": {"reason": "stopped"} if status == "incomplete" else None,
+        "incomplete_details": {"reason": why} if why is not None and status == "incomplete" else None,
         "instructions": fields.get("instructions"),
         "model": fields["model"],
         "output": output,
@@ -77,7 +77,7 @@ class ResponseStream:
         if self._speaking:
             yield self._event("response.output_text.done", **self._place(), text=sent, logprobs=[])
             yield self._event("response.content_part.done", **self._place(), part=_part(sent))
-            cut = answer.stopped or answer.error is not None
+            cut = _why_incomplete(answer) is not None or answer.error is not None
             item = _message(self._asked, sent, "incomplete" if cut else "completed")
             yield self._event("response.output_item.done", output_index=0, item=item)
         for number, call in enumerate(answer.calls, start=int(self._speaking)):
@@ -110,6 +110,13 @@ class ResponseStream:
 def _output(asked: Asked, answer: Answer, status: str) -> list[dict[str, Any]]:
     said = [_message(asked, answer.text, status)] if answer.text or not (answer.calls or answer.error) else []
     return [*said, *(_function_call(call, "completed") for call in answer.calls)]
+
+
+def _why_incomplete(answer: Answer) -> str | None:
+    """Why an answer is less than it was to be, in OpenAI's words where it has some; None for a whole one."""
+    if answer.stopped:
+        return "stopped"
+    return "max_output_tokens" if answer.cut == "length" else answer.cut
 
 
 def _message_id(asked: Asked) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Literal
 
 import openai
 import pytest
@@ -173,6 +173,31 @@ async def test_a_programs_tool_is_asked_for_and_its_result_goes_on(
     rows = server.requests[1]["messages"]
     assert [row["role"] for row in rows[1:]] == ["user", "assistant", "tool"]
     assert rows[-1]["content"] == "-5 °C, snow"
+
+
+@pytest.mark.parametrize(("finish", "why"), [("length", "max_output_tokens"), ("content_filter", "content_filter")])
+async def test_an_answer_that_its_model_did_not_end_is_told_so(
+    home: Home, free_port: Callable[[], int], finish: Literal["length", "content_filter"], why: str
+) -> None:
+    async with (
+        scripted(home, free_port(), [Reply("So far", finish=finish)] * 4) as (gateway, _),
+        client(gateway) as sdk,
+    ):
+        messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "x"}]
+        whole = await sdk.chat.completions.create(model="clever", messages=messages)
+        assert (whole.choices[0].finish_reason, whole.choices[0].message.content) == (finish, "So far")
+        assert "The answer ends here" in whole.model_dump()["hermes"]["notices"][0]
+        pieces = [
+            chunk.choices[0].finish_reason
+            async for chunk in await sdk.chat.completions.create(model="clever", messages=messages, stream=True)
+        ]
+        assert pieces[-1] == finish
+        response = await sdk.responses.create(model="clever", input="x")
+        assert (response.status, response.output_text) == ("incomplete", "So far")
+        assert response.incomplete_details is not None
+        assert response.incomplete_details.reason == why
+        events = [event.type async for event in await sdk.responses.create(model="clever", input="x", stream=True)]
+        assert events[-1] == "response.incomplete"
 
 
 async def test_a_programs_tool_in_a_stream(home: Home, free_port: Callable[[], int]) -> None:
