@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 from gateway.access import People, Role
 from gateway.pairing import Outcome, Paired, Pairing, PairingError, Request
 from gateway.ports import Clock, StorageBusyError, Target
+from gateway.storage.codec import clean_text
 from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
 
@@ -109,7 +110,7 @@ class Admissions:
 
     async def serve(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Carry out what a client of the socket asks for; what is answered."""
-        operation, wanted = request.get("op"), str(request.get("wanted") or "")
+        operation, wanted = request.get("op"), clean_text(str(request.get("wanted") or ""))
         try:
             if operation == "pairing.list":
                 return {"ok": True, "listing": (await self.listing()).to_dict()}

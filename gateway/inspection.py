@@ -16,7 +16,7 @@ from gateway.session.entry import SessionEntry
 from gateway.session.records import entry_from_row
 from gateway.storage import inbound_queries, outbox_queries, queries
 from gateway.storage.checks import SCHEMA_VERSION, newest_schema
-from gateway.storage.codec import decode_message, from_micros, optional_instant
+from gateway.storage.codec import clean_text, decode_message, from_micros, optional_instant
 from gateway.storage.database import open_reader
 from gateway.storage.errors import NewerDatabaseError, StorageError
 
@@ -139,6 +139,7 @@ class Inspection:
 
     async def session(self, prefix: str) -> SessionSummary:
         """The session whose id this is, or begins with this. Raises `SessionNotFoundError`."""
+        prefix = clean_text(prefix)
         rows = await self.read(queries.GET_SESSION, (prefix,))
         if not rows and prefix:
             rows = await self.read(queries.FIND_SESSION_PREFIX, (prefix, prefix + "\x7f"))

@@ -19,7 +19,7 @@ from gateway.access import People, Role
 from gateway.access.people import Member
 from gateway.ports import Clock, StorageBusyError
 from gateway.storage import api_queries
-from gateway.storage.codec import dump, from_micros, optional_instant, to_micros
+from gateway.storage.codec import clean_text, dump, from_micros, optional_instant, to_micros
 from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
 
@@ -250,7 +250,7 @@ class Keys:
 
     async def serve(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Carry out what a client of the socket asks for; what is answered."""
-        operation, name = str(request.get("op")), str(request.get("name") or "")
+        operation, name = str(request.get("op")), clean_text(str(request.get("name") or ""))
         try:
             if operation == "keys.list":
                 return {"ok": True, "keys": [key.to_dict() for key in await self.listing()]}

@@ -311,8 +311,9 @@ def delete(
     """
     from gateway.erasure import WHOLE_ID
     from gateway.inspection import SessionNotFoundError
+    from gateway.storage.codec import clean_text
 
-    home = find_home()
+    home, session = find_home(), clean_text(session)
     try:
         summary = _inspect(lambda inspection: inspection.session(session))
     except SessionNotFoundError:

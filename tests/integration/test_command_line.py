@@ -244,6 +244,25 @@ def test_a_reader_that_has_gone_is_no_error_message(talked: Cli) -> None:
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ("pairing", "approve"),
+        ("pairing", "revoke"),
+        ("keys", "revoke"),
+        ("sessions", "show"),
+        ("sessions", "delete", "--yes", "--purge"),
+    ],
+)
+def test_a_word_that_is_no_text_names_nothing(talked: Cli, words: tuple[str, ...]) -> None:
+    odd = os.fsdecode(b"telegram:\xff" + b"f" * 40)
+    result = talked(*words, odd)
+    assert "inside the program" not in result.stderr
+    with talked.running():
+        through = talked(*words, odd)
+    assert (through.returncode, through.stderr) == (result.returncode, result.stderr)
+
+
+@pytest.mark.parametrize(
     ("words", "closed", "code"),
     [
         ("status --json", ">&-", 1),
