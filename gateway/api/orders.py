@@ -83,8 +83,9 @@ def read_shape(shape: type[_S], body: Mapping[str, Any]) -> _S:
     try:
         return shape.model_validate(body)
     except ValidationError as error:
-        # Of a field that can have several shapes each one complains; the deepest complaint is the nearest one.
-        first = max(error.errors(include_url=False, include_input=False, include_context=False), key=_depth)
+        # Of a field that can have several shapes each one complains; the deepest complaint is the nearest one, and that
+        # something is no text says less than what is wrong with the list that it is.
+        first = max(error.errors(include_url=False, include_input=False, include_context=False), key=_nearness)
         where = ".".join(str(part) for part in first["loc"] if not _is_shape(part))
         raise ApiError(400, f"{where}: {first['msg']}", code="invalid_value", param=where or None) from error
     except RecursionError as error:
@@ -260,8 +261,8 @@ def _text(content: str | Sequence[Part] | None) -> str:
     return "\n".join(part.text or part.refusal or "" for part in content)
 
 
-def _depth(error: Mapping[str, Any]) -> int:
-    return len(error["loc"])
+def _nearness(error: Mapping[str, Any]) -> tuple[int, bool]:
+    return len(error["loc"]), error["type"] != "string_type"
 
 
 def _is_shape(part: object) -> bool:

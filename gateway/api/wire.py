@@ -4,9 +4,10 @@ What the interface of OpenAI has besides (https://platform.openai.com/docs/api-r
 its servers do with fields that a model does not have: the agent's own configuration says how a model is asked.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 MAX_MESSAGES: Final = 2_000
 """Messages of one request: longer conversations belong into a session."""
@@ -143,6 +144,33 @@ class InputReasoning(Shape):
 
 InputItem = InputMessage | InputCall | InputResult | InputReasoning
 
+_ITEMS: Final = {
+    "message": "InputMessage",
+    "function_call": "InputCall",
+    "function_call_output": "InputResult",
+    "reasoning": "InputReasoning",
+}
+
+
+def _item_of(value: object) -> str | None:
+    """Which shape an item has, by its type; a message need not say that it is one."""
+    kind = value.get("type", "message") if isinstance(value, Mapping) else getattr(value, "type", None)
+    return _ITEMS.get(kind) if isinstance(kind, str) else None
+
+
+TypedItem = Annotated[
+    Annotated[InputMessage, Tag("InputMessage")]
+    | Annotated[InputCall, Tag("InputCall")]
+    | Annotated[InputResult, Tag("InputResult")]
+    | Annotated[InputReasoning, Tag("InputReasoning")],
+    Discriminator(
+        _item_of,
+        custom_error_type="item_type",
+        custom_error_message=f"Input should be an item whose type is one of {', '.join(_ITEMS)}",
+    ),
+]
+"""An item, read as what its type says that it is: so what is wrong with it is told of its own fields."""
+
 
 class ConversationRef(Shape):
     """A conversation by its name."""
@@ -160,7 +188,7 @@ class ResponseRequest(Shape):
     """`POST /v1/responses`."""
 
     model: Identifier
-    input: str | Annotated[list[InputItem], Field(min_length=1, max_length=MAX_MESSAGES)]
+    input: str | Annotated[list[TypedItem], Field(min_length=1, max_length=MAX_MESSAGES)]
     instructions: str | None = None
     stream: bool | None = None
     previous_response_id: Identifier | None = None

@@ -142,3 +142,19 @@ def test_a_stream_sends_what_is_new_and_never_takes_back() -> None:
     assert failed.last("second try") == f"{BEGUN_ANEW}second try"
     assert failed.sent == f"first try{BEGUN_ANEW}second try"
     assert Emission().last("") == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [
+        ([], "input: List should have at least 1 item"),
+        (5, "input: Input should be a valid list"),
+        ([{"type": "function_call_output", "call_id": 5, "output": "x"}], "input.0.call_id: "),
+        ([{"type": "function_call", "call_id": "a", "name": "two words", "arguments": "{}"}], "input.0.name: "),
+        ([{"type": "item_reference", "id": "msg_1"}], "input.0: Input should be an item whose type is one of "),
+    ],
+)
+def test_what_is_wrong_with_an_input_is_told_of_its_own_field(given: Any, where: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        respond(given)
+    assert str(caught.value).startswith(where)
