@@ -153,7 +153,9 @@ WITHDRAW_MESSAGE: Final = f"{_FORGET_INBOUND}, ended_at = ? WHERE id = ? AND sta
 FORGET_MESSAGE: Final = f"{_FORGET_INBOUND} WHERE platform = ? AND account = ? AND chat = ? AND message_id = ?"
 """The same for one message, in a copy where it may be waiting."""
 
-WAITING_TEXTS: Final = "SELECT id, text FROM inbound WHERE state = 'pending' AND chat = ? AND text IS NOT NULL"
+WAITING_TEXTS: Final = """
+SELECT id, text FROM inbound
+WHERE state IN ('pending', 'running') AND state = 'pending' AND chat = ? AND text IS NOT NULL"""
 """What waits from a chat."""
 
 FORGET_WAITING: Final = f"{_FORGET_INBOUND} WHERE id = ?"

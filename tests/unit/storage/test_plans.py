@@ -37,6 +37,7 @@ WHOLE_TABLE: Mapping[str, str] = {
     "API_KEYS": "it holds what an operator made by hand",
     "AUDIT": "it stops at as many rows as are to be shown",
     "REMOVE_ORPHAN_SLOT": "a purge tidies up once; it rewrites the whole file besides",
+    "WAITING_UPDATES": "the same, in a copy; it holds what an adapter has not handed on yet",
 }
 """Statements that may read all of a table, each with the reason."""
 
