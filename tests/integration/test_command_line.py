@@ -272,10 +272,10 @@ def test_a_word_that_is_no_text_names_nothing(talked: Cli, words: tuple[str, ...
         ("chat --agent echo hello", ">&-", 0),
     ],
 )
-def test_a_stream_that_is_closed_leads_nowhere(talked: Cli, words: str, closed: str, code: int) -> None:
+def test_a_stream_that_is_closed_leads_nowhere(cli: Cli, words: str, closed: str, code: int) -> None:
     command = f"exec {shlex.join(PROGRAM)} {words} {closed}"
     result = subprocess.run(
-        ["/bin/sh", "-c", command], env=talked.environ, capture_output=True, text=True, timeout=60, check=False
+        ["/bin/sh", "-c", command], env=cli.environ, capture_output=True, text=True, timeout=60, check=False
     )
     assert result.returncode == code
     assert "inside the program" not in result.stderr
