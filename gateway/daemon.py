@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import Any
 
 from config import GatewayConfig, Home, LiveConfig, Platform
+from gateway import session_changes
 from gateway.access import Gate, People
 from gateway.access.door import Door
 from gateway.access.rights import Rights
@@ -179,6 +180,7 @@ class Daemon:
             control = ControlServer(counters)
             control.serve("control", self._serve_control)
             control.serve(intake.SERVICE, intake.Intake(database, config, clock).serve)
+            control.serve(session_changes.SERVICE, session_changes.SessionChanges(database, clock, self._ids).serve)
 
             def wake(platform: Platform, account: str) -> None:
                 outbox.wake(platform, account)

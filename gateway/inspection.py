@@ -135,7 +135,7 @@ class Inspection:
             rows = await self.read(queries.LIST_SESSIONS, (queries.EVER, _rows(limit)))
         else:
             rows = await self.read(queries.LATEST_SESSIONS, (_rows(limit),))
-        return [_summary(row) for row in rows]
+        return [summary_from_row(row) for row in rows]
 
     async def session(self, prefix: str) -> SessionSummary:
         """The session whose id this is, or begins with this. Raises `SessionNotFoundError`."""
@@ -152,7 +152,7 @@ class Inspection:
             raise SessionNotFoundError(
                 f"several sessions begin with {prefix!r}, {several} among them; type more of the id"
             )
-        return _summary(rows[0])
+        return summary_from_row(rows[0])
 
     async def transcript(self, session_id: str) -> list[TranscriptMessage]:
         """The messages of a session, in order."""
@@ -230,7 +230,8 @@ def _by_state(rows: list[sqlite3.Row]) -> dict[str, int]:
     return {row["state"]: row["number"] for row in rows}
 
 
-def _summary(row: sqlite3.Row) -> SessionSummary:
+def summary_from_row(row: sqlite3.Row) -> SessionSummary:
+    """The session that a row of `queries.GET_SESSION` or its like holds."""
     return SessionSummary(entry_from_row(row), row["agent"], bool(row["pinned"]), bool(row["archived"]))
 
 

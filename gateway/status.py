@@ -45,6 +45,14 @@ async def ask_to_delete(socket: Path, session_id: str, *, purge: bool, force: bo
     return await _answer(socket, "sessions.delete", DELETE_TIMEOUT_SECONDS, request)
 
 
+async def ask_to_change(socket: Path, request: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Have the gateway that listens on `socket` change a session; its answer, None if none listens.
+
+    The answer has `session`, or, where it was not done, `error`. Raises `StatusError`.
+    """
+    return await _answer(socket, str(request["op"]), STATUS_TIMEOUT_SECONDS, {**request, "service": "sessions"})
+
+
 async def ask_about_people(socket: Path, operation: str, request: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Have the gateway that listens on `socket` carry out a decision about people, or list them; its answer, None if
     none listens.

@@ -1,7 +1,9 @@
 """Owns the options that several commands share, and the loading of what they name."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 
 import typer
 
@@ -9,6 +11,9 @@ from gateway.cli.errors import CommandError, Invocation
 
 if TYPE_CHECKING:
     from config import Home, Settings
+    from gateway.inspection import Inspection
+
+T = TypeVar("T")
 
 ConfigFile: TypeAlias = Annotated[
     Path | None,
@@ -66,6 +71,19 @@ def tell_of_spool() -> bool:
     if waits:
         say("What came while the database was out of use is not in here yet; `hermes-gateway status` says more.")
     return waits
+
+
+def inspect(ask: "Callable[[Inspection], Awaitable[T]]") -> T:
+    """What a question to the store comes to. Raises what the question does, and `StorageError`."""
+    from gateway.inspection import Inspection
+
+    tell_of_spool()
+
+    async def answer() -> T:
+        async with Inspection.open(find_home().database) as inspection:
+            return await ask(inspection)
+
+    return asyncio.run(answer())
 
 
 def prepared_home() -> "Home":

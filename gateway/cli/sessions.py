@@ -3,14 +3,14 @@
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import typer
 
 from gateway.cli.errors import CommandError
-from gateway.cli.options import Json, Limit, examples, find_home, tell_of_spool
+from gateway.cli.options import Json, Limit, examples, find_home, inspect
 from gateway.cli.output import (
     Column,
     age,
@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from gateway.erasure import Erased
     from gateway.inspection import Inspection, SessionSummary, TranscriptMessage
     from gateway.search import SearchHit
+    from gateway.session_changes import Change
 
-T = TypeVar("T")
+SessionId: TypeAlias = Annotated[
+    str, typer.Argument(metavar="ID", help="The session's id, or a beginning that only it has.")
+]
 
 SHORT_ID: Final = 20
 """Characters of an id that a narrow list shows at least: the second that the session began, and four more."""
@@ -47,24 +50,11 @@ MATCH_MARKS: Final = ("\x02", "\x03")
 
 app = typer.Typer(
     name="sessions",
-    help="List, show, search, export and delete sessions.",
+    help="List, show, search, export, rename, archive, fork and delete sessions.",
     epilog=examples("hermes-gateway sessions list", "hermes-gateway sessions show 20260131_0912"),
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-
-def _inspect(ask: "Callable[[Inspection], Awaitable[T]]") -> T:
-    """What a question to the store comes to."""
-    from gateway.inspection import Inspection
-
-    tell_of_spool()
-
-    async def inspect() -> T:
-        async with Inspection.open(find_home().database) as inspection:
-            return await ask(inspection)
-
-    return asyncio.run(inspect())
 
 
 @app.command(
@@ -84,7 +74,7 @@ def list_sessions(
     Pinned ones come first and are marked *; those that have ended are dim.
     """
     wanted = limit + 1 if limit else None
-    found = _inspect(lambda inspection: inspection.sessions(wanted, archived=archived))
+    found = inspect(lambda inspection: inspection.sessions(wanted, archived=archived))
     shown = found[:limit] if limit else found
     if json:
         print_json([summary.to_dict() for summary in shown])
@@ -143,13 +133,13 @@ def _distinct(ids: list[str]) -> int:
     )
 )
 def show(
-    session: Annotated[str, typer.Argument(metavar="ID", help="The session's id, or a beginning that only it has.")],
+    session: SessionId,
     json: Json = False,
 ) -> None:
     """Show a session and what was said in it."""
     from gateway.cli.transcripts import facts
 
-    summary, messages = _inspect(lambda inspection: _load(inspection, session))
+    summary, messages = inspect(lambda inspection: _load(inspection, session))
     if json:
         print_json({"session": summary.to_dict(), "messages": [message.to_dict() for message in messages]})
         return
@@ -193,7 +183,7 @@ def search(
     The newest come first. Case and accents do not matter, and the last word may be incomplete.
     """
     marks = ("", "") if json else MATCH_MARKS
-    hits, unseen = _inspect(lambda inspection: _search(inspection, " ".join(text), limit, marks))
+    hits, unseen = inspect(lambda inspection: _search(inspection, " ".join(text), limit, marks))
     if unseen:
         say(f"{counted(unseen, 'message')} cannot be found yet: the gateway has to run for some seconds to index them.")
     if json:
@@ -248,7 +238,7 @@ def _highlighted(snippet: str) -> object:
     )
 )
 def export(
-    session: Annotated[str, typer.Argument(metavar="ID", help="The session's id, or a beginning that only it has.")],
+    session: SessionId,
     form: Annotated[
         str | None,
         typer.Option(
@@ -271,7 +261,7 @@ def export(
     to_file = output is not None and str(output) != "-"
     suffix = output.suffix.lower() if output is not None and to_file else ""
     chosen = Format(form) if form is not None else SUFFIXES.get(suffix, Format.JSON)
-    summary, messages = _inspect(lambda inspection: _load(inspection, session))
+    summary, messages = inspect(lambda inspection: _load(inspection, session))
     text = render(summary, messages, chosen)
     if output is None or not to_file:
         typer.echo(neutral_lines(text) if sys.stdout.isatty() else text, nl=sys.stdout.isatty())
@@ -287,13 +277,122 @@ def export(
 
 @app.command(
     epilog=examples(
+        'hermes-gateway sessions rename 20260131_0912 "The trip to Prague"',
+        'hermes-gateway sessions rename 20260131_0912 ""     take its name away',
+    )
+)
+def rename(
+    session: SessionId,
+    title: Annotated[str, typer.Argument(metavar="TITLE", help="One line of at most 64 characters.")],
+    json: Json = False,
+) -> None:
+    """Give a session a name."""
+    from gateway.session_changes import Rename
+
+    named = _change(Rename(session_id=_id_of(session), title=title))
+    if json:
+        print_json(named)
+    else:
+        say(f"Session {named['session_id']} is called {named['title'] or 'Untitled'!r}.")
+
+
+@app.command(
+    epilog=examples(
+        "hermes-gateway sessions archive 20260131_0912",
+        "hermes-gateway sessions archive 20260131_0912 --undo",
+    )
+)
+def archive(
+    session: SessionId,
+    undo: Annotated[bool, typer.Option("--undo", help="Put it back into the lists.")] = False,
+    json: Json = False,
+) -> None:
+    """Put a session away: it stays, and is found by a search, but lists leave it out.
+
+    A conversation that is going on in it begins a new session with its next message.
+    """
+    from gateway.session_changes import Archive
+
+    changed = _change(Archive(session_id=_id_of(session), on=not undo))
+    if json:
+        print_json(changed)
+    else:
+        say(f"Session {changed['session_id']} is {'back in the lists' if undo else 'put away'}.")
+
+
+@app.command(
+    epilog=examples(
+        "hermes-gateway sessions fork 20260131_0912",
+        'hermes-gateway sessions fork 20260131_0912 --first 4 --title "Another way"',
+    )
+)
+def fork(
+    session: SessionId,
+    title: Annotated[
+        str, typer.Option("--title", metavar="TITLE", help="Its name.  [default: that of the other, and (branch)]")
+    ] = "",
+    first: Annotated[
+        int | None, typer.Option("--first", min=0, metavar="N", help="Copy the first so many messages alone.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Begin a session with what was said in another one.
+
+    Both go on by themselves. No chat is in the new one until its person writes /resume there.
+    """
+    from gateway.session_changes import Fork
+
+    made = _change(Fork(session_id=_id_of(session), title=title, first=first))
+    if json:
+        print_json(made)
+        return
+    new_id, said = made["session_id"], counted(made["message_count"], "message")
+    say(f"Session {new_id}, {made['title']!r}, begins with {said}. Its person goes on in it by /resume {new_id}")
+
+
+def _id_of(session: str) -> str:
+    return inspect(lambda inspection: inspection.session(session)).entry.session_id
+
+
+def _change(change: "Change") -> Mapping[str, Any]:
+    """Have the gateway that runs change a session; if none does, do it here, as the one that holds the home."""
+    from gateway.session_changes import ChangeRefusedError
+    from gateway.status import ask_to_change
+
+    home = find_home()
+    answer = asyncio.run(ask_to_change(home.socket, change.model_dump()))
+    if answer is None:
+        try:
+            return asyncio.run(_change_here(home, change)).to_dict()
+        except ChangeRefusedError as error:
+            raise CommandError(str(error)) from error
+    if "session" not in answer:
+        raise CommandError(str(answer.get("error") or answer.get("text")))
+    changed: Mapping[str, Any] = answer["session"]
+    return changed
+
+
+async def _change_here(home: "Home", change: "Change") -> "SessionSummary":
+    from gateway.clock import SystemClock
+    from gateway.ids import Ids
+    from gateway.lock import hold
+    from gateway.session_changes import SessionChanges
+    from gateway.storage.database import Database
+
+    with hold(home.lock, f"hermes-gateway sessions {change.op}"):
+        async with Database.open(home.database) as database:
+            return await SessionChanges(database, SystemClock(), Ids()).carry_out(change)
+
+
+@app.command(
+    epilog=examples(
         "hermes-gateway sessions delete 20260131_0912",
         "hermes-gateway sessions delete 20260131_091203_5f0c --purge",
         "hermes-gateway sessions delete 20260131_091203_5f0c --yes --json",
     )
 )
 def delete(
-    session: Annotated[str, typer.Argument(metavar="ID", help="The session's id, or a beginning that only it has.")],
+    session: SessionId,
     purge: Annotated[
         bool, typer.Option("--purge", help="Leave no trace of it in any file of the home folder either.")
     ] = False,
@@ -315,7 +414,7 @@ def delete(
 
     home, session = find_home(), clean_text(session)
     try:
-        summary = _inspect(lambda inspection: inspection.session(session))
+        summary = inspect(lambda inspection: inspection.session(session))
     except SessionNotFoundError:
         # A purge that was cut short may have to be finished after the session has gone.
         if not (purge and len(session) >= WHOLE_ID):
