@@ -173,12 +173,12 @@ class Eraser:
         after: int | None = 0
         while after is not None:
             after = await write(on_file(removal.forget_messages_without_turn, doomed, after))
-        after = 0
-        while after is not None:
-            after = await write(on_file(removal.remove_deliveries, session_id, after))
-        while number := await write(on_file(removal.remove_messages, session_id)):
-            messages += number
         for name in (*doomed.joined, session_id):
+            after = 0
+            while after is not None:
+                after = await write(on_file(removal.remove_deliveries, name, after))
+            while number := await write(on_file(removal.remove_messages, name)):
+                messages += number
             await write(on_file(removal.remove_record, name))
         return messages
 

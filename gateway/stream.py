@@ -19,6 +19,7 @@ from gateway.shown import Showing
 from gateway.storage import outbox_queries, queries
 from gateway.storage.codec import clean_text
 from gateway.storage.database import Database
+from gateway.storage.errors import StorageClosedError
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,8 @@ class ReplyStream:
         try:
             if not await self._draft():
                 await self._open()
+        except StorageClosedError:
+            log.info("the program stops, and the preview of turn %s with it", self._delivery.turn_id)
         except Exception:
             # The final content is sent whatever becomes of its previews.
             log.exception("the preview of a reply failed; its final content is not affected")
