@@ -116,7 +116,7 @@ def test_a_link_on_a_terminal_says_where_it_leads() -> None:
 @pytest.mark.parametrize("terminal", [True, False])
 def test_an_export_on_a_terminal_does_not_steer_it(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file gets every character; so does a program that reads the output."""
-    monkeypatch.setattr(sessions_commands, "_inspect", lambda _ask: (None, None))
+    monkeypatch.setattr(sessions_commands, "inspect", lambda _ask: (None, None))
     monkeypatch.setattr("gateway.cli.transcripts.render", lambda *_given: STEERING + "\n")
     app = typer.Typer()
     app.command()(sessions_commands.export)
