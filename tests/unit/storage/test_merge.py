@@ -8,28 +8,15 @@ from typing import Any
 
 import pytest
 
-from gateway.storage import failover as failover_module
 from gateway.storage import queries
-from gateway.storage import writer as writer_module
 from gateway.storage.database import Database
 from gateway.storage.merge import Merge, Notes
 from gateway.storage.migrate import migrate
 from gateway.storage.spool import Record
-from tests.unit.storage.test_failover import ANN, BEN, back, opened
+from tests.unit.storage.test_failover import ANN, BEN, back, opened, path, quick
 from tests.unit.storage.test_failover_twice import NOW, add_turn, all_rows, away, change
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer_module, "SQLITE_BUSY_SECONDS", 0.02)
-    monkeypatch.setattr(failover_module, "SQLITE_BUSY_SECONDS", 0.02)
-    monkeypatch.setattr(failover_module, "RETRY_SECONDS", 0.02)
-    monkeypatch.setattr(failover_module, "RETRY_MAX_SECONDS", 0.05)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "gateway.db"
+__all__ = ["path", "quick"]
 
 
 async def add_steps(database: Database, turn_id: str, *kinds: str) -> None:

@@ -16,29 +16,16 @@ from gateway.ports import Target
 from gateway.retention import Retention
 from gateway.session import cuts
 from gateway.storage import access_queries, api_queries, outbox_queries, queries
-from gateway.storage import failover as failover_module
 from gateway.storage import shadow as shadow_module
-from gateway.storage import writer as writer_module
 from gateway.storage.database import Database
 from tests.support.stores import HandClock
-from tests.unit.storage.test_failover import ANN, back, held, opened, rows, said, texts
+from tests.unit.storage.test_failover import ANN, back, held, opened, path, quick, rows, said, texts
 from tests.unit.storage.test_failover_twice import add_turn, change, io_error
+
+__all__ = ["path", "quick"]
 
 NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
 KEYED: Final = NewDelivery(Target(Platform.TELEGRAM, "1", None, ""), "notice", "the bill is paid", key="message:1")
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer_module, "SQLITE_BUSY_SECONDS", 0.02)
-    monkeypatch.setattr(failover_module, "SQLITE_BUSY_SECONDS", 0.02)
-    monkeypatch.setattr(failover_module, "RETRY_SECONDS", 0.02)
-    monkeypatch.setattr(failover_module, "RETRY_MAX_SECONDS", 0.05)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "gateway.db"
 
 
 async def put_out(database: Database) -> None:

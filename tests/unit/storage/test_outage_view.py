@@ -17,29 +17,16 @@ from gateway.logs import Redactor
 from gateway.mirror import JsonlMirror
 from gateway.search import SearchIndexer, search
 from gateway.session import SessionStore
-from gateway.storage import failover as failover_module
 from gateway.storage import shadow as shadow_module
-from gateway.storage import writer as writer_module
 from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
 from gateway.storage.state import StorageState
-from tests.unit.storage.test_failover import ANN, BEN, back, held, opened, said
+from tests.unit.storage.test_failover import ANN, BEN, back, held, opened, path, quick, said
 from tests.unit.storage.test_failover_twice import add_turn, change, io_error
 
+__all__ = ["path", "quick"]
+
 ALL = "refused", "expired", "failed", "dead"
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer_module, "SQLITE_BUSY_SECONDS", 0.02)
-    monkeypatch.setattr(failover_module, "SQLITE_BUSY_SECONDS", 0.02)
-    monkeypatch.setattr(failover_module, "RETRY_SECONDS", 0.02)
-    monkeypatch.setattr(failover_module, "RETRY_MAX_SECONDS", 0.05)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "gateway.db"
 
 
 async def fill(database: Database, store: SessionStore) -> None:
