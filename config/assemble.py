@@ -71,8 +71,19 @@ class Assembler:
         if leaf.value is None:
             return {} if _is_platform(shape) or _is_agent(shape) else None
         if shape.is_secret:
-            return leaf.text.strip() or None
+            return self._secret(entry, leaf.text.strip(), path, lenient=lenient)
         return leaf.text if shape.is_text else leaf.value
+
+    def _secret(self, entry: Entry, text: str, path: tuple[str | int, ...], *, lenient: bool) -> str | None:
+        """Return a secret, or None for an empty one. Bytes that are no text come as characters that have no bytes."""
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            if not lenient:
+                advice = "write it anew; its letters, digits and marks are UTF-8"
+                self.problems.append(entry.origin.problem(dotted(path), "is not UTF-8 text", advice))
+            return None
+        return text or None
 
     def _report_unset(self, entry: Entry, name: str, path: tuple[str | int, ...]) -> None:
         message = f"the environment variable {name} is not set"

@@ -8,6 +8,7 @@ from typing import Any, Final
 import yaml
 from pydantic import SecretStr
 
+from config.addresses import without_secrets
 from config.load import Settings, items
 from config.schema import FILE_SUFFIX, SECRET_NAME
 
@@ -47,14 +48,16 @@ def _lines(section: Any, path: tuple[str, ...], origin: Mapping[str, str]) -> It
 
 
 def masked(name: str, value: object) -> object:
-    """Return a value as it may be shown: secrets, and what another package names like one, are masked."""
+    """Return a value as it may be shown: secrets, those in addresses too, and what is named like one, are masked."""
     if isinstance(value, SecretStr):
         return MASK
     if isinstance(value, Mapping):
         return {key: masked(str(key), below) for key, below in value.items()}
     if isinstance(value, list | tuple):
         return [masked(name, below) for below in value]
-    return MASK if value is not None and SECRET_NAME.search(name) else value
+    if value is not None and SECRET_NAME.search(name):
+        return MASK
+    return without_secrets(value, MASK) if isinstance(value, str) else value
 
 
 class _OneLine(yaml.SafeDumper):

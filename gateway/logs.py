@@ -18,6 +18,7 @@ from urllib.parse import quote
 from pydantic import SecretStr
 
 from config import GatewayConfig, Home, LoggingConfig
+from config.addresses import address_secrets
 from config.schema import SECRET_NAME
 
 LOG_FILE_NAME: Final = "gateway.log"
@@ -42,7 +43,7 @@ MIN_SECRET_CHARS: Final = 4
 """Shorter values are not looked for: they would be found in every other word."""
 
 MIN_ENVIRONMENT_SECRET_CHARS: Final = 8
-"""The same for values of the environment, which may not be a secret although the name says so."""
+"""The same for values of the environment and of addresses, which may not be a secret although the name says so."""
 
 MASK: Final = "***"
 
@@ -128,8 +129,12 @@ def redacted(value: Any, redact: Callable[[str], str]) -> Any:  # noqa: ANN401 -
 
 
 def _written(secret: str) -> set[str]:
-    """A secret as it may stand in a text: plain, in an address, in JSON, as Python shows it."""
-    return {secret, quote(secret), quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1]}
+    """A secret as it may stand in a text: plain, in an address, in JSON, as Python shows it.
+
+    One of the environment need not be valid text, and no address holds such a one.
+    """
+    addressed = {quote(secret, safe, errors="replace") for safe in ("/", "")}
+    return {secret, *addressed, json.dumps(secret)[1:-1], repr(secret)[1:-1]}
 
 
 def secrets_of(config: GatewayConfig, environ: Mapping[str, str]) -> frozenset[str]:
@@ -151,6 +156,8 @@ def _secrets_in(value: object, name: str) -> Iterator[str]:
     elif isinstance(value, str):
         if SECRET_NAME.search(name):
             yield value
+        else:
+            yield from (each for each in address_secrets(value) if len(each) >= MIN_ENVIRONMENT_SECRET_CHARS)
     else:
         for field in getattr(value, "__pydantic_fields__", ()):
             yield from _secrets_in(getattr(value, field), field)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config import AgentConfig, ModelAgentConfig
+from config.addresses import address_secrets
 from gateway.ports import AgentCapabilities, AgentEnvironment, AgentError, AgentEvent, AgentTurn
 
 if TYPE_CHECKING:
@@ -87,13 +88,14 @@ class ModelAgent:
             settings=client.settings(),
             images=None if config.images == "auto" else config.images,
         )
+        secrets = (key, client.key(), *address_secrets(config.base_url or ""))
         words = ErrorWords(
             agent=name,
             model=config.model,
             server=client.server,
             timeout=config.timeout,
             own_server=config.base_url is not None,
-            secrets=tuple({secret for secret in (key, client.key()) if secret}),
+            secrets=tuple({secret for secret in secrets if secret}),
         )
         return _Ready(ModelEngine(client.model, options, words), client)
 

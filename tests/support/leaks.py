@@ -117,7 +117,7 @@ class Leaks:
 
 def written(secret: str) -> set[str]:
     """A secret as it may stand in a text: plain, in JSON, in an address."""
-    return {secret, json.dumps(secret)[1:-1], quote(secret, safe="")}
+    return {secret, json.dumps(secret)[1:-1], quote(secret, safe="", errors="surrogatepass")}
 
 
 def outputs_in(folder: Path) -> Iterator[Path]:

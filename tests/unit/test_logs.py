@@ -97,6 +97,20 @@ def test_plain_data_loses_the_secrets_of_its_texts_and_keeps_its_form() -> None:
     assert redacted(data, Redactor(["a key"])) == {"key": [MASK, {"key": None, "n": 1}], "t": ["key", True]}
 
 
+def test_the_secrets_in_addresses_of_the_configuration() -> None:
+    address = "http://a.example/v1?key=in%2Fthe%2Faddress&token=short"
+    prompt = "Search with https://a.example/?token=a-word-of-the-prompt and no other."
+    config = GatewayConfig.model_validate(
+        {"agents": {"a": {"type": "model", "model": "openai:m", "base_url": address, "system_prompt": prompt}}}
+    )
+    assert secrets_of(config, {}) == {"in%2Fthe%2Faddress", "in/the/address"}
+
+
+def test_a_secret_of_the_environment_that_is_no_text_is_masked_too() -> None:
+    secrets = secrets_of(GatewayConfig(), {"OTHER_TOKEN": "not\udcfftext-at-all"})
+    assert Redactor(secrets)("it is not\udcfftext-at-all.") == f"it is {MASK}."
+
+
 def test_the_secrets_of_the_configuration_and_of_the_environment() -> None:
     config = GatewayConfig.model_validate(
         {

@@ -420,3 +420,24 @@ def test_any_text_loads_or_is_a_config_error(tmp_path: Path, text: str, environ:
     if problems is not None:
         assert problems
         assert all(problem.message and problem.advice and "\n" not in str(problem) for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "place"),
+    [
+        ("", {"HERMES_GATEWAY_API_KEY": "s3cret\udcffvalue"}, "environment HERMES_GATEWAY_API_KEY"),
+        ("http: {api_key: '${KEY}'}\n", {"KEY": "s3cret\udcffvalue"}, "gateway.yaml:1"),
+        ('http: {api_key: "s3cret\\udc80value"}\n', {}, "gateway.yaml:1"),
+    ],
+)
+def test_a_secret_that_is_no_text_is_named_without_its_value(
+    sandbox: Sandbox, text: str, environ: dict[str, str], place: str
+) -> None:
+    problem = sandbox.problem(text, environ)
+    assert (problem.key, problem.message) == ("http.api_key", "is not UTF-8 text")
+    assert problem.place.endswith(place)
+    assert "s3cret" not in str(problem)
+
+
+def test_a_secret_that_is_no_text_is_no_matter_where_its_platform_is_off(sandbox: Sandbox) -> None:
+    sandbox.load("platforms: {telegram: {enabled: false}}\n", {"TELEGRAM_BOT_TOKEN": "s3cret\udcffvalue"})

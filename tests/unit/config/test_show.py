@@ -54,6 +54,29 @@ platforms:
         assert zulip["login"] == {"api_key": "***", "name": "me"}
 
 
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        (f"https://a.example/v1?key={SECRET}", "https://a.example/v1?key=***"),
+        (f"https://a.example/v1?a=b&api_key={SECRET}&c=d", "https://a.example/v1?a=b&api_key=***&c=d"),
+        (f"https://a.example/v1?X-Token={SECRET}:{SECRET}#end", "https://a.example/v1?X-Token=***#end"),
+        ("https://a.example/v1?keyboard=qwertz&page=1", "https://a.example/v1?keyboard=qwertz&page=1"),
+    ],
+)
+def test_masks_secrets_in_addresses(sandbox: Sandbox, address: str, shown: str) -> None:
+    text = f"agents: {{a: {{type: model, model: 'x:y', base_url: '{address}'}}}}\n"
+    assert yaml.safe_load(render(sandbox.settings(text), origin=True))["agents"]["a"]["base_url"] == shown
+
+
+def test_masks_the_login_in_an_address_of_another_package(
+    sandbox: Sandbox, install: Callable[[str, str], None]
+) -> None:
+    install(ADAPTER_GROUP, "zulip")
+    text = f"platforms: {{zulip: {{sites: ['https://me:{SECRET}@there/x@y', 'me@there']}}}}\n"
+    shown = yaml.safe_load(render(sandbox.settings(text), origin=False))
+    assert shown["platforms"]["zulip"]["sites"] == ["https://***@there/x@y", "me@there"]
+
+
 def test_shows_where_each_value_comes_from(sandbox: Sandbox) -> None:
     settings = sandbox.settings(
         "busy: steer\nplatforms:\n  telegram: {}\n", {"TELEGRAM_BOT_TOKEN": SECRET}, {"http.port": 2}
