@@ -40,7 +40,7 @@ OVER: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request as it was noted. `fields` is what its answer repeats of it."""
+    """A request as it is noted. `fields` is what its answer repeats of it, `noted` whether it is on disk."""
 
     id: str
     holder: str
@@ -49,6 +49,7 @@ class Asked:
     fingerprint: str
     fields: Mapping[str, Any]
     created_at: datetime
+    noted: bool = False
 
     @property
     def own_chat(self) -> bool:
@@ -153,13 +154,14 @@ class Ledger:
                 row["fingerprint"],
                 json.loads(row["asked"]),
                 from_micros(row["created_at"]),
+                noted=True,
             )
         return None
 
     async def since(self, asked: Asked) -> Sequence[str]:
         """The ids of a request, and of those that were made in its conversation since and did not end in an error, the
         latest first. Raises `StorageError`."""
-        place = (str(Platform.API_SERVER), ACCOUNT, asked.chat, to_micros(asked.created_at))
+        place = (str(Platform.API_SERVER), ACCOUNT, asked.chat, asked.id)
         return [str(row["id"]) for row in await self._rows(api_queries.LATER_API_REQUESTS, *place)]
 
     async def answer(self, request_id: str) -> Answer | None:

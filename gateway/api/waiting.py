@@ -87,9 +87,10 @@ class WaitingRoom:
         """Who waits for a request."""
         return self._waiters.get(request_id)
 
-    def has_later(self, asked: Asked, following: str) -> bool:
-        """Whether anybody waits for what was asked in a conversation since, but for the request with this id."""
+    def has_newer(self, asked: Asked, following: str) -> bool:
+        """Whether anybody waits for what was asked in a conversation and is not on disk yet, as this request is; but
+        for the one with this id."""
         return any(
-            waiter.id != following and waiter.asked is not None and waiter.asked.created_at > asked.created_at
+            waiter.id not in (asked.id, following) and waiter.asked is not None and not waiter.asked.noted
             for waiter in self._chats.get(asked.chat, {}).values()
         )

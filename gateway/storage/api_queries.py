@@ -22,9 +22,11 @@ USE_API_KEY: Final = "UPDATE api_keys SET last_used_at = max(coalesce(last_used_
 # --- requests and answers ------------------------------------------------------------------------------
 
 ADD_API_REQUEST: Final = """
-INSERT INTO api_requests (id, holder, kind, chat, fingerprint, asked, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO api_requests (id, holder, kind, chat, fingerprint, asked, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6,
+    max(?7, coalesce((SELECT max(created_at) + 1 FROM api_requests WHERE chat = ?4), 0)))
 ON CONFLICT (id) DO NOTHING"""
-"""Note a request; the same one again is not noted again."""
+"""Note a request; the same one again is not noted again. In a conversation each comes after the one before, also
+where the clock has gone back between them."""
 
 GET_API_REQUEST: Final = "SELECT * FROM api_requests WHERE id = ?"
 """A request."""
@@ -36,10 +38,12 @@ LATER_API_REQUESTS: Final = """
 SELECT api_requests.id FROM api_requests
 LEFT JOIN inbound ON inbound.platform = ? AND inbound.account = ? AND inbound.chat = api_requests.chat
     AND inbound.message_id = api_requests.id
-WHERE api_requests.chat = ? AND api_requests.created_at >= ?
+WHERE api_requests.chat = ? AND api_requests.created_at >= coalesce(
+    (SELECT created_at FROM api_requests WHERE id = ?), 0)
     AND coalesce(inbound.state, '') NOT IN ('refused', 'expired', 'failed', 'dead')
 ORDER BY api_requests.created_at DESC"""
-"""What was asked in a conversation from an instant on and did not end in an error, the latest first."""
+"""What was asked in a conversation from a request on and did not end in an error, the latest first. What stands in
+for the database in an outage need not have that request; all that it has came since."""
 
 ADD_API_ANSWER: Final = """
 INSERT INTO api_answers (id, answer, answered_at) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING"""

@@ -409,6 +409,25 @@ async def test_a_response_that_was_refused_ends_no_conversation(home: Home, free
         assert (status, body["error"]["code"]) == (409, "previous_response_not_last")
 
 
+async def test_a_conversation_goes_on_where_the_clock_goes_back(home: Home, free_port: Callable[[], int]) -> None:
+    now = datetime.now(UTC)
+    async with api_gateway(home, free_port()) as gateway:
+        parts = gateway.daemon._parts
+        assert parts is not None
+
+        async def post(text: str, previous: str | None, minutes: int) -> tuple[int, dict[str, Any]]:
+            parts.http.service._clock = At(now + timedelta(minutes=minutes))
+            body = {"model": "echo", "input": text, "previous_response_id": previous}
+            return await gateway.post("/v1/responses", body)
+
+        _, first = await post("one", None, 0)
+        _, second = await post("two", first["id"], -10)
+        status, body = await post("another", first["id"], -9)
+        assert (status, body["error"]["code"]) == (409, "previous_response_not_last")
+        status, third = await post("three", second["id"], -8)
+        assert (status, third["output"][0]["content"][0]["text"]) == (200, "three")
+
+
 async def test_a_session_that_somebody_pinned_stays(home: Home, free_port: Callable[[], int]) -> None:
     async with api_gateway(home, free_port()) as gateway:
         _, body = await gateway.post("/v1/chat/completions", ask("x"))
