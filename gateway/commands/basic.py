@@ -215,6 +215,8 @@ def describe(command: Command) -> str:
     if command.aliases:
         lines.append(f"- or as {', '.join(f'`/{alias}`' for alias in command.aliases)}")
     lines.append(f"- {'works while an answer is written' if command.immediate else 'waits for the running answer'}")
+    if command.note:
+        lines.append(f"- {command.note}")
     if command.role > Role.GUEST:
         lines.append(f"- for people who are {command.role.word} or more")
     return "\n".join(lines)

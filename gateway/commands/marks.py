@@ -3,7 +3,7 @@
 import sqlite3
 from typing import Final
 
-from gateway.commands.services import CommandServices, ago, counted, current, label, meant, scope_of
+from gateway.commands.services import CommandServices, ago, counted, current, label, meant, quoted, scope_of, unquoted
 from gateway.commands.table import (
     Arguments,
     Command,
@@ -61,7 +61,7 @@ class MarkCommands:
                 Command("star", "Keep a session from being deleted", self._star, parameters=(session,)),
                 Command("unstar", "Let a session be deleted again", self._unstar, parameters=(session,)),
                 Command("project", "Show this session's project, or put it into one", self._project,
-                        parameters=(off, name)),
+                        parameters=(off, name), note='in quotes anything is a name: `/project "off"`'),
                 Command("projects", "List your projects, rename one, or take one apart", self._projects,
                         parameters=(change, page, name)),
             ],
@@ -100,6 +100,7 @@ class MarkCommands:
         wanted, off = given.text("name"), bool(given.text("off"))
         if off and wanted:
             wanted, off = given.whole, False
+        wanted = unquoted(wanted)
 
         def effect(connection: sqlite3.Connection) -> Reply | str:
             here = current(connection, record)
@@ -112,11 +113,11 @@ class MarkCommands:
                 raise CommandRefusedError(f"Nothing was changed: {error}.") from error
             if view.project is not None:
                 words = f"“{view.title}” is in the project “{view.project}” now."
-                return Reply(words, buttons([(label(view.project), f"/sessions {view.project}")]))
+                return Reply(words, buttons([(label(view.project), f"/sessions {quoted(view.project)}")]))
             if before is None:
                 return "This session is in no project."
             words = f"“{view.title}” is in no project any more."
-            return Reply(words, buttons([(label(f"Back to {before}"), f"/project {before}")]))
+            return Reply(words, buttons([(label(f"Back to {before}"), f"/project {quoted(before)}")]))
 
         return effect
 
@@ -135,7 +136,7 @@ class MarkCommands:
             f"{number}. “{view.name}”: {counted(view.sessions, 'session')}, {ago(view.updated_at, now)}"
             for number, view in enumerate(found[:PAGE], start=offset + 1)
         ]
-        rows = [[(label(view.name), f"/sessions {view.name}")] for view in found[:PAGE]]
+        rows = [[(label(view.name), f"/sessions {quoted(view.name)}")] for view in found[:PAGE]]
         lines += ["", "`/sessions` with a name lists its sessions."]
         if len(found) > PAGE:
             rows.append([("More", f"/projects {page + 1}")])
@@ -144,7 +145,8 @@ class MarkCommands:
 
     def _change_project(self, record: InboundRecord, change: str, name: str) -> Effect:
         old, becomes, new = name.partition(BECOMES)
-        if not old.strip() or (change == "rename") != bool(becomes and new.strip()):
+        old, new = unquoted(old), unquoted(new)
+        if not old or (change == "rename") != bool(becomes and new):
             how = "/projects rename Name = New name" if change == "rename" else "/projects delete Name"
             raise CommandRefusedError(f"Write it as `{how}`.")
         scope = scope_of(record)

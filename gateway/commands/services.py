@@ -27,6 +27,9 @@ from gateway.storage.database import Database
 LABEL: Final = 40
 """Characters of a button's label; what is longer is cut by most platforms."""
 
+QUOTES: Final = frozenset({'""', "“”", "„“", "„”", "«»", "»«"})
+"""Pairs that a name may stand between."""
+
 MINUTE: Final = 60
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
@@ -132,6 +135,17 @@ async def meant(services: CommandServices, record: InboundRecord, command: str, 
 def label(text: str) -> str:
     """A text as the label of a button."""
     return text if len(text) <= LABEL else f"{text[: LABEL - 1]}…"
+
+
+def quoted(name: str) -> str:
+    """A name as an argument that is taken for nothing else, whatever it is."""
+    return f'"{name}"'
+
+
+def unquoted(name: str) -> str:
+    """A name that was given with or without quotes, of whichever kind a keyboard makes."""
+    name = name.strip()
+    return name[1:-1].strip() if len(name) > 2 and name[0] + name[-1] in QUOTES else name
 
 
 def counted(number: int, thing: str) -> str:

@@ -14,7 +14,9 @@ from gateway.commands.services import (
     current_id,
     label,
     meant,
+    quoted,
     scope_of,
+    unquoted,
 )
 from gateway.commands.table import (
     Arguments,
@@ -64,7 +66,8 @@ class SessionCommands:
             FAMILY,
             [
                 Command("sessions", "List your sessions, or those of a project", self._list,
-                        parameters=(which, page, project), immediate=True),
+                        parameters=(which, page, project), immediate=True,
+                        note='in quotes anything is a project\'s name: `/sessions "all"`'),
                 Command("resume", "Go on with an earlier session", self._resume, parameters=(session,)),
                 Command("title", "Show or change this session's name", self._title, parameters=(title,)),
                 Command("branch", "Go on in a copy of this session", self._branch, aliases=("fork",),
@@ -78,9 +81,9 @@ class SessionCommands:
 
     async def _list(self, record: InboundRecord, given: Arguments) -> Effect:
         services, page, which = self._services, given.number("page", 1), given.text("archived|all")
-        project, now = given.text("project"), services.clock.now()
-        if project and await self._page(record, "", given.whole, 0):
-            which, page, project = "", 1, given.whole
+        project, whole, now = unquoted(given.text("project")), unquoted(given.whole), services.clock.now()
+        if project and await self._page(record, "", whole, 0):
+            which, page, project = "", 1, whole
         offset = (page - 1) * PAGE
         found = await self._page(record, which, project, offset)
         if not found:
@@ -94,7 +97,7 @@ class SessionCommands:
         ]
         text = "\n".join([*lines, "", "`/resume` with an id, the beginning of one, or a name goes on there."])
         if len(found) > PAGE:
-            more = " ".join(filter(None, ("/sessions", which, str(page + 1), project)))
+            more = " ".join(filter(None, ("/sessions", which, str(page + 1), project and quoted(project))))
             rows.append([("More", more)])
             text = f"{text} `{more}` shows more."
         return say(text, buttons(*rows))

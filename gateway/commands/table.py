@@ -134,7 +134,8 @@ Run: TypeAlias = Callable[[InboundRecord, Arguments], Effect | Awaitable[Effect]
 class Command:
     """One command. An `immediate` one does not wait for the turn that runs in its session.
 
-    `help` is one line. A `hidden` one works, and stands in no menu. It is for people of a role and those above it.
+    `help` is one line; `note` is another, for those who ask about this one. A `hidden` one works, and stands in no
+    menu. It is for people of a role and those above it.
     """
 
     name: str
@@ -146,6 +147,7 @@ class Command:
     family: str = "This chat"
     hidden: bool = False
     role: Role = Role.GUEST
+    note: str = ""
 
     @property
     def usage(self) -> str:

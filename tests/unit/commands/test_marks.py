@@ -85,3 +85,36 @@ async def test_a_project_may_be_called_like_an_argument(tmp_path: Path, name: st
         ((_label, command),) = chat.buttons
         assert "“hello”" in await chat.says(command)
         assert f"There is no project “{name}” any more" in await chat.says(f"/projects delete {name}")
+
+
+@pytest.mark.parametrize("name", ["all", "Archived", "7", "off", 'the "all"'])
+async def test_in_quotes_a_project_may_be_called_as_an_argument_is_written(tmp_path: Path, name: str) -> None:
+    async with chatting(tmp_path) as chat:
+        await chat.says("hello")
+        assert f"“hello” is in the project “{name}” now." in await chat.says(f'/project "{name}"')
+        await chat.says("/new")
+        await chat.says("elsewhere")
+        assert f"“{name}”: 1 session" in await chat.says("/projects")
+        ((_label, command),) = chat.buttons
+        for text in (command, f"/sessions “{name}”"):
+            listed = await chat.says(text)
+            assert "“hello”" in listed
+            assert "“elsewhere”" not in listed
+        assert f"is called “{name}s” now" in await chat.says(f'/projects rename "{name}" = „{name}s“')
+
+
+async def test_the_next_page_of_a_project_is_of_that_project(tmp_path: Path) -> None:
+    async with chatting(tmp_path) as chat:
+        for number in range(9):
+            await chat.says(f"number {number}")
+            await chat.says('/project "all"')
+            await chat.says("/new")
+        await chat.says('/sessions "all"')
+        assert chat.buttons[-1] == ("More", '/sessions 2 "all"')
+        assert "”: in all, 2 messages" in await chat.says('/sessions 2 "all"')
+
+
+async def test_help_tells_how_such_a_project_is_named(tmp_path: Path) -> None:
+    async with chatting(tmp_path) as chat:
+        assert '`/sessions "all"`' in await chat.says("/help sessions")
+        assert '`/project "off"`' in await chat.says("/help project")
