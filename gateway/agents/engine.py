@@ -41,7 +41,7 @@ from gateway.agents.context import (
     turn_starts,
 )
 from gateway.agents.errors import REQUEST_ERRORS, ErrorWords, is_bad_image, is_overflow, refuses_images, refuses_tools
-from gateway.agents.images import NOT_TAKEN, REFUSED, has_images, with_images
+from gateway.agents.images import NOT_TAKEN, Refusals, Sight, with_images
 from gateway.agents.messages import (
     repaired,
     sendable,
@@ -122,6 +122,7 @@ class _TurnState:
     starts: tuple[int, ...]
     fixed_size: int
     """Bytes of the system prompt and the tools."""
+    sight: Sight
     cut: int = 0
     told: int = 0
     """The cut that the person was last told of."""
@@ -131,8 +132,6 @@ class _TurnState:
     response: ModelResponse | None = None
     sent: bool = False
     """Whether the person has seen something of the present step."""
-    instead: str | None = None
-    """What stands in the place of images, where they are not shown in this turn."""
 
     def size(self) -> int:
         """The bytes of the whole prompt as it would be sent now."""
@@ -153,6 +152,7 @@ class ModelEngine:
         self._cuts: OrderedDict[str, tuple[int, str]] = OrderedDict()
         able = bool(model.profile.get("supports_image_input", True))
         self._takes_images = able if options.images is None else options.images
+        self._refusals = Refusals()
         self._takes_tools = options.max_tool_rounds > 0
 
     async def run(self, turn: AgentTurn) -> AsyncGenerator[AgentEvent, None]:
@@ -207,7 +207,7 @@ class ModelEngine:
             told=cut,
             used_ids={call.id for row in to_model_messages(turn.resumed) for call in _calls_of(row)},
             rounds=sum(1 for row in turn.resumed if row.get("role") == "assistant" and row.get("tool_calls")),
-            instead=None if self._takes_images else NOT_TAKEN,
+            sight=Sight(self._refusals, turn.session_id, instead=None if self._takes_images else NOT_TAKEN),
         )
 
     # --- one request ---------------------------------------------------------------------------------
@@ -244,13 +244,14 @@ class ModelEngine:
         state.current.append(response)
 
     def _do_without(self, state: _TurnState, error: Exception) -> bool:
-        """Leave out what the server says its model does not take, from now on; for a bad image all in this turn."""
-        if state.instead is None and _shows_images(state):
+        """Leave out what the server says its model does not take, from now on; of images those that may be bad."""
+        if shown := state.sight.shown([*to_model_messages(state.turn.history[state.cut :]), *state.current]):
             if is_bad_image(error):
-                state.instead = REFUSED
+                state.sight.doubt(shown)
                 return True
             if self._options.images is None and refuses_images(error):
-                state.instead, self._takes_images = NOT_TAKEN, False
+                state.sight.hide_all(NOT_TAKEN)
+                self._takes_images = False
                 return True
         if (state.turn.tools or state.turn.client_tools) and refuses_tools(error):
             if not state.turn.client_tools:  # what a program brings may be refused for how it is described
@@ -287,13 +288,14 @@ class ModelEngine:
     def _messages(self, state: _TurnState, parameters: ModelRequestParameters) -> list[ModelMessage]:
         """The messages to send; on a thread, for a history of thousands of messages takes its time."""
         history = to_model_messages(state.turn.history[state.cut :])
-        whole = with_images(repaired([*history, *state.current]), instead=state.instead)
+        whole = with_images(repaired([*history, *state.current]), state.sight)
         tools = {tool.name for tool in parameters.function_tools}
         return [sendable(message, tools) for message in self._model.prepare_messages(whole, parameters)]
 
     def _shown(self, state: _TurnState, event: ModelResponseStreamEvent) -> list[Text | Notice]:
         """What a person sees of an event: its text, and before the first of it what was left out."""
-        shown: list[Text | Notice] = []
+        refused = state.sight.settle()
+        shown: list[Text | Notice] = [] if refused is None else [Notice(refused)]
         if state.cut > state.told and not state.noticed:
             shown.append(Notice(_cut_notice(spoken(state.turn.history[: state.cut])), trimmed=True))
             state.noticed = True
@@ -403,8 +405,8 @@ class ModelEngine:
         if state.cut < len(state.sizes):
             state.cut = cut_in_half(state.sizes, state.starts, state.cut)
             return True
-        if state.instead is None and has_images(state.current):
-            state.instead = NOT_TAKEN
+        if state.sight.shown(state.current):
+            state.sight.hide_all(NOT_TAKEN)
             return True
         return self._shorten_results(state)
 
@@ -432,10 +434,6 @@ class ModelEngine:
         self._cuts.move_to_end(session)
         while len(self._cuts) > REMEMBERED_CUTS:
             self._cuts.popitem(last=False)
-
-
-def _shows_images(state: _TurnState) -> bool:
-    return has_images(state.current) or has_images(to_model_messages(state.turn.history[state.cut :]))
 
 
 def _fingerprint(row: Message) -> str:

@@ -10,9 +10,9 @@ import pytest
 
 from config import ModelAgentConfig
 from gateway.agents.context import IMAGE_BYTES, row_size
-from gateway.agents.images import GONE, NOT_TAKEN, REFUSED
+from gateway.agents.images import ALL_REFUSED, GONE, NONE_SHOWN, NOT_TAKEN, OLDER_REFUSED, REFUSED
 from gateway.agents.messages import joined, repaired, to_model_messages, to_rows
-from gateway.ports import AgentError, AgentTurn, ClientTool, Message
+from gateway.ports import AgentError, AgentTurn, ClientTool, Message, Notice
 from tests.support.scripted_openai import Fault, Reply, ScriptedOpenAI
 from tests.unit.agents.support import CLOCK, Desk, assistant, model_config, started, text_of, user
 from tests.unit.media.support import PNG
@@ -122,6 +122,74 @@ async def test_a_bad_image_ends_neither_its_conversation_nor_those_of_others(
     assert said == ["later", "red"]
     assert [len(urls(request)) for request in server.requests] == [1, 0, 1]
     assert REFUSED in texts(server.requests[1])
+
+
+def picture_number(number: int, folder: Path) -> Path:
+    """An image that differs from others in its bytes."""
+    path = folder / f"{number}.png"
+    path.write_bytes(PNG + bytes([number]))
+    return path
+
+
+class Refusing:
+    """Refuses each request that shows one of some images, in the words of a server that does not say which it is."""
+
+    def __init__(self, *bad: Path) -> None:
+        self._bad = {base64.b64encode(path.read_bytes()).decode() for path in bad}
+
+    def __call__(self, request: dict[str, Any]) -> Reply | Fault:
+        if any(url.endswith(bad) for url in urls(request) for bad in self._bad):
+            return Fault(400, "Could not process image", type="invalid_request_error")
+        return Reply("fine")
+
+
+async def notices(config: ModelAgentConfig, home: Path, *turns: AgentTurn) -> list[list[str]]:
+    async with started(config, home) as agent:
+        said = [await Desk().events(agent, turn) for turn in turns]
+    return [[event.text for event in events if isinstance(event, Notice)] for events in said]
+
+
+async def test_a_bad_image_of_the_newest_message_hides_no_older_one_then_or_later(tmp_path: Path) -> None:
+    good, bad, next_one = (picture_number(number, tmp_path) for number in range(3))
+    history = [seen("one", good), assistant("fine")]
+    first = turn_with(seen("two", bad), history=history)
+    history = [*history, seen("two", bad), assistant("fine")]
+    later = turn_with(seen("three", next_one), history=history)
+    async with ScriptedOpenAI(Refusing(bad)) as server:
+        told = await notices(model_config(server.base_url), tmp_path, first, later)
+    assert [len(urls(request)) for request in server.requests] == [2, 1, 2]
+    assert texts(server.requests[1]).count(REFUSED) == texts(server.requests[2]).count(REFUSED) == 1
+    assert told == [
+        ["The model's server refused the newest image of this conversation, so I answer without it."],
+        [],
+    ]
+
+
+async def test_a_bad_image_of_an_older_message_leaves_the_newest_in_sight(tmp_path: Path) -> None:
+    old, bad, new, newer = (picture_number(number, tmp_path) for number in range(4))
+    turn = turn_with(seen("new", new, newer), history=[seen("old", old, bad), assistant("fine")])
+    async with ScriptedOpenAI(Refusing(bad)) as server:
+        told = await notices(model_config(server.base_url), tmp_path, turn, turn)
+    assert [len(urls(request)) for request in server.requests] == [4, 2, 2, 2]
+    assert told == [[OLDER_REFUSED], []]
+
+
+async def test_where_no_message_can_be_told_to_be_at_fault_no_image_is_shown(tmp_path: Path) -> None:
+    bad, worse = (picture_number(number, tmp_path) for number in range(2))
+    turn = turn_with(seen("new", worse), history=[seen("old", bad), assistant("fine")])
+    async with ScriptedOpenAI(Refusing(bad, worse)) as server:
+        told = await notices(model_config(server.base_url), tmp_path, turn)
+    assert [len(urls(request)) for request in server.requests] == [2, 1, 1, 0]
+    assert texts(server.requests[3]).count(ALL_REFUSED) == 2
+    assert told == [[NONE_SHOWN]]
+
+
+async def test_a_server_that_refuses_images_where_none_is_shown_is_believed(tmp_path: Path, picture: Path) -> None:
+    fault = Fault(400, "Could not process image", type="invalid_request_error")
+    async with ScriptedOpenAI([fault, fault]) as server:
+        with pytest.raises(AgentError, match="Could not process image"):
+            await answer(model_config(server.base_url), tmp_path, turn_with(seen("x", picture)))
+    assert len(server.requests) == 2
 
 
 async def test_a_model_that_is_said_to_take_them_is_believed(tmp_path: Path, picture: Path) -> None:
