@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -53,6 +53,7 @@ from gateway.agents.messages import (
     user_request,
     with_unique_ids,
 )
+from gateway.agents.reading import read_answer
 from gateway.brought import split_calls
 from gateway.ports import (
     AgentEvent,
@@ -270,20 +271,14 @@ class ModelEngine:
             model_settings=self._settings(allow_tools=allow_tools or not parameters.function_tools),
             model_request_parameters=parameters,
         )
-        async with AsyncExitStack() as stack:
-            async with asyncio.timeout(self._options.timeout):
-                stream = await stack.enter_async_context(request)
-            events = aiter(stream)
-            while True:
-                try:
-                    async with asyncio.timeout(self._options.timeout):
-                        event = await anext(events)
-                except StopAsyncIteration:
-                    break
+        async with aclosing(read_answer(request, self._options.timeout)) as events:
+            async for event in events:
+                if isinstance(event, ModelResponse):
+                    state.response = event
+                    continue
                 for shown in self._shown(state, event):
                     state.sent = True
                     yield shown
-            state.response = stream.get()
 
     def _messages(self, state: _TurnState, parameters: ModelRequestParameters) -> list[ModelMessage]:
         """The messages to send; on a thread, for a history of thousands of messages takes its time."""

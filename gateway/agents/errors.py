@@ -26,22 +26,15 @@ from pydantic_ai.exceptions import (
 
 from gateway.ports import AgentError
 
-_MISREADINGS: Final = (AttributeError, LookupError, TypeError, ValueError)
-"""What the providers' libraries raise where an answer, or a part of its stream, has another shape than they know."""
 
-RequestError = (
-    ModelAPIError
-    | UnexpectedModelBehavior
-    | UserError
-    | OSError
-    | AttributeError
-    | LookupError
-    | TypeError
-    | ValueError
-)
-"""What a request to a model may raise; `TimeoutError` is an `OSError`."""
+class UnreadableAnswerError(Exception):
+    """What a server sent has another shape than its provider's library knows; the cause is what that made of it."""
 
-REQUEST_ERRORS: Final = (ModelAPIError, UnexpectedModelBehavior, UserError, OSError, *_MISREADINGS)
+
+RequestError = ModelAPIError | UnexpectedModelBehavior | UserError | OSError | UnreadableAnswerError
+"""What a request to a model may raise; `TimeoutError` is an `OSError`. Anything else is a fault of our own."""
+
+REQUEST_ERRORS: Final = (ModelAPIError, UnexpectedModelBehavior, UserError, OSError, UnreadableAnswerError)
 
 _OVERFLOW_WORDS: Final = (
     "exceed_context_size",
@@ -158,9 +151,9 @@ class ErrorWords:
             return self._connection(error)
         if isinstance(error, ModelAPIError):
             return self._refusal(error) or self._fault(error)
-        if isinstance(error, _MISREADINGS):
+        if isinstance(error, UnreadableAnswerError):
             return AgentError(
-                f"The answer of {self.server} could not be read ({type(error).__name__}).{self._address_advice()}",
+                f"The answer of {self.server} could not be read ({error}).{self._address_advice()}",
                 retryable=True,
             )
         if isinstance(error, TimeoutError):

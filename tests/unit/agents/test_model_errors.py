@@ -7,11 +7,12 @@ import traceback
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from config import ModelAgentConfig
+from gateway.agents import engine
 from gateway.ports import AgentError, Text
 from tests.support.scripted_openai import (
     Answer,
@@ -120,6 +121,22 @@ async def test_a_stream_of_another_shape_is_told_in_words(chunk: str, tmp_path: 
     error = await failure(Fault(200, body=body, headers={"Content-Type": "text/event-stream"}), tmp_path)
     assert error.retryable
     assert "127.0.0.1" in str(error)
+
+
+@pytest.mark.parametrize("fault", [ValueError("ours"), TypeError("ours"), KeyError("ours")])
+@pytest.mark.parametrize("where", ["with_images", "_text_of"])
+async def test_a_fault_of_our_own_is_not_told_as_the_servers(
+    fault: Exception, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: object) -> NoReturn:
+        raise fault
+
+    async with ScriptedOpenAI(["fine"]) as server, started(model_config(server.base_url), tmp_path) as agent:
+        desk = Desk()
+        monkeypatch.setattr(engine, where, fail)
+        with pytest.raises(type(fault)) as raised:
+            await desk.events(agent, desk.turn("x"))
+    assert raised.value is fault
 
 
 async def test_an_error_inside_a_stream_is_told(tmp_path: Path) -> None:
