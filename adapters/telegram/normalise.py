@@ -114,7 +114,7 @@ class Normaliser:
             (message.text, message.entities) if message.text else (message.caption, message.caption_entities)
         )
         wording = Wording(text or "", entities, self._account)
-        if wording.is_for_another_bot:
+        if wording.is_for_another_bot and message.chat.type != Chat.PRIVATE:
             return Ignore("a command for another bot")
         return Accept(
             InboundMessage(

@@ -53,6 +53,15 @@ async def test_private_chat(server: TelegramServer, ann: Person, home: Home) -> 
     assert "/new" in answers(server, chat)[1]
 
 
+async def test_a_command_that_names_another_bot_is_words_in_private(
+    server: TelegramServer, ann: Person, home: Home
+) -> None:
+    chat = server.private(ann)
+    async with gateway(server, home):
+        ann.writes(chat, "/new@other_bot")
+        await said(server, chat, "/new@other_bot")
+
+
 async def test_topics_of_a_private_chat_are_sessions_of_their_own(home: Home) -> None:
     async with TelegramServer(topics=True) as server:
         ann = server.person("Ann")
