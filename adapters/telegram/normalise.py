@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from telegram import CallbackQuery, Chat, ChatMemberUpdated, Message, Update
+from telegram import CallbackQuery, Chat, ChatMemberUpdated, Message, Update, User
 
 from adapters.base import InboundMessage, Quote, SessionSource, in_brackets
 from adapters.memory import Memory
@@ -55,11 +55,16 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Press:
-    """A button that was pressed; the platform waits for word that it was. None: it does nothing, `words` say why."""
+    """A button that was pressed; the platform waits for word that it was. None: it does nothing, `words` say why.
+
+    `by` is who pressed it, where the message is not theirs: in a channel it is the channel's, and anybody who reads
+    along can press.
+    """
 
     callback_id: str
     message: InboundMessage | None
     words: str | None = None
+    by: SessionSource | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +211,7 @@ class Normaliser:
     # --- buttons ---------------------------------------------------------------------------------------------
 
     def _press(self, query: CallbackQuery, update_id: str) -> Press:
-        """Pressing a button is writing its command, by whoever presses it."""
+        """Pressing a button is writing its command, by whoever presses it; in a channel, as the channel."""
         if query.message is None or not query.data or not query.data.startswith("/"):
             return Press(query.id, None)
         chat = query.message.chat
@@ -224,7 +229,8 @@ class Normaliser:
             thread_id=thread,
             chat_topic=self._topics.get((chat.id, int(thread))) if thread is not None else None,
         )
-        return Press(query.id, InboundMessage(source, f"press:{query.id}", query.data, update_id=update_id))
+        message = InboundMessage(source, f"press:{query.id}", query.data, update_id=update_id)
+        return Press(query.id, message, by=_person(query.from_user) if chat.type == Chat.CHANNEL else None)
 
     def _has_topics(self, chat: Chat) -> bool:
         return self._account.topics if chat.type == Chat.PRIVATE else bool(chat.is_forum)
@@ -253,6 +259,17 @@ def _author(message: Message) -> tuple[str | None, str | None]:
         return str(message.sender_chat.id), message.sender_chat.effective_name
     assert message.from_user is not None
     return str(message.from_user.id), message.from_user.full_name
+
+
+def _person(user: User) -> SessionSource:
+    """Somebody by themselves, wherever they are met."""
+    return SessionSource(
+        platform=Platform.TELEGRAM,
+        chat_id=str(user.id),
+        chat_type="dm",
+        user_id=str(user.id),
+        user_name=user.full_name,
+    )
 
 
 def _is_bots(message: Message) -> bool:

@@ -70,9 +70,12 @@ class Receiver:
                 await self._host.amend(message)
             case Move(old, new):
                 await self._host.move_chat(old, new, update_id)
-            case Press(callback_id, message, words):
+            case Press(callback_id, message, words, by):
                 if message is None:
                     await self._host.settle(update_id)
+                elif by is not None and not self._host.admits(replace(message, source=by)):
+                    await self._host.settle(update_id)
+                    words = KEPT_OUT
                 elif (await self._host.accept(message)).state is InboundState.IGNORED:
                     words = KEPT_OUT
                 self._background.start(self._answer(callback_id, words), "the answer to a pressed button")

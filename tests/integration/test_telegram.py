@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from adapters.telegram.compose import REPEATED
+from adapters.telegram.receive import KEPT_OUT
 from adapters.testing.telegram import Chat, Fault, Media, Person, TelegramServer
 from config import Home
 from gateway.daemon import Daemon
@@ -113,6 +114,24 @@ async def test_channel(server: TelegramServer, ann: Person, home: Home) -> None:
         ann.writes(channel, "an announcement")
         ann.writes(channel, "@hermes_bot sum it up")
         await said(server, channel, "sum it up")
+
+
+async def test_in_a_channel_a_button_works_for_those_alone_who_are_let_in(
+    server: TelegramServer, ann: Person, home: Home
+) -> None:
+    channel, reader = server.channel("News", ann), server.person("Reader")
+    async with gateway(server, home, allowed_users=[str(ann.id)], allowed_chats=[str(channel.id)]):
+        ann.writes(channel, "@hermes_bot one")
+        await said(server, channel, "one")
+        ann.writes(channel, "/undo@hermes_bot")
+        await server.until(lambda: len(answers(server, channel)) == 2, SECONDS)
+        (*_answers, undone) = server.shown(channel, by=server.bot)
+        pressed = reader.presses(undone, "/redo")
+        await server.until(lambda: pressed.id in server.world.callback_answers, SECONDS)
+        assert server.world.callback_answers[pressed.id]["text"] == KEPT_OUT
+        assert len(answers(server, channel)) == 2
+        ann.presses(undone, "/redo")
+        await server.until(lambda: len(answers(server, channel)) == 3, SECONDS)
 
 
 async def test_stranger_gets_nothing(server: TelegramServer, ann: Person, home: Home) -> None:
