@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from config import GatewayConfig, LiveConfig, Platform
 from gateway.access import Gate, Sender
 from gateway.delivery import NewDelivery, add_delivery
-from gateway.inbound import Extra, InboundRecord, record_from_row
+from gateway.inbound import Deleted, Edited, Extra, InboundRecord, record_from_row
 from gateway.inbox import check_ids
 from gateway.ports import Clock, InboundMessage, InboundState, Target
 from gateway.session.key import SlotIdentity
@@ -59,9 +59,8 @@ NOTHING: Final = _Amended()
 
 
 class Corrections:
-    """Puts edits, deletions and moves of chats in force. `on_amended` gets each message that waits and has changed,
-    `on_withdrawn` each that waited and was deleted, `on_moved` each move, `on_delivery` the place of each notice: after
-    the commit, and in the order of the commits.
+    """Puts edits, deletions and moves of chats in force. `on_changed` gets what became of each message that waits,
+    `on_moved` each move, `on_delivery` the place of each notice: after the commit, and in the order of the commits.
     """
 
     def __init__(
@@ -70,10 +69,9 @@ class Corrections:
         config: GatewayConfig | LiveConfig,
         clock: Clock,
         *,
-        on_amended: Callable[[InboundRecord], object],
+        on_changed: Callable[[Edited | Deleted], object],
         on_moved: Callable[[ChatMove], object],
         on_delivery: Callable[[Target], object],
-        on_withdrawn: Callable[[InboundRecord], object] = lambda _record: None,
         gate: Gate | None = None,
         redact: Callable[[str], str] = str,
     ) -> None:
@@ -82,8 +80,7 @@ class Corrections:
         self._gate = gate or Gate(self._config)
         self._redact = redact
         self._clock = clock
-        self._on_amended = on_amended
-        self._on_withdrawn = on_withdrawn
+        self._on_changed = on_changed
         self._on_moved = on_moved
         self._on_delivery = on_delivery
 
@@ -149,7 +146,7 @@ class Corrections:
 
     def _amended(self, outcome: _Amended) -> None:
         if outcome.record is not None:
-            self._on_amended(outcome.record)
+            self._on_changed(Edited(outcome.record))
         if outcome.told is not None:
             self._on_delivery(outcome.told)
 
@@ -180,7 +177,7 @@ class Corrections:
     def _withdrawn(self, record: InboundRecord | None) -> None:
         if record is not None:
             log.info("a message of %s was deleted before its turn: it is not answered", record.source.platform)
-            self._on_withdrawn(record)
+            self._on_changed(Deleted(record))
 
     # --- moves -----------------------------------------------------------------------------------------------
 

@@ -267,8 +267,8 @@ class Daemon:
                 meters=http.meters,
             )
             corrections = Corrections(
-                database, config, clock, on_amended=lanes.amend, on_moved=moved, on_delivery=outbox.offer, gate=gate,
-                on_withdrawn=lambda record: lanes.amend(record, deleted=True), redact=self._redact.values,
+                database, config, clock, on_changed=lanes.change, on_moved=moved, on_delivery=outbox.offer, gate=gate,
+                redact=self._redact.values,
             )  # fmt: skip
             admissions = Admissions(database, pairing, people, clock, on_change=gate.changed, on_delivery=outbox.offer)
             eraser = Eraser(database, self._home, clock, memory)

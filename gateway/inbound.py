@@ -179,6 +179,20 @@ class InboundRecord:
         return replace(self, identity=identity, source=source, moved=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A message that waits says something else now."""
+
+    record: InboundRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A message that waited was deleted where it was written."""
+
+    record: InboundRecord
+
+
 def target_of(source: SessionSource, account: str) -> Target:
     """Where an answer to this source goes."""
     return Target(source.platform, source.chat_id or "", source.thread_id, account)

@@ -16,7 +16,7 @@ from gateway.clock import call_at
 from gateway.commands.table import Command, CommandTable, busy_of
 from gateway.constants import COALESCE_LIMIT, LANE_ERROR_PAUSE_SECONDS, LANE_FAILURES, WAITING_LIMIT
 from gateway.desk import Desk, is_outage
-from gateway.inbound import IDENTITY_PARTS, InboundRecord
+from gateway.inbound import IDENTITY_PARTS, Deleted, Edited, InboundRecord
 from gateway.inbox import Inbox
 from gateway.lane import (
     Exclusive,
@@ -207,13 +207,14 @@ class Lanes:
             self._interrupt(lane)
         self._start(lane)
 
-    def amend(self, record: InboundRecord, *, deleted: bool = False) -> None:
-        """A message that waits says something else now, or was deleted."""
-        lane = self._lanes.get(self._present(record.identity))
-        if lane is not None and deleted:
-            self._waiting -= withdraw(lane, record.id)
-        elif lane is not None:
-            replace_waiting(lane, record)
+    def change(self, what: Edited | Deleted) -> None:
+        """Do to a message that waits what was done to it where it was written."""
+        lane = self._lanes.get(self._present(what.record.identity))
+        match what:
+            case Edited(record) if lane is not None:
+                replace_waiting(lane, record)
+            case Deleted(record) if lane is not None:
+                self._waiting -= withdraw(lane, record.id)
 
     def move(self, slots: Iterable[tuple[SlotIdentity, SlotIdentity]]) -> None:
         """Slots, each as it was and as it is, have another chat id: what runs in them goes on there.

@@ -540,8 +540,7 @@ async def core(
             database,
             config,
             clock,
-            on_amended=lanes.amend,
-            on_withdrawn=lambda record: lanes.amend(record, deleted=True),
+            on_changed=lanes.change,
             on_moved=moved,
             on_delivery=outbox.offer,
         )

@@ -56,7 +56,7 @@ async def test_what_is_stored_counts_where_the_lane_has_not_heard_of_it(tmp_path
             gateway.database,
             configure(),
             gateway.clock,
-            on_amended=unheard.append,
+            on_changed=unheard.append,
             on_moved=unheard.append,
             on_delivery=unheard.append,
         )
@@ -64,7 +64,7 @@ async def test_what_is_stored_counts_where_the_lane_has_not_heard_of_it(tmp_path
         await pause.reached.wait()
         await gateway.say("secnd", "2")
         await deaf.amend(InboundMessage(ALICE, "2", "second", attachments=(PHOTO,)), operator=True)
-        assert [record.text for record in unheard] == ["second"]
+        assert [change.record.text for change in unheard] == ["second"]
         pause.go.set()
         await gateway.settled()
         assert "second" in inputs(agent)[1][0]

@@ -40,7 +40,7 @@ def deaf(gateway: Core) -> Corrections:
     """Whose lanes hear nothing."""
     ignore: Any = lambda _given: None  # noqa: E731
     return Corrections(
-        gateway.database, configure(), gateway.clock, on_amended=ignore, on_moved=ignore, on_delivery=ignore
+        gateway.database, configure(), gateway.clock, on_changed=ignore, on_moved=ignore, on_delivery=ignore
     )
 
 

@@ -90,7 +90,7 @@ async def inward(folder: Path, *, hidden: bool = False) -> AsyncIterator[Inward]
             database,
             config,
             clock,
-            on_amended=lambda _record: None,
+            on_changed=lambda _change: None,
             on_moved=lambda _move: None,
             on_delivery=lambda _target: None,
         )
