@@ -57,7 +57,7 @@ from gateway.reload import ConfigSource, Reloader
 from gateway.remembering.memory import Memory
 from gateway.retention import Retention
 from gateway.roster import AgentRoster
-from gateway.search import SearchIndexer
+from gateway.search import STOP_BATCHES, SearchIndexer
 from gateway.secret import install_secret
 from gateway.session.store import ActiveProcesses, SessionStore
 from gateway.storage.database import Database
@@ -397,7 +397,7 @@ class Daemon:
             await parts.outbox.drain()
             await parts.memory.drain()
             with suppress(StorageError, StorageBusyError):
-                await parts.indexer.catch_up()
+                await parts.indexer.catch_up(STOP_BATCHES)
             with suppress(StorageError, StorageBusyError, OSError):
                 await parts.mirror.catch_up()
 

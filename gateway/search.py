@@ -20,6 +20,10 @@ log = logging.getLogger(__name__)
 INDEX_BATCH: Final = 500
 """Messages that one job of the writer indexes: a few milliseconds, so that a turn never waits long behind it."""
 
+STOP_BATCHES: Final = 20
+"""Batches that are indexed before the program stops: what was said last. An index that is made anew takes minutes in a
+large store, and goes on at the next start."""
+
 MAX_WORDS: Final = 32
 """Words of a query that count; each further one makes a search slower and narrower by next to nothing."""
 
@@ -53,15 +57,19 @@ class SearchIndexer:
         self._database = database
         self._batch = batch
 
-    async def catch_up(self) -> int:
-        """Index what was said since the last time; how many batches that took. Raises `StorageError`.
+    async def catch_up(self, most: int | None = None) -> int:
+        """Index what was said since the last time; how many batches that took, at most so many. Raises `StorageError`.
 
         Other writes get their turn between two batches. Only one task may call it at a time. Does nothing while the
         database is out of use.
         """
         batches = 0
         try:
-            while self._database.state.mode == "sqlite" and await self._database.write(on_file(self._index_next)):
+            while (
+                batches != most
+                and self._database.state.mode == "sqlite"
+                and await self._database.write(on_file(self._index_next))
+            ):
                 batches += 1
                 await asyncio.sleep(0)
         except StorageError:

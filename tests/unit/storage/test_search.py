@@ -132,6 +132,13 @@ async def test_what_is_taken_back_is_not_found(database: Database, store: Sessio
     assert await found(database, "word") == ["other word"]
 
 
+async def test_so_many_batches_are_enough_for_now(database: Database, store: SessionStore) -> None:
+    indexer = SearchIndexer(database, batch=2)
+    await say(store, *(f"word {number}" for number in range(7)))
+    assert [await indexer.catch_up(most) for most in (0, 2, 2, 2)] == [0, 2, 2, 0]
+    assert await indexer.behind() == 0
+
+
 async def test_other_writes_are_not_kept_waiting(database: Database, store: SessionStore) -> None:
     session_id = await say(store, *(f"word {number}" for number in range(200)))
     catching_up = asyncio.create_task(SearchIndexer(database, batch=2).catch_up())
