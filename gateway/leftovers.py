@@ -25,6 +25,7 @@ from gateway.storage.errors import StorageError
 from gateway.storage.migrate import bring_up
 from gateway.storage.spool import PATTERN as SPOOLS
 from gateway.storage.spool import sync_directory
+from gateway.storage.words import define_words
 
 MAGIC: Final = b"SQLite format 3\0"
 """How a database begins (https://www.sqlite.org/fileformat.html)."""
@@ -272,6 +273,7 @@ def rewrite_copy(path: Path, doomed: Doomed) -> bool:
     """
     with closing(sqlite3.connect(path, timeout=SQLITE_BUSY_SECONDS, isolation_level=None)) as connection:
         connection.row_factory = sqlite3.Row
+        define_words(connection)
         if connection.execute(upkeep.IS_GATEWAY).fetchone() is None:
             return False
         connection.execute(upkeep.KEEP_JOURNAL_APART)

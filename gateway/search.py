@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sqlite3
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -14,18 +15,20 @@ from gateway.storage import queries
 from gateway.storage.codec import clean_text, from_micros
 from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
+from gateway.storage.words import SEPARATOR, apart, ends_whole
 
 log = logging.getLogger(__name__)
 
 INDEX_BATCH: Final = 500
-"""Messages that one job of the writer indexes: a few milliseconds, so that a turn never waits long behind it."""
+"""Messages that one job of the writer indexes: some milliseconds, so that a turn never waits long behind it."""
 
 STOP_BATCHES: Final = 20
 """Batches that are indexed before the program stops: what was said last. An index that is made anew takes minutes in a
 large store, and goes on at the next start."""
 
 MAX_WORDS: Final = 32
-"""Words of a query that count; each further one makes a search slower and narrower by next to nothing."""
+"""Words of a query that count, a character being one in scripts without spaces; each further one makes a search slower
+and narrower by next to nothing."""
 
 _NO_BOUND: Final = 2**63 - 1
 
@@ -108,9 +111,10 @@ async def search(
 ) -> list[SearchHit]:
     """Messages that hold every word of the text, the newest first; the last word may be the beginning of one.
 
-    Case and accents do not matter. No character of the text has a meaning of its own, so any text is safe; a text
-    without a letter or digit finds nothing. `before` (a hit's `message_id`) goes on where a page ended. `mark` is
-    put around the words that match in a snippet.
+    Case and accents do not matter. In scripts without spaces any part of a text is found, and marks above, below and
+    beside a letter do not matter. No character of the text has a meaning of its own, so any text is safe; a text
+    without a letter or digit finds nothing. `before` (a hit's `message_id`) goes on where a page ended. `mark` is put
+    around the words that match in a snippet.
 
     Messages are found once `SearchIndexer.catch_up` has run after they were stored: until then they are missing
     here, and `SearchIndexer.behind` counts them. While the database is out of use, what was said before is found as far
@@ -140,10 +144,24 @@ async def search(
 def match_expression(text: str) -> str | None:
     """The words of a text as an FTS5 expression, each quoted, the last one as a prefix; None if there is none.
 
-    FTS5 itself splits what stands in quotes as it has split what it indexed, so "e-mail" is the phrase "e mail".
+    FTS5 itself splits what stands in quotes as it has split what it indexed, so "e-mail" is the phrase "e mail", and
+    so is 京都 the phrase of its characters. A last word that is a character is no prefix: it begins nothing longer.
     """
     words = [word for word in clean_text(text).split() if any(map(str.isalnum, word))][:MAX_WORDS]
     if not words:
         return None
-    quoted = ['"' + word.replace('"', '""') + '"' for word in words]
-    return " ".join(quoted) + " *"
+    if not text.isascii():
+        words = list(_shortened(words))
+    quoted = " ".join('"' + word.replace('"', '""') + '"' for word in words)
+    return quoted if ends_whole(words[-1]) else quoted + " *"
+
+
+def _shortened(words: Iterable[str]) -> Iterator[str]:
+    """The words as the index has them, and of those without spaces only as many characters as count."""
+    left = MAX_WORDS
+    for word in words:
+        parts = apart(word).strip(SEPARATOR).split(SEPARATOR)
+        yield SEPARATOR.join(parts[:left])
+        left -= len(parts)
+        if left <= 0:
+            return

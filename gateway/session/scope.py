@@ -34,7 +34,7 @@ MANY_SESSIONS: Final = 2_000
 """Of so many sessions an owner has some in any part of all ids."""
 
 BEGINS_MUCH: Final = 2
-"""Letters from A to Z with which a large part of all words begins. In other scripts one is a whole word."""
+"""Letters from A to Z with which a large part of all words begins."""
 
 ALL_PROJECTS: Final = 1_000
 """Projects that are looked through for a name."""
@@ -184,8 +184,9 @@ async def search_own(database: Database, scope: Scope, expression: str, *, limit
     if size["sessions"] <= FEW_SESSIONS and size["messages"] <= FEW_MESSAGES:
         return await _search_few(database, scope, expression, limit, offset)
     exact = expression.removesuffix(" *")
-    if _begins_much(exact) or await database.read_file(
-        session_queries.SEARCH_OWN, (scope.owner, scope.chat, exact, 1, limit - 1)
+    if exact != expression and (
+        _begins_much(exact)
+        or await database.read_file(session_queries.SEARCH_OWN, (scope.owner, scope.chat, exact, 1, limit - 1))
     ):
         expression = exact
     rows = await database.read_file(session_queries.SEARCH_OWN, (scope.owner, scope.chat, expression, limit, offset))

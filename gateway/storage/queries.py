@@ -4,6 +4,8 @@
 
 from typing import Final
 
+from gateway.storage.words import snippet
+
 # --- meta ----------------------------------------------------------------------------------------------
 
 GET_META: Final = "SELECT value FROM meta WHERE name = ?"
@@ -193,7 +195,7 @@ SELECT id, content, data FROM messages WHERE session_id = ? AND role = 'user' OR
 DELETE_MESSAGES: Final = "DELETE FROM messages WHERE session_id = ? AND id >= ?"
 """Remove the end of a transcript; take it out of the search index first."""
 
-# --- the search index: everything up to the cursor is in it ---------------------------------------------
+# --- the search index: everything up to the cursor is in it, as the view `messages_words` has it ---------
 
 SEARCH_CURSOR: Final = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'search_cursor'"
 """The last message that has been indexed."""
@@ -206,22 +208,20 @@ NEXT_INDEX_BOUND: Final = "SELECT max(id) FROM (SELECT id FROM messages WHERE id
 """The last message of the next batch to index."""
 
 INDEX_MESSAGES: Final = """
-INSERT INTO messages_search (rowid, content)
-SELECT id, content FROM messages WHERE id > ? AND id <= ? AND content IS NOT NULL"""
+INSERT INTO messages_search (rowid, content) SELECT id, content FROM messages_words WHERE id > ? AND id <= ?"""
 """Index the next messages."""
 
 UNINDEX_MESSAGES: Final = f"""
 INSERT INTO messages_search (messages_search, rowid, content)
-SELECT 'delete', id, content FROM messages
-WHERE session_id = ? AND id >= ? AND id <= ({SEARCH_CURSOR}) AND content IS NOT NULL"""
+SELECT 'delete', id, content FROM messages_words WHERE session_id = ? AND id >= ? AND id <= ({SEARCH_CURSOR})"""
 """Take the end of a transcript out of the search index, as far as it is in it."""
 
 COUNT_UNINDEXED: Final = f"SELECT count(*) FROM messages WHERE id > coalesce(({SEARCH_CURSOR}), 0)"
 """How many messages the index is behind."""
 
-SEARCH_NEWEST: Final = """
+SEARCH_NEWEST: Final = f"""
 SELECT messages.id, messages.session_id, messages.role, messages.created_at, slots.key AS session_key,
-       sessions.title, snippet(messages_search, 0, ?, ?, '…', 24) AS snippet
+       sessions.title, {snippet("messages_search", "messages.content", 24, marks="?, ?")} AS snippet
 FROM messages_search JOIN messages ON messages.id = messages_search.rowid
 JOIN sessions ON sessions.id = messages.session_id JOIN slots ON slots.id = sessions.slot_id
 WHERE messages_search MATCH ? AND messages_search.rowid < ? ORDER BY messages_search.rowid DESC LIMIT ?"""
@@ -407,8 +407,7 @@ WHERE slot_id = ? AND ended_at IS NULL
 
 UNINDEX_MESSAGE: Final = f"""
 INSERT INTO messages_search (messages_search, rowid, content)
-SELECT 'delete', id, content FROM messages
-WHERE id = ? AND id <= ({SEARCH_CURSOR}) AND content IS NOT NULL"""
+SELECT 'delete', id, content FROM messages_words WHERE id = ? AND id <= ({SEARCH_CURSOR})"""
 """Take one message out of the search index, if it is in it."""
 
 MERGED_UP_TO: Final = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = ?"

@@ -18,6 +18,7 @@ from gateway.storage.mending import mend_references, mended_values, rebuilt
 from gateway.storage.migrate import migrations
 from gateway.storage.pages import PageFile, Value, Walk
 from gateway.storage.rescue import Rescue, Row, Table
+from gateway.storage.words import define_words
 
 SIDE_FILES: Final = ("-wal", "-shm")
 """What SQLite keeps beside a database, by the end of its name (https://www.sqlite.org/tempfiles.html)."""
@@ -299,6 +300,7 @@ def _create(fresh: Path) -> sqlite3.Connection:
     """A database that nobody reads until it is whole: its journal is kept in memory, and it is synced at the end."""
     os.close(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(fresh, isolation_level=None, cached_statements=256)
+    define_words(connection)
     connection.execute("PRAGMA journal_mode = MEMORY")
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("PRAGMA temp_store = MEMORY")

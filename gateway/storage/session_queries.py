@@ -5,6 +5,7 @@
 from typing import Final
 
 from gateway.storage.queries import _ENTRY, SEARCH_CURSOR
+from gateway.storage.words import snippet
 
 # --- lists ---------------------------------------------------------------------------------------------
 
@@ -79,7 +80,7 @@ ORDER BY sessions.archived, sessions.pinned DESC, sessions.updated_at DESC, sess
 
 SEARCH_OWN: Final = f"""
 SELECT messages.id, messages.session_id, messages.role, messages.created_at, slots.key AS session_key,
-       sessions.title, snippet(messages_search, 0, '', '', '…', 16) AS snippet
+       sessions.title, {snippet("messages_search", "messages.content", 16)} AS snippet
 FROM messages_search JOIN messages ON messages.id = messages_search.rowid
 JOIN sessions ON sessions.id = messages.session_id JOIN slots ON slots.id = sessions.slot_id
 WHERE messages_search MATCH ?3 AND sessions.owner = ?1 AND {_IN_CHAT} AND {_WHOLE}
@@ -196,8 +197,7 @@ INSERT INTO messages (id, session_id, turn_id, key, role, content, data, created
 
 INDEX_BETWEEN: Final = f"""
 INSERT INTO messages_search (rowid, content)
-SELECT id, content FROM messages
-WHERE session_id = ? AND id >= ? AND id <= ? AND id <= ({SEARCH_CURSOR}) AND content IS NOT NULL"""
+SELECT id, content FROM messages_words WHERE session_id = ? AND id >= ? AND id <= ? AND id <= ({SEARCH_CURSOR})"""
 """Put a part of a transcript into the search index, as far as that has passed it by."""
 
 LATEST_TURN: Final = "SELECT id FROM turns WHERE session_id = ? ORDER BY rowid DESC LIMIT 1"

@@ -16,6 +16,7 @@ from gateway.storage import api_queries, inbound_queries, outbox_queries, querie
 from gateway.storage.errors import StorageError, UnreadableNowError
 from gateway.storage.faults import is_damage, is_held
 from gateway.storage.migrate import migrations
+from gateway.storage.words import define_words
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +120,7 @@ class Shadow:
             ":memory:", isolation_level=None, check_same_thread=False, factory=_Connection
         )
         self.connection.row_factory = sqlite3.Row
+        define_words(self.connection)
         for _number, sql in migrations():
             self.connection.executescript(sql)
         self.connection.execute("PRAGMA foreign_keys = OFF")

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Final
 
+from gateway.storage.words import apart, snippet, without_separators
+
 CHUNK: Final = 100
 """Texts that are looked at together, the newest first: a common word is found among the first of them."""
 
 _INDEX: Final = "CREATE VIRTUAL TABLE few USING fts5 (content, tokenize = 'unicode61 remove_diacritics 2')"
 _ADD: Final = "INSERT INTO few (rowid, content) VALUES (?, ?)"
-_FIND: Final = """
-SELECT rowid AS id, snippet(few, 0, '', '', '…', 16) AS snippet FROM few WHERE few MATCH ? ORDER BY rowid DESC"""
+_SNIPPET: Final = snippet("few", without_separators("few.content"), 16)
+_FIND: Final = f"SELECT rowid AS id, {_SNIPPET} AS snippet FROM few WHERE few MATCH ? ORDER BY rowid DESC"  # noqa: S608
 
 _LETTERS: Final = re.compile(r"[a-z0-9]+")
 
@@ -42,6 +44,6 @@ def _may_match(text: str, parts: frozenset[str]) -> bool:
 def _matching(texts: Sequence[tuple[int, str]], expression: str) -> list[tuple[int, str]]:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute(_INDEX)
-        connection.executemany(_ADD, texts)
+        connection.executemany(_ADD, ((number, apart(text)) for number, text in texts))
         found: list[tuple[int, str]] = connection.execute(_FIND, (expression,)).fetchall()
         return found

@@ -66,8 +66,7 @@ MESSAGE_BOUND: Final = "SELECT max(id) FROM (SELECT id FROM messages WHERE sessi
 
 UNINDEX_FIRST: Final = f"""
 INSERT INTO messages_search (messages_search, rowid, content)
-SELECT 'delete', id, content FROM messages
-WHERE session_id = ? AND id <= ? AND id <= ({SEARCH_CURSOR}) AND content IS NOT NULL"""
+SELECT 'delete', id, content FROM messages_words WHERE session_id = ? AND id <= ? AND id <= ({SEARCH_CURSOR})"""
 """Take the beginning of a transcript out of the search index, as far as it is in it."""
 
 REMOVE_FIRST: Final = "DELETE FROM messages WHERE session_id = ? AND id <= ?"

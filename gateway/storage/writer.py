@@ -20,6 +20,7 @@ from gateway.storage.failover import Failover
 from gateway.storage.faults import is_outage
 from gateway.storage.probe import Probe, no_probe
 from gateway.storage.state import StorageState
+from gateway.storage.words import define_words
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ def connect(
     )
     try:
         connection.row_factory = sqlite3.Row
+        define_words(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA foreign_keys = ON")

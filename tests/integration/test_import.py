@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from gateway.storage.words import define_words
 from tests.support.hermes_home import Writer, many, source, talk
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,6 +86,7 @@ class Cli:
     def select(self, query: str) -> list[tuple[Any, ...]]:
         """What the database answers."""
         with closing(sqlite3.connect(self.home / "gateway.db")) as connection:
+            define_words(connection)
             return connection.execute(query).fetchall()
 
     def tables(self) -> dict[str, list[tuple[Any, ...]]]:

@@ -33,6 +33,7 @@ from gateway.inbox import Inbox
 from gateway.pairing import STRANGER, Pairing, buttons_for
 from gateway.ports import Accepted, AdapterHost, Attachment, InboundMessage, InboundState, MediaKind, Quote
 from gateway.source import SessionSource
+from gateway.storage.words import define_words
 from tests.support import hermes_home
 from tests.support.fakes import ALICE, Core, FakeAdapter, FakeAgent, ManualClock, configure, core
 
@@ -181,6 +182,7 @@ def test_who_is_not_let_in_reaches_nothing(acts: list[tuple[str, InboundMessage]
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(run(Path(folder)))
         with closing(sqlite3.connect(Path(folder) / "gateway.db")) as connection:
+            define_words(connection)
             dumped = "\n".join(connection.iterdump())
     assert {turn.source.user_id for turn in agent.turns} <= {"alice"}
     assert set(ran) <= {"alice"}
@@ -276,6 +278,7 @@ def test_who_knows_no_secret_of_a_webhook_reaches_nothing(posts: list[tuple[str,
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(run(Path(folder)))
         with closing(sqlite3.connect(Path(folder) / "gateway.db")) as connection:
+            define_words(connection)
             dumped = "\n".join(connection.iterdump())
     assert not agent.turns
     assert not ran

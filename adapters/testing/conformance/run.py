@@ -21,6 +21,7 @@ from gateway.daemon import Daemon
 from gateway.delivery import NewDelivery, add_delivery
 from gateway.logs import NOISY
 from gateway.ports import Adapter, AdapterHost, Button, Capabilities, Target
+from gateway.storage.words import define_words
 
 PATIENCE: Final = 20.0
 """Seconds that anything awaited may take; the machine may be busy."""
@@ -194,6 +195,7 @@ class GatewayRun:
     def stored(self) -> str:
         """Everything in the database, as text. The daemon may run."""
         with closing(sqlite3.connect(f"file:{self.home.database}?mode=ro", uri=True)) as connection:
+            define_words(connection)
             return "\n".join(connection.iterdump())
 
 

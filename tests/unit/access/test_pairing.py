@@ -24,6 +24,7 @@ from gateway.pairing import (
 )
 from gateway.source import SessionSource
 from gateway.storage.migrate import migrate
+from gateway.storage.words import define_words
 from tests.support.fakes import START
 from tests.support.letting_in import CODE
 
@@ -37,6 +38,7 @@ def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(path, isolation_level=None)) as opened:
         opened.row_factory = sqlite3.Row
         migrate(opened, path)
+        define_words(opened)
         yield opened
 
 

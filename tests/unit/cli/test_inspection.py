@@ -84,6 +84,12 @@ async def test_a_search_ignores_case_and_accents(home: Home) -> None:
         assert await inspection.unindexed() == 0
 
 
+async def test_a_search_finds_words_within_a_run_of_characters(home: Home) -> None:
+    await filled(home, "は京都が好き")
+    async with Inspection.open(home.database) as inspection:
+        assert [hit.snippet for hit in await inspection.search("京都", 10, ("<", ">"))] == ["Grüße は<京都>が好き"]
+
+
 async def test_it_reads_while_the_gateway_writes_and_never_writes(home: Home) -> None:
     await filled(home, "a")
     async with Database.open(home.database) as database, Inspection.open(home.database) as inspection:

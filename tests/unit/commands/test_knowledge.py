@@ -37,6 +37,14 @@ async def test_search_finds_ones_own_words_and_offers_to_go_there(tmp_path: Path
         assert "`/search <words…>`" in await chat.says("/search")
 
 
+async def test_search_finds_words_within_a_run_of_characters(tmp_path: Path) -> None:
+    async with chatting(tmp_path) as chat:
+        await chat.says("私は京都が好き")
+        await index(chat)
+        assert "私は京都が好き" in await chat.says("/search 京都")
+        assert await chat.says("/search 大阪") == "Nothing was found for “大阪”."
+
+
 async def test_a_long_search_has_pages(tmp_path: Path) -> None:
     async with chatting(tmp_path) as chat:
         for number in range(5):

@@ -15,6 +15,7 @@ from gateway.importing.intake import Intake
 from gateway.importing.records import Known, Piece, Verdict
 from gateway.session.store import DATABASE_NAME, SessionStore
 from gateway.storage.database import Database
+from gateway.storage.words import define_words
 from tests.support.stores import HandClock
 
 CONFIG = GatewayConfig()
@@ -56,6 +57,7 @@ async def gateway(
 def dump(path: Path) -> list[str]:
     """Everything that a database holds, the search index included."""
     with closing(sqlite3.connect(path)) as connection:
+        define_words(connection)
         return list(connection.iterdump())
 
 

@@ -23,7 +23,7 @@ from tests.support.stores import START, HandClock
 OWNERS: Final = ("telegram:user:7", "telegram:user:71", "telegram:user:")
 CHATS: Final = ("1", "2")
 SCOPES: Final = tuple(Scope(owner, chat) for owner in OWNERS for chat in ("", *CHATS))
-WORDS: Final = ("tea", "team", "teapot", "café", "e-mail", "ÄRGER", "東京都", "x")
+WORDS: Final = ("tea", "team", "teapot", "café", "e-mail", "ÄRGER", "東京都", "x", "私は京都が好きです。")
 QUERIES: Final = (
     "tea",
     "teap",
@@ -32,6 +32,10 @@ QUERIES: Final = (
     "e-mail",
     "ärger",
     "東京",
+    "京都",
+    "都",
+    "都が x",
+    "x都",
     "x y",
     'tea "team"',
     "nothing",

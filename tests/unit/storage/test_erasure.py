@@ -22,6 +22,7 @@ from gateway.storage.backup import make_backup, unpack
 from gateway.storage.checks import newest_schema
 from gateway.storage.database import Database
 from gateway.storage.errors import StorageError
+from gateway.storage.words import define_words
 from gateway.storage.writer import Job
 from tests.support.stores import HandClock
 
@@ -240,6 +241,7 @@ async def test_a_purge_leaves_no_byte(tmp_path: Path, open_after: bool) -> None:
             assert connection.execute("SELECT id FROM sessions").fetchall() == [(other,)]
             assert connection.execute("SELECT count(*) FROM messages").fetchone() == (4,)
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            define_words(connection)
             connection.execute("INSERT INTO messages_search (messages_search, rank) VALUES ('integrity-check', 1)")
     async with Database.open(home.database) as database:
         assert await House(home, database).found("other") == {other}

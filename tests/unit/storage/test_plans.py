@@ -23,6 +23,7 @@ from gateway.storage import (
     upkeep,
 )
 from gateway.storage.migrate import migrate
+from gateway.storage.words import define_words
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -72,6 +73,7 @@ def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     path = tmp_path / "gateway.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as opened:
         migrate(opened, path)
+        define_words(opened)
         opened.execute("PRAGMA foreign_keys = ON")
         yield opened
 

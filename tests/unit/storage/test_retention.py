@@ -67,7 +67,8 @@ class Store:
         return await self.database.write(job)
 
     async def sound(self) -> bool:
-        check = "INSERT INTO messages_search (messages_search, rank) VALUES ('integrity-check', 0)"
+        check = "INSERT INTO messages_search (messages_search, rank) VALUES ('integrity-check', 1)"
+        await SearchIndexer(self.database).catch_up()
         await self.run(check)
         return await self.run("PRAGMA foreign_key_check") == []
 

@@ -8,15 +8,19 @@ from hypothesis import strategies as st
 
 from gateway.search import match_expression
 from gateway.storage.small_search import CHUNK, search_few
+from gateway.storage.words import apart
 
-WORDS = st.sampled_from(["harbour", "Harbor", "café", "CAFE", "e-mail", "e mail", "a_b", "x1", "日本", "har", "b", "…"])
+WORDS = st.sampled_from(
+    ["harbour", "Harbor", "café", "CAFE", "e-mail", "e mail", "a_b", "x1", "日本", "本", "在日本e", "har", "b", "…"]
+)
 TEXTS = st.lists(st.lists(WORDS, max_size=5).map(" ".join), max_size=12)
 
 
 def indexed(texts: list[tuple[int, str]], expression: str) -> list[int]:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("CREATE VIRTUAL TABLE t USING fts5 (content, tokenize = 'unicode61 remove_diacritics 2')")
-        connection.executemany("INSERT INTO t (rowid, content) VALUES (?, ?)", texts)
+        apart_texts = [(number, apart(text)) for number, text in texts]
+        connection.executemany("INSERT INTO t (rowid, content) VALUES (?, ?)", apart_texts)
         return [
             row[0] for row in connection.execute("SELECT rowid FROM t WHERE t MATCH ? ORDER BY 1 DESC", (expression,))
         ]

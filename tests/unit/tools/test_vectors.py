@@ -244,6 +244,13 @@ async def test_looking_moves_nothing(tmp_path: Path) -> None:
         assert [tuple(row) for row in await built.rows("SELECT * FROM sessions ORDER BY id")] == before
 
 
+async def test_words_within_a_run_of_characters_are_found(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as built:
+        await add_session(built, "a1", "One", messages=["東京都に住む"])
+        await SearchIndexer(built.database).catch_up()
+        assert "東京都に住む" in (await built.sessions.call("search_sessions", {"query": "京都"}, caller()))["results"]
+
+
 async def test_who_answers_in_a_session_is_kept(tmp_path: Path) -> None:
     asked = {"name": "New", "model": "other"}
     async with gateway(tmp_path) as built:
