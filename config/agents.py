@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from config.fields import Float, HttpUrl, Int, PathText, Section, collect_options, suggestion
+from config.fields import BaseUrl, Float, Int, PathText, Section, collect_options, suggestion
 from config.platform import AGENT_GROUP, installed_names
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -50,7 +50,7 @@ class ModelAgentConfig(AgentConfig):
         pattern=r"^[A-Za-z][A-Za-z0-9_.-]*:\S.*$",
         description="Provider and model, as in openai:gpt-5-mini.",
     )
-    base_url: HttpUrl | None = Field(
+    base_url: BaseUrl | None = Field(
         default=None,
         description="Address of an OpenAI-compatible server to use instead of the provider's own.",
     )

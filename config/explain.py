@@ -40,6 +40,7 @@ _MESSAGES: Final[Mapping[str, str]] = {
     "tuple_type": "is not a list",
     "url": "is not an address of this kind",
     "url_login": "holds a user or password",
+    "url_query": "holds a query (?…) or a fragment (#…)",
 }
 
 
@@ -112,7 +113,7 @@ def _advice(fault: ErrorDetails, shape: Shape, value: object) -> str:
         return f"did you mean {close!r}? Write {in_words(shape)}" if close else f"write {in_words(shape)}"
     if kind == "tuple_type":
         return "write a list: [first, second]"
-    if kind == "url_login":
+    if kind in ("url_login", "url_query"):
         return "write the address without them"
     if kind == "url" and "wanted" in context:
         return f"write {context['wanted']}"

@@ -43,6 +43,13 @@ def _check_address(schemes: tuple[str, ...]) -> Callable[[str], str]:
     return check
 
 
+def _check_base(value: str) -> str:
+    """Refuse what nothing can be added to: a path at the end of a query would be a part of the query."""
+    if "?" in value or "#" in value:
+        raise PydanticCustomError("url_query", "Input should be an address without a query")
+    return value
+
+
 class Kind(str):
     """What a field holds, in the words of the reference; a marker in its annotation."""
 
@@ -53,6 +60,7 @@ Int = Annotated[int, BeforeValidator(_refuse_flag)]
 Float = Annotated[float, BeforeValidator(_refuse_flag)]
 Id = Annotated[str, Kind("id"), BeforeValidator(_text_from_number), Field(min_length=1)]
 HttpUrl = Annotated[str, Kind("web address"), AfterValidator(_check_address(("https", "http")))]
+BaseUrl = Annotated[HttpUrl, AfterValidator(_check_base)]
 WebSocketUrl = Annotated[str, Kind("WebSocket address"), AfterValidator(_check_address(("wss", "ws")))]
 PathText = Annotated[str, Kind("path"), Field(min_length=1)]
 

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from config.access import AccessConfig, LimitsConfig, PersonId, RoleConfig
 from config.agents import IMPLICIT_AGENTS, AgentConfig, agent_model, agent_section_model
-from config.fields import STRICT, Float, HttpUrl, Id, Int, PathText, Section, choose_sections, suggestion
+from config.fields import STRICT, BaseUrl, Float, Id, Int, PathText, Section, choose_sections, suggestion
 from config.memory import MemoryConfig
 from config.platform import Platform, nearest
 from config.platforms import PlatformConfig, platform_model, section_model
@@ -205,7 +205,7 @@ class TranscriberConfig(Section):
         min_length=1,
         description="Model that writes down what is said, as in whisper-1; not set: voice messages are only named.",
     )
-    base_url: HttpUrl = Field(
+    base_url: BaseUrl = Field(
         default="https://api.openai.com/v1",
         description="Address of the server; `/audio/transcriptions` is added to it.",
     )

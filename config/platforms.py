@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_va
 from pydantic_core import PydanticCustomError
 
 from config.access import NamedId, Policy
-from config.fields import HttpUrl, Id, PathText, Section, WebSocketUrl, collect_options, suggestion
+from config.fields import BaseUrl, HttpUrl, Id, PathText, Section, WebSocketUrl, collect_options, suggestion
 from config.platform import ADAPTER_GROUP, installed_names, known_platforms
 
 _SECRET_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,256}")
@@ -111,7 +111,7 @@ class TelegramConfig(PlatformConfig):
     """A Telegram bot."""
 
     token: SecretStr | None = Field(default=None, description="The bot's token, from @BotFather.")
-    api_base_url: HttpUrl = Field(
+    api_base_url: BaseUrl = Field(
         default="https://api.telegram.org",
         description="Address of the Bot API, for calls and file downloads alike.",
     )
@@ -156,7 +156,7 @@ class DiscordConfig(PlatformConfig):
     """A Discord bot."""
 
     token: SecretStr | None = Field(default=None, description="The bot's token, from the developer portal.")
-    api_base_url: HttpUrl = Field(
+    api_base_url: BaseUrl = Field(
         default="https://discord.com/api/v10", description="Address of the REST API, with its version."
     )
     gateway_url: WebSocketUrl = Field(default="wss://gateway.discord.gg", description="Address of the event gateway.")
@@ -222,7 +222,7 @@ class SlackConfig(PlatformConfig):
         description="How events arrive: over a connection that the gateway opens (socket), or as requests to"
         " its HTTP listener (http).",
     )
-    api_base_url: HttpUrl = Field(default="https://slack.com/api/", description="Address of the Web API.")
+    api_base_url: BaseUrl = Field(default="https://slack.com/api/", description="Address of the Web API.")
     require_mention: bool = Field(
         default=True,
         description="In channels, answer only what mentions the bot, replies to it, is a command, or is written in a"

@@ -24,7 +24,7 @@ from gateway.storage.migrate import migrate
 from gateway.storage.probe import Probe, no_probe
 from gateway.storage.reserve import RESERVE_BYTES, Reserve
 from gateway.storage.state import StorageState
-from gateway.storage.words import NAME, apart_stored
+from gateway.storage.words import NAME, TRUST_VIEWS, apart_stored
 from gateway.storage.writer import Job, Writer, connect
 
 T = TypeVar("T")
@@ -177,6 +177,7 @@ async def open_reader(path: Path) -> aiosqlite.Connection:
     reader.row_factory = sqlite3.Row
     try:
         await reader.execute("PRAGMA query_only = ON")
+        await reader.execute(TRUST_VIEWS)
         await reader.create_function(NAME, 1, apart_stored, deterministic=True)
     except BaseException:
         # Its thread would go on without an owner, and keep the process from ending.

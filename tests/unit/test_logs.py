@@ -101,7 +101,10 @@ def test_the_secrets_in_addresses_of_the_configuration() -> None:
     address = "http://a.example/v1?key=in%2Fthe%2Faddress&token=short"
     prompt = "Search with https://a.example/?token=a-word-of-the-prompt and no other."
     config = GatewayConfig.model_validate(
-        {"agents": {"a": {"type": "model", "model": "openai:m", "base_url": address, "system_prompt": prompt}}}
+        {
+            "agents": {"a": {"type": "model", "model": "openai:m", "system_prompt": prompt}},
+            "platforms": {"telegram": {"enabled": False, "webhook_url": address}},
+        }
     )
     assert secrets_of(config, {}) == {"in%2Fthe%2Faddress", "in/the/address"}
 

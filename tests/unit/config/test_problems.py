@@ -97,6 +97,13 @@ CASES: list[tuple[str, int, str, str, str]] = [
         "holds a user or password",
         "write the address without them",
     ),
+    (
+        "agents: {a: {type: model, model: 'x:y', base_url: 'https://h/v1?key=s3cret-value'}}\n",
+        1,
+        "agents.a.base_url",
+        "holds a query (?…) or a fragment (#…)",
+        "write the address without them",
+    ),
     # agents
     ("agents:\n  a: {}\n", 2, "agents.a.type", "is missing", "write type: kind of agent: echo, local, model, "),
     ("agents:\n  a: {type: modle}\n", 2, "agents.a.type", "unknown agent type", "did you mean 'model'?"),

@@ -64,8 +64,8 @@ platforms:
     ],
 )
 def test_masks_secrets_in_addresses(sandbox: Sandbox, address: str, shown: str) -> None:
-    text = f"agents: {{a: {{type: model, model: 'x:y', base_url: '{address}'}}}}\n"
-    assert yaml.safe_load(render(sandbox.settings(text), origin=True))["agents"]["a"]["base_url"] == shown
+    text = f"platforms: {{telegram: {{token: t, webhook_url: '{address}'}}}}\n"
+    assert yaml.safe_load(render(sandbox.settings(text), origin=True))["platforms"]["telegram"]["webhook_url"] == shown
 
 
 def test_masks_the_login_in_an_address_of_another_package(

@@ -25,6 +25,15 @@ def shown(text: str) -> str:
     return apart(text).replace(SEPARATOR, "|")
 
 
+def test_views_may_call_it_where_sqlite_trusts_none() -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        define_words(connection)
+        connection.execute("CREATE VIEW words (content) AS SELECT apart(CAST('京都' AS BLOB))")
+        ((content,),) = connection.execute("SELECT content FROM words")
+    assert content == apart("京都")
+
+
 @pytest.fixture(scope="module")
 def connection() -> Iterator[sqlite3.Connection]:
     """A database in memory, with an index that is brought up to date by `index`."""
