@@ -245,29 +245,33 @@ def _ms(seconds: Sequence[float], percent: float) -> float:
 
 
 def run(plan: Plan, progress: Callable[[str], None], folder: Path | None = None) -> list[dict[str, Any]]:
-    """Measure; the figures as plain data. The homes are made in a folder of their own, and removed."""
-    figures: list[Figure] = []
+    """Measure; the figures as plain data. The homes are made in a folder of their own, and removed.
+
+    Each round visits every number of sessions: what else the machine does at a time bears on all of them.
+    """
+    figures = {sessions: {each: Figure(sessions, each) for each in plan.in_flight} for sessions in plan.sessions}
     with tempfile.TemporaryDirectory(dir=folder, prefix="hb-") as made:
         for sessions in plan.sessions:
             progress(f"whole path: making {sessions:,} sessions")
-            filled = Path(made) / f"{sessions}.db"
-            make_fixture(filled, sessions)
+            make_fixture(filled := _filled(made, sessions), sessions)
             index_everything(filled)
-            figures += _measure(plan, filled, sessions, Path(made) / "h", progress)
-    return [figure.summary() for figure in figures]
+        for number, (sessions, measured) in itertools.product(range(plan.rounds), figures.items()):
+            progress(f"whole path, {sessions:,} sessions: round {number + 1} of {plan.rounds}")
+            _measure(plan, _filled(made, sessions), Path(made) / "h", number, measured)
+    return [figure.summary() for measured in figures.values() for figure in measured.values()]
 
 
-def _measure(plan: Plan, filled: Path, sessions: int, home: Path, progress: Callable[[str], None]) -> list[Figure]:
-    figures = {in_flight: Figure(sessions, in_flight) for in_flight in plan.in_flight}
-    for number in range(plan.rounds):
-        progress(f"whole path, {sessions:,} sessions: round {number + 1} of {plan.rounds}")
-        place = Home(home).ensure()
-        shutil.copyfile(filled, place.database)
-        try:
-            asyncio.run(_round(plan, place, number, figures))
-        finally:
-            shutil.rmtree(home)
-    return list(figures.values())
+def _filled(folder: str, sessions: int) -> Path:
+    return Path(folder) / f"{sessions}.db"
+
+
+def _measure(plan: Plan, filled: Path, home: Path, number: int, figures: dict[int, Figure]) -> None:
+    place = Home(home).ensure()
+    shutil.copyfile(filled, place.database)
+    try:
+        asyncio.run(_round(plan, place, number, figures))
+    finally:
+        shutil.rmtree(home)
 
 
 async def _round(plan: Plan, home: Home, seed: int, figures: dict[int, Figure]) -> None:
