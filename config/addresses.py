@@ -11,7 +11,7 @@ _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
 _SECRET: Final = re.compile(
     r"""(?ix)
-    (?<=://) [^/?\#\s@]+ (?=@)                           # a user and password
+    (?<=://) [^/?\#\s]+ (?=@)                            # a user and password, which may have an @ too
   | (?P<name> [?&;\#] [\w.%-]*?                           # a parameter
       (?: token | secret | password | passwd | pwd | key | credential | auth | sig | signature )s? = )
     [^&;\#\s]+
@@ -24,7 +24,7 @@ def address_secrets(value: str) -> Iterator[str]:
     if not _ADDRESS.fullmatch(value):
         return
     for found in _SECRET.finditer(value):
-        secret = found[0].rpartition(":")[2] if found["name"] is None else found[0].removeprefix(found["name"])
+        secret = _of_login(found[0]) if found["name"] is None else found[0].removeprefix(found["name"])
         yield secret
         yield unquote(secret)
 
@@ -34,3 +34,9 @@ def without_secrets(value: str, mask: str) -> str:
     if not _ADDRESS.fullmatch(value):
         return value
     return _SECRET.sub(lambda found: f"{found['name'] or ''}{mask}", value)
+
+
+def _of_login(login: str) -> str:
+    """The password, and where there is none the user, whose name may be a key."""
+    user, _, password = login.partition(":")
+    return password or user

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
@@ -15,6 +15,7 @@ from config import GatewayConfig, Home, LiveConfig
 from gateway.access import People
 from gateway.api import service, sse
 from gateway.api.keys import Keys
+from gateway.api.ledger import Asked
 from gateway.clock import SystemClock
 from gateway.erasure import EraseError, Eraser
 from gateway.inbox import Inbox
@@ -426,6 +427,38 @@ async def test_a_conversation_goes_on_where_the_clock_goes_back(home: Home, free
         assert (status, body["error"]["code"]) == (409, "previous_response_not_last")
         status, third = await post("three", second["id"], -8)
         assert (status, third["output"][0]["content"][0]["text"]) == (200, "three")
+
+
+async def test_two_do_not_go_on_from_one_response_where_one_is_noted_while_the_other_looks(
+    home: Home, free_port: Callable[[], int]
+) -> None:
+    agent = Held()
+    async with api_gateway(home, free_port(), given={"held": agent}) as gateway:
+        parts = gateway.daemon._parts
+        assert parts is not None
+        agent.go_on.set()
+        _, first = await gateway.post("/v1/responses", {"model": "held", "input": "one"})
+        agent.go_on.clear()
+        body = {"model": "held", "input": "two", "previous_response_id": first["id"]}
+        ledger, room = parts.http.service._ledger, parts.http.service._room
+        look, others = ledger.since, list[asyncio.Task[tuple[int, dict[str, Any]]]]()
+
+        async def looked(asked: Asked) -> Sequence[str]:
+            seen = await look(asked)
+            if not others:
+                others.append(asyncio.create_task(gateway.post("/v1/responses", body)))
+                async with asyncio.timeout(5):
+                    while not any(waiter.asked and waiter.asked.noted for waiter in room._waiters.values()):
+                        await asyncio.sleep(0.01)
+            return seen
+
+        ledger.since = looked
+        late = asyncio.create_task(gateway.post("/v1/responses", body))
+        done, _ = await asyncio.wait([late], timeout=2)
+        agent.go_on.set()
+        assert done
+        assert (await late)[1]["error"]["code"] == "previous_response_not_last"
+        assert (await others[0])[0] == 200
 
 
 async def test_a_session_that_somebody_pinned_stays(home: Home, free_port: Callable[[], int]) -> None:

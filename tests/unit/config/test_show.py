@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from config import ADAPTER_GROUP
+from config.addresses import address_secrets, without_secrets
 from config.show import in_yaml, render
 from tests.unit.config.support import Sandbox
 
@@ -75,6 +76,22 @@ def test_masks_the_login_in_an_address_of_another_package(
     text = f"platforms: {{zulip: {{sites: ['https://me:{SECRET}@there/x@y', 'me@there']}}}}\n"
     shown = yaml.safe_load(render(sandbox.settings(text), origin=False))
     assert shown["platforms"]["zulip"]["sites"] == ["https://***@there/x@y", "me@there"]
+
+
+@pytest.mark.parametrize(
+    ("login", "secret"),
+    [
+        (f"me:{SECRET}", SECRET),
+        (f"me:in@{SECRET}", f"in@{SECRET}"),
+        (f"me:in:{SECRET}", f"in:{SECRET}"),
+        (f"{SECRET}:", SECRET),
+        (SECRET, SECRET),
+    ],
+)
+def test_of_a_login_in_an_address_nothing_is_left(login: str, secret: str) -> None:
+    address = f"https://{login}@there/x@y"
+    assert without_secrets(address, "***") == "https://***@there/x@y"
+    assert set(address_secrets(address)) == {secret}
 
 
 def test_shows_where_each_value_comes_from(sandbox: Sandbox) -> None:
