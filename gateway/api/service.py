@@ -7,7 +7,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -180,7 +180,8 @@ class Service:
         if before is None or before.holder != holder.name or before.kind != "response":
             words = f"there is no response {order.previous}, or it is older than can be gone on from"
             raise ApiError(404, words, code="previous_response_not_found", param="previous_response_id")
-        if not await self._is_last(before, request_id) or self._room.has_newer(before, request_id):
+        seen = self._room.noted
+        if not await self._is_last(before, request_id) or self._room.has_newer(before, request_id, seen):
             words = "the conversation has gone on since that response: go on from the latest one"
             raise ApiError(409, words, code="previous_response_not_last", headers=DO_NOT_RETRY)
         return before.chat
@@ -195,7 +196,7 @@ class Service:
             noted = self._ledger.note(asked)
             accepted = await self._host.accept(_message(asked, order))
             await noted
-            waiter.asked = replace(asked, noted=True)
+            self._room.note(waiter, asked)
         except (NotStoredError, StorageError) as error:
             raise ApiError(503, str(error), code="not_stored", headers={"Retry-After": "2"}) from error
         if accepted.state in OVER:

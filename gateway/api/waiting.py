@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.api.ledger import Answer, Asked
 
@@ -22,6 +22,8 @@ class Waiter:
     text: str = ""
     answer: Answer | None = None
     asked: Asked | None = None
+    noted_as: int | None = None
+    """Its number among those that were noted while somebody waited for them."""
     clients: int = 0
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -55,6 +57,8 @@ class WaitingRoom:
         self._clients = 0
         self._waiters: dict[str, Waiter] = {}
         self._chats: dict[str, dict[str, Waiter]] = {}
+        self.noted = 0
+        """How many have been noted while somebody waited for them."""
 
     def __len__(self) -> int:
         return self._clients
@@ -87,10 +91,20 @@ class WaitingRoom:
         """Who waits for a request."""
         return self._waiters.get(request_id)
 
-    def has_newer(self, asked: Asked, following: str) -> bool:
-        """Whether anybody waits for what was asked in a conversation and is not on disk yet, as this request is; but
-        for the one with this id."""
+    def note(self, waiter: Waiter, asked: Asked) -> None:
+        """What was asked is on disk. Of one that was there before nothing is new."""
+        if not asked.noted and waiter.noted_as is None:
+            self.noted += 1
+            waiter.noted_as = self.noted
+        waiter.asked = replace(asked, noted=True)
+
+    def has_newer(self, asked: Asked, following: str, seen: int) -> bool:
+        """Whether anybody waits for what was asked in a conversation after this, and was not on disk yet when so many
+        had been `noted`; but for the one with this id. Whoever looks there meanwhile need not see what is noted since.
+        """
         return any(
-            waiter.id not in (asked.id, following) and waiter.asked is not None and not waiter.asked.noted
+            waiter.id not in (asked.id, following)
+            and waiter.asked is not None
+            and (not waiter.asked.noted or (waiter.noted_as or 0) > seen)
             for waiter in self._chats.get(asked.chat, {}).values()
         )
