@@ -28,6 +28,9 @@ ON CONFLICT (id) DO NOTHING"""
 """Note a request; the same one again is not noted again. In a conversation each comes after the one before, also
 where the clock has gone back between them."""
 
+NEXT_API_INSTANT: Final = "SELECT coalesce(max(created_at) + 1, 0) FROM api_requests WHERE chat = ?"
+"""The least time that a further request of a conversation is noted with."""
+
 GET_API_REQUEST: Final = "SELECT * FROM api_requests WHERE id = ?"
 """A request."""
 

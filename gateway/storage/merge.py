@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 from gateway.constants import LOCK_OUT_SECONDS
-from gateway.storage import mirror_queries, queries
+from gateway.storage import api_queries, mirror_queries, queries
 from gateway.storage.faults import is_outage
 from gateway.storage.moves import Move, move_chat
 from gateway.storage.shadow import KINDS, primary_key
@@ -199,6 +199,8 @@ class Merge:
             self._put_step(row)
         elif table == "pairing_tries":
             self._put_tries(row)
+        elif table == "api_requests":
+            self._put_request(row)
         else:
             self._put(table, self._linked(row))
 
@@ -340,6 +342,12 @@ class Merge:
             elif until is None and found["last_at"] > row["last_at"] - LOCK_OUT_SECONDS * MICROS:
                 row["wrong"] = max(row["wrong"], found["wrong"])
         self._put("pairing_tries", row)
+
+    def _put_request(self, row: Row) -> None:
+        """What was asked in an outage came after all that its conversation had before, whatever the clock said then."""
+        if self._find("api_requests", ("id",), row) is None:
+            after = self._connection.execute(api_queries.NEXT_API_INSTANT, (row["chat"],)).fetchone()[0]
+            self._put("api_requests", row | {"created_at": max(row["created_at"], after)})
 
     def _put_step(self, row: Row) -> None:
         """A step of a turn's journal never changes: another one with its number was made before, and unknown then."""

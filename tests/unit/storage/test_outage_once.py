@@ -225,3 +225,22 @@ async def test_what_is_repeated_is_the_turn_that_was_given_up_and_not_the_one_be
             assert (repeat.turn_id, [text for text, _extra in repeat.given_up]) == ("T0", ["given up"])
             assert texts(await store.load_transcript(entry.session_id)) == ["answered"]
         await back(database)
+
+
+async def test_a_conversation_keeps_its_order_where_the_clock_goes_back_in_an_outage(path: Path) -> None:
+    def asked(number: int, seconds: int) -> Asked:
+        return Asked(f"r{number}", "p", "response", "r1", "f", {}, NOW + timedelta(seconds=seconds))
+
+    async with opened(path) as (database, _store):
+        ledger = Ledger(database, HandClock())
+        first, second, third, last = asked(1, 60), asked(2, 30), asked(3, 40), asked(4, 0)
+        await ledger.note(first)
+        with held(path):
+            await ledger.note(second)
+            await ledger.note(third)
+            assert database.state.mode == "spool"
+        await back(database)
+        assert await ledger.since(first) == ["r3", "r2", "r1"]
+        assert await ledger.since(third) == ["r3"]
+        await ledger.note(last)
+        assert await ledger.since(third) == ["r4", "r3"]
