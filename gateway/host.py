@@ -131,6 +131,10 @@ class Host:
         """Whether who wrote a message is let in at present."""
         return self._services.inbox().admits(message, operator=self._station.is_operator)
 
+    def bars(self, message: InboundMessage) -> bool:
+        """Whether who wrote a message is not let in, for sure."""
+        return self._services.inbox().bars(message, operator=self._station.is_operator)
+
     async def identify(self, account_id: str) -> None:
         """Say which account of the platform this connection is. Raises `NotStoredError`."""
         with self._storing("the account"):

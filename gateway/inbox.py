@@ -133,6 +133,10 @@ class Inbox:
         """Whether who wrote a message is let in at present, and it is meant for us."""
         return self._door.gate.decide(Sender.of_message(message, operator=operator)).allowed
 
+    def bars(self, message: InboundMessage, *, operator: bool) -> bool:
+        """Whether who wrote a message is not let in, for sure."""
+        return self._door.gate.bars(Sender.of_message(message, operator=operator))
+
     async def knows_group(self, platform: str, account: str, chat: str, group_id: str) -> bool:
         """Whether a message of this group was taken in lately, and not ignored. Raises `StorageError`,
         `StorageBusyError`."""

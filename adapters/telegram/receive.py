@@ -73,7 +73,7 @@ class Receiver:
             case Press(callback_id, message, words, by):
                 if message is None:
                     await self._host.settle(update_id)
-                elif by is not None and not self._host.admits(replace(message, source=by)):
+                elif by is not None and not self._is_let_in(replace(message, source=by)):
                     await self._host.settle(update_id)
                     words = KEPT_OUT
                 elif (await self._host.accept(message)).state is InboundState.IGNORED:
@@ -82,6 +82,14 @@ class Receiver:
             case Ignore(reason):
                 log.debug("update %s from Telegram is left alone: %s", update_id, reason)
                 await self._host.settle(update_id)
+
+    def _is_let_in(self, message: InboundMessage) -> bool:
+        """Whether who is said to have written a message is let in. Raises `NotStoredError` where that is not known."""
+        if self._host.admits(message):
+            return True
+        if self._host.bars(message):
+            return False
+        raise NotStoredError("It is not known at present whether somebody is let in.")
 
     async def _with_album(self, message: InboundMessage) -> InboundMessage:
         """A picture without a mention is for us if the album is, whose beginning an earlier process may have seen.

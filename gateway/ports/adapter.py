@@ -141,6 +141,10 @@ class AdapterHost(Protocol):
         """Whether who wrote a message is let in at present and the message is meant for us: for what people see before
         it is accepted (a thread that is opened for it). Nothing is stored, and nothing is counted."""
 
+    def bars(self, message: InboundMessage) -> bool:
+        """Whether who wrote a message is not let in, for sure. While the database is out of use it may not be known who
+        was paired: then somebody is neither admitted nor barred, and what they did is to be handed over again later."""
+
     async def identify(self, account_id: str) -> None:
         """Say which account of the platform this connection is; to be called before anything is received or sent.
 

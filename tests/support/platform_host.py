@@ -40,6 +40,7 @@ class FakeHost:
     settled: list[tuple[str, str | None]] = field(default_factory=list)
     moved: list[tuple[str, str, str | None]] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
+    knows_people: bool = True
     http: HttpHandler | None = None
     identified: str | None = None
     commands: Sequence[tuple[str, str]] = (("new", "Begin anew"), ("help", "What can be written"))
@@ -79,6 +80,9 @@ class FakeHost:
 
     def admits(self, message: InboundMessage) -> bool:
         return self.allowed(message)
+
+    def bars(self, message: InboundMessage) -> bool:
+        return not self.allowed(message) and self.knows_people
 
     async def identify(self, account_id: str) -> None:
         self._store("identify")

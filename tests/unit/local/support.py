@@ -206,6 +206,9 @@ class FakeHost:
     def admits(self, message: InboundMessage) -> bool:
         raise NotImplementedError
 
+    def bars(self, message: InboundMessage) -> bool:
+        raise NotImplementedError
+
     async def identify(self, account_id: str) -> None:
         raise NotImplementedError
 

@@ -212,6 +212,21 @@ async def test_who_is_not_let_in_is_told_so_where_they_press_a_button(server: Te
     assert len(said) == 2
 
 
+async def test_a_press_in_a_channel_waits_where_it_is_not_known_who_is_let_in(
+    server: TelegramServer, host: FakeHost
+) -> None:
+    ann = server.person("Ann")
+    channel = server.channel("News", ann)
+    host.allowed, host.knows_people = lambda message: message.source.chat_id == str(channel.id), False
+    async with running(built(server, host), host) as adapter:
+        await adapter.send(delivery(channel, "May I?", adapter, buttons=((Button("Yes", "/yes"),),)))
+        ann.presses(channel.messages[-1], "/yes")
+        await asyncio.sleep(0.2)
+        assert (host.texts, host.settled, len(host.updates)) == ([], [], 1)
+        host.allowed = lambda _message: True
+        await host.until(lambda: host.texts == ["/yes"])
+
+
 async def test_account_is_named_before_anything_of_it_is_looked_at(server: TelegramServer, host: FakeHost) -> None:
     """With another bot's token what the first had left is not taken for the second's."""
     host.identified = "1"
