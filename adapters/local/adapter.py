@@ -182,8 +182,11 @@ class LocalAdapter(Adapter):
 
     def _absent_before_start(self, delivery: Delivery) -> bool:
         """The same for a delivery that an earlier process of the gateway wrote: its clients have told who
-        was attached to it, and all of those must be here and say no."""
-        witnesses = [a for a in self._attached.values() if a.hello.peers]
+        was attached to it, and all of those must be here and say no.
+
+        Between that process and this one there may have been others, so only a client that was there can say.
+        """
+        witnesses = [a for a in self._attached.values() if a.hello.peers and a.was_there_for(delivery)]
         then = {client for witness in witnesses for client in witness.hello.peers}
         return bool(then) and all(
             client in self._attached and self._attached[client].remembers(delivery.id) for client in then

@@ -75,6 +75,14 @@ class Attachment:
         """Whether the client's list of what it has shown reaches back to this delivery."""
         return delivery_id >= self._remembers_from
 
+    def was_there_for(self, delivery: Delivery) -> bool:
+        """Whether the client was here when this delivery was first to be shown: it answers what the client asked, or
+        the client has shown what was sent right before."""
+        if not set(self.hello.asked).isdisjoint(delivery.answers):
+            return True
+        sent = (int(each) for each in (*delivery.before, *delivery.others) if each.isascii() and each.isdigit())
+        return max((each for each in sent if each < delivery.id), default=None) in self.shown
+
     def has(self, delivery: Delivery) -> bool:
         """Whether the client has said that this delivery is on its screen, all of it if it is final."""
         return delivery.id in (self._complete if delivery.final else self.shown)

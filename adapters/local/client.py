@@ -252,6 +252,7 @@ class ChatClient:
             shown=tuple(newest),
             growing=tuple(id_ for id_ in newest if self._known[id_].digest is None),
             peers=self._peers,
+            asked=tuple(self._lines),
         )
 
     async def _greet(self, welcome: Welcome) -> None:

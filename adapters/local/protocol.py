@@ -71,7 +71,8 @@ class Hello(Frame):
     """The first frame. `client` names the process for as long as it lives.
 
     `shown` holds the newest deliveries that it has on its screen, `growing` those of them that were not
-    complete when it lost its connection, `peers` the clients that were attached then, itself included.
+    complete when it lost its connection, `peers` the clients that were attached then, itself included; `asked`
+    the messages that it has no answer to.
     """
 
     op: Literal["hello"] = "hello"
@@ -81,6 +82,7 @@ class Hello(Frame):
     shown: DeliveryIds = ()
     growing: DeliveryIds = ()
     peers: ClientIds = ()
+    asked: ClientIds = ()
 
 
 class Message(Frame):

@@ -426,12 +426,13 @@ class RawClient:
         shown: tuple[int, ...] = (),
         growing: tuple[int, ...] = (),
         peers: tuple[str, ...] = (),
+        asked: tuple[str, ...] = (),
         version: str = VERSION,
         limit: int = MAX_FRAME_BYTES,
     ) -> "RawClient":
         """Attach. `limit` bounds what is read ahead of the test."""
         client = cls(StreamConnection(*await asyncio.open_unix_connection(str(path), limit=limit)))
-        hello = Hello(version=version, client=name, shown=shown, growing=growing, peers=peers)
+        hello = Hello(version=version, client=name, shown=shown, growing=growing, peers=peers, asked=asked)
         await client.connection.send(hello.wire())
         Welcome.model_validate(await client.frame("welcome"))
         return client

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -313,11 +314,27 @@ async def test_absent_when_the_other_process_said_good_bye(gateway: FakeGateway)
 
 
 async def test_after_a_restart_those_who_were_there_say_so(gateway: FakeGateway) -> None:
-    first = await gateway.client(name="a", peers=("a", "b"))
-    assert await gateway.adapter.find(delivery(7, "hi")) is SearchOutcome.UNKNOWN
+    sought = replace(delivery(7, "hi"), before=("m5", "5", "6"))
+    first = await gateway.client(name="a", peers=("a", "b"), shown=(5, 6))
+    assert await gateway.adapter.find(sought) is SearchOutcome.UNKNOWN
     await gateway.client(name="b", peers=("a", "b"))
-    assert await gateway.adapter.find(delivery(7, "hi")) is SearchOutcome.ABSENT
+    assert await gateway.adapter.find(sought) is SearchOutcome.ABSENT
     await first.close()
+
+
+@pytest.mark.parametrize("before", [("5", "6"), ("m6",)])
+async def test_after_two_restarts_who_came_between_them_knows_nothing(
+    gateway: FakeGateway, before: tuple[str, ...]
+) -> None:
+    """What the first process had shown, to a terminal that is gone, only that one's clients could say."""
+    await gateway.client(name="b", peers=("b",), shown=(5,), asked=("m8",))
+    sought = replace(delivery(7, "hi", answers=("m7",)), before=before)
+    assert await gateway.adapter.find(sought) is SearchOutcome.UNKNOWN
+
+
+async def test_after_a_restart_who_asked_says_that_it_has_no_answer(gateway: FakeGateway) -> None:
+    await gateway.client(name="a", peers=("a",), asked=("m7",))
+    assert await gateway.adapter.find(delivery(7, "hi", answers=("m7",))) is SearchOutcome.ABSENT
 
 
 async def test_after_a_restart_a_new_process_knows_nothing(gateway: FakeGateway) -> None:
