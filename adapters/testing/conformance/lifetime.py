@@ -34,7 +34,7 @@ class Lifetime(Staged):
         for text in ("one", "two", "three"):
             trial.harness.write(place, text)
         await trial.heard("one")
-        await trial.until(lambda: all(text in trial.stored() for text in ("two", "three")), "all is taken in")
+        await trial.taken_in("two", "three")
         await trial.stop(at_once=True)
         go_on.set()
         await trial.start()

@@ -21,6 +21,7 @@ from gateway.daemon import Daemon
 from gateway.delivery import NewDelivery, add_delivery
 from gateway.logs import NOISY
 from gateway.ports import Adapter, AdapterHost, Button, Capabilities, Target
+from gateway.storage.inbound_queries import COUNT_UPDATES
 from gateway.storage.words import define_words
 
 PATIENCE: Final = 20.0
@@ -192,11 +193,24 @@ class GatewayRun:
                 raise AssertionError(f"it did not come to be that {what}; {self.log.tail()}")
             await asyncio.sleep(LOOK_SECONDS)
 
+    async def taken_in(self, *texts: str) -> None:
+        """Wait until what came with these texts has been decided, not only kept as its platform sent it."""
+        await self.until(lambda: self._has_taken_in(texts), f"{list(texts)} are taken in")
+
+    def _has_taken_in(self, texts: Sequence[str]) -> bool:
+        stored = self.stored()
+        with self._database() as connection:
+            undecided, _set_aside = connection.execute(COUNT_UPDATES).fetchone()
+        return all(text in stored for text in texts) and not undecided
+
     def stored(self) -> str:
         """Everything in the database, as text. The daemon may run."""
-        with closing(sqlite3.connect(f"file:{self.home.database}?mode=ro", uri=True)) as connection:
+        with self._database() as connection:
             define_words(connection)
             return "\n".join(connection.iterdump())
+
+    def _database(self) -> closing[sqlite3.Connection]:
+        return closing(sqlite3.connect(f"file:{self.home.database}?mode=ro", uri=True))
 
 
 def installed_adapter(name: str) -> AdapterFactory:
