@@ -247,6 +247,7 @@ class Daemon:
                 limits=limits,
                 redact=self._redact.values,
                 on_end=together(namer.note, http.ledger.note_end),
+                on_ended=http.service.turn_ended,
                 meters=http.meters,
             )
             lanes = Lanes(

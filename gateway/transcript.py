@@ -96,6 +96,11 @@ class TurnEnd:
         """Where the answer goes."""
         return self.inbound[0].target
 
+    @property
+    def is_wordless(self) -> bool:
+        """Whether there is nothing to deliver: all of the answer is what the agent did or asks for."""
+        return self.reply is None and not self.notes and not self.files
+
 
 OnEnd: TypeAlias = Callable[[sqlite3.Connection, TurnEnd, datetime], object]
 """Told of the end of a turn, as part of the commit that makes it durable."""

@@ -95,6 +95,7 @@ class TurnRunner:
         memory: TurnMemory = NO_MEMORY,
         awaited: Container[int] = (),
         on_end: OnEnd = lambda _connection, _end, _now: None,
+        on_ended: Callable[[TurnEnd], object] = lambda _end: None,
         meters: Meters | None = None,
     ) -> None:
         prompts = ContextPrompts(pii_secret)
@@ -116,7 +117,7 @@ class TurnRunner:
         self._ids = ids
         self._counters = counters
         self._probe = probe
-        self._files, self._awaited, self._on_end = files, awaited, on_end
+        self._files, self._awaited, self._on_end, self._on_ended = files, awaited, on_end, on_ended
         self._meters = meters or Meters()
         self._places: dict[str, Places] = {}
         """By agent, so that the turns of one that hangs take no other's places; as many as agents were ever named."""
@@ -461,6 +462,7 @@ class TurnRunner:
         self._workshop.memory.turn_ended(turn, turn_end)
         self._measure(turn, turn_end)
         self._outbox.offer(turn.target)
+        self._on_ended(turn_end)
 
     def _measure(self, turn: Turn, end: TurnEnd) -> None:
         stopped = end.state is InboundState.ANSWERED and end.reason is not None

@@ -23,6 +23,7 @@ from gateway.roster import AgentRoster
 from gateway.source import SessionSource
 from gateway.storage.codec import to_micros
 from gateway.storage.errors import StorageError
+from gateway.transcript import TurnEnd
 
 __all__ = ["ANSWERS_KEPT", "Service", "Submission", "refusal"]
 
@@ -232,6 +233,12 @@ class Service:
         found = await self._state(submission.asked.id, submission.asked.chat)
         if found is not None and found[0] in OVER:
             await self._settle(submission.waiter, *found)
+
+    def turn_ended(self, end: TurnEnd) -> None:
+        """Tell whoever waits that a turn has ended where no delivery does: its answer is calls of their own tools."""
+        for record in end.inbound if end.is_wordless else ():
+            if (waiter := self._room.find(record.message_id)) is not None:
+                waiter.finish(Answer.of_turn(end))
 
     async def answer(self, submission: Submission, is_there: Callable[[], bool]) -> Answer | None:
         """Wait for the answer, as long as somebody is there who does; None if nobody is. Raises `ApiError`."""

@@ -15,6 +15,7 @@ from openai.types.chat import (
 from openai.types.responses import FunctionToolParam, ResponseInputParam
 
 from config import Home
+from gateway.api import service
 from tests.support.api import KEY, ApiGateway, api_gateway
 from tests.support.scripted_openai import Fault, Reply, ScriptedOpenAI, ToolCall
 
@@ -198,6 +199,27 @@ async def test_an_answer_that_its_model_did_not_end_is_told_so(
         assert response.incomplete_details.reason == why
         events = [event.type async for event in await sdk.responses.create(model="clever", input="x", stream=True)]
         assert events[-1] == "response.incomplete"
+
+
+@pytest.mark.parametrize("kind", ["chat", "responses"])
+async def test_an_answer_without_a_word_comes_at_once(
+    home: Home, free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Nothing of it is delivered, and whoever waits is looked after now and then only."""
+    monkeypatch.setattr(service, "LOOK_SECONDS", 3600.0)
+    script = [Reply(calls=[ToolCall("weather", {"city": "Oslo"})])]
+    async with asyncio.timeout(5), scripted(home, free_port(), script) as (gateway, _), client(gateway) as sdk:
+        if kind == "chat":
+            completion = await sdk.chat.completions.create(
+                model="clever", messages=[{"role": "user", "content": "Where is it warm?"}], tools=[WEATHER]
+            )
+            assert completion.choices[0].finish_reason == "tool_calls"
+            assert completion.choices[0].message.content is None
+        else:
+            response = await sdk.responses.create(
+                model="clever", input="Where is it warm?", tools=[WEATHER_OF_RESPONSES]
+            )
+            assert [item.type for item in response.output] == ["function_call"]
 
 
 async def test_a_programs_tool_in_a_stream(home: Home, free_port: Callable[[], int]) -> None:
