@@ -2,17 +2,23 @@
 
 import os
 import sqlite3
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 from gateway.storage.errors import MigrationError, NewerDatabaseError
 
 
-def migrations() -> list[tuple[int, str]]:
-    """Every migration of this version, as (number, SQL), in order."""
+@cache
+def migrations() -> tuple[tuple[int, str], ...]:
+    """Every migration of this version, as (number, SQL), in order.
+
+    They are read once: an upgrade puts the next version's files there while a process of this one runs, which must not
+    take a database to a schema that it does not know.
+    """
     folder = files("gateway.storage") / "migrations"
     found = [(int(entry.name[:4]), entry) for entry in folder.iterdir() if entry.name.endswith(".sql")]
-    return [(number, entry.read_text("utf-8")) for number, entry in sorted(found, key=lambda item: item[0])]
+    return tuple((number, entry.read_text("utf-8")) for number, entry in sorted(found, key=lambda item: item[0]))
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> int:

@@ -1,0 +1,34 @@
+"""Upgrades that something comes in the way of: a gateway that still runs."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.storage import migrate as migrate_module
+from gateway.storage.migrate import migrations
+from tests.unit.storage.test_failover import ANN, back, held, opened, path, quick, rows, said, texts
+
+__all__ = ["path", "quick"]
+
+
+async def test_a_process_keeps_the_schema_that_it_knows(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever upgrades puts the files of the next version there while the gateway still runs. What that knows of the
+    database is what it began with, also where an outage has it open the database anew."""
+    number, _sql = migrations()[-1]
+    async with opened(path) as (database, store):
+        entry = await store.get_or_create_session(ANN)
+        folder = tmp_path / "next" / "migrations"
+        folder.mkdir(parents=True)
+        for known, sql in migrations():
+            (folder / f"{known:04}_known.sql").write_text(sql, "utf-8")
+        (folder / f"{number + 1:04}_next.sql").write_text("ALTER TABLE messages RENAME COLUMN data TO more;", "utf-8")
+        monkeypatch.setattr(migrate_module, "files", lambda _package: folder.parent)
+        with held(path):
+            await store.append_turn(entry.session_id, said("one"))
+            assert database.state.mode == "spool"
+        await back(database)
+        await store.append_turn(entry.session_id, [*said("two"), {"role": "tool", "content": "", "name": "x"}])
+        assert texts(await store.load_transcript(entry.session_id)) == ["one", "two"]
+    assert rows(path, "PRAGMA user_version") == [(number,)]
