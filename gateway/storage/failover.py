@@ -326,7 +326,7 @@ class Failover:
             return False
         try:
             self._return()
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, StorageError) as error:
             self._still_out(error)
             return False
         return True
@@ -347,8 +347,10 @@ class Failover:
         return self._reserve.hold()
 
     def _still_out(self, error: BaseException) -> None:
+        """Say why the outage lasts: that may be something else than what it began with."""
         self._damaged = self._damaged or is_damage(error)
-        if self.state.mode == "spool":
+        if self._state.mode == "spool" and self._state.reason != str(error):
+            log.error("the database is still out of use: %s", error)
             self._state = replace(self._state, reason=str(error))
 
     def _return(self) -> None:

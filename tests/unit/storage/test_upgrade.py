@@ -1,12 +1,15 @@
-"""Upgrades that something comes in the way of: a gateway that still runs."""
+"""Upgrades that something comes in the way of: a gateway that still runs, a database that is held."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from gateway.storage import migrate as migrate_module
+from gateway.storage.database import Database
 from gateway.storage.migrate import migrations
-from tests.unit.storage.test_failover import ANN, back, held, opened, path, quick, rows, said, texts
+from tests.unit.storage.test_failover import ANN, back, held, opened, path, quick, rows, said, texts, until
 
 __all__ = ["path", "quick"]
 
@@ -32,3 +35,21 @@ async def test_a_process_keeps_the_schema_that_it_knows(
         await store.append_turn(entry.session_id, [*said("two"), {"role": "tool", "content": "", "name": "x"}])
         assert texts(await store.load_transcript(entry.session_id)) == ["one", "two"]
     assert rows(path, "PRAGMA user_version") == [(number,)]
+
+
+async def test_a_newer_database_that_comes_back_says_so(path: Path) -> None:
+    """Nobody could look which version wrote it while it was held; what status says of an outage is why it lasts."""
+    async with Database.open(path):
+        pass
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA user_version = 99")
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        async with opened(path) as (database, store):
+            assert (database.state.mode, database.state.reason) == ("spool", "database is locked")
+            entry = await store.get_or_create_session(ANN)
+            other.close()
+            await until(lambda: "newer version" in (database.state.reason or ""))
+            await store.append_turn(entry.session_id, said("one"))
+            assert database.state.mode == "spool"
+    assert rows(path, "PRAGMA user_version") == [(99,)]
