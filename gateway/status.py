@@ -19,6 +19,16 @@ DELETE_TIMEOUT_SECONDS: Final = 3600.0
 """How long the deletion of a session may take: a purge writes the whole database anew, and each copy of it."""
 
 
+OTHER_VERSION: Final = (
+    "the gateway that runs does not know this command, so it is of another version: stop it, and start it again"
+)
+"""Why nothing came of a request, where people upgraded and the gateway of before still runs."""
+
+
+_NOT_KNOWN: Final = ("unknown operation", "the first frame must name a service")
+"""How the answer of a gateway begins that does not know what it is asked; it goes on with what it knows."""
+
+
 class StatusError(Exception):
     """The socket cannot be reached, or who listens there does not answer as a gateway does."""
 
@@ -70,13 +80,20 @@ async def ask_to_send(socket: Path, request: Mapping[str, Any]) -> Mapping[str, 
     return await _answer(socket, "send", STATUS_TIMEOUT_SECONDS, {**request, "service": "send"})
 
 
+def reason_of(answer: Mapping[str, Any]) -> str:
+    """Why a gateway has not done what it was asked to, for the person who asked."""
+    said = str(answer.get("error") or answer.get("text"))
+    return OTHER_VERSION if said.startswith(_NOT_KNOWN) else said
+
+
 async def _request(socket: Path, operation: str, seconds: float) -> Mapping[str, Any] | None:
     answer = await _answer(socket, operation, seconds)
     if answer is None:
         return None
     told = answer.get(operation)
     if not isinstance(told, Mapping):
-        raise StatusError(f"the gateway on {socket} answers: {answer.get('error') or answer.get('text')}")
+        reason = reason_of(answer)
+        raise StatusError(reason if reason is OTHER_VERSION else f"the gateway on {socket} answers: {reason}")
     return told
 
 

@@ -132,10 +132,12 @@ def _decide(operation: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _ask(operation: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
     """Have the gateway that runs carry it out; if none does, do it here. Raises `CommandError`."""
+    from gateway.status import reason_of
+
     home = find_home()
     answer = asyncio.run(_answer(home, operation, request))
     if not answer.get("ok"):
-        raise CommandError(str(answer.get("error") or answer.get("text")))
+        raise CommandError(reason_of(answer))
     return answer
 
 

@@ -48,12 +48,14 @@ def send(
     It is on disk when the command ends with 0; the gateway then delivers it, again and again where a platform has
     trouble. No agent reads it.
     """
+    from gateway.status import reason_of
+
     message = " ".join(text) if text else _standard_input()
     if not message.strip():
         raise CommandError("there is nothing to send: write a text, or pipe one in")
     answer = asyncio.run(_send(find_home(), {"target": to, "text": message, "once": once}))
     if not answer.get("ok"):
-        raise CommandError(str(answer.get("error") or answer.get("text")))
+        raise CommandError(reason_of(answer))
     if json:
         print_json({"status": answer["status"], "target": answer["target"]})
     elif answer["status"] == "duplicate":

@@ -357,7 +357,7 @@ def _id_of(session: str) -> str:
 def _change(change: "Change") -> Mapping[str, Any]:
     """Have the gateway that runs change a session; if none does, do it here, as the one that holds the home."""
     from gateway.session_changes import ChangeRefusedError
-    from gateway.status import ask_to_change
+    from gateway.status import ask_to_change, reason_of
 
     home = find_home()
     answer = asyncio.run(ask_to_change(home.socket, change.model_dump()))
@@ -367,7 +367,7 @@ def _change(change: "Change") -> Mapping[str, Any]:
         except ChangeRefusedError as error:
             raise CommandError(str(error)) from error
     if "session" not in answer:
-        raise CommandError(str(answer.get("error") or answer.get("text")))
+        raise CommandError(reason_of(answer))
     changed: Mapping[str, Any] = answer["session"]
     return changed
 
@@ -446,12 +446,12 @@ def _confirm(question: str) -> None:
 def _erase(home: "Home", session_id: str, *, purge: bool, force: bool) -> "Erased":
     """Have the gateway that runs delete it; if none does, do it here, as the one that holds the home."""
     from gateway.erasure import Erased, EraseError
-    from gateway.status import ask_to_delete
+    from gateway.status import ask_to_delete, reason_of
 
     answer = asyncio.run(ask_to_delete(home.socket, session_id, purge=purge, force=force))
     if answer is not None:
         if "erased" not in answer:
-            raise CommandError(str(answer.get("error") or answer.get("text")))
+            raise CommandError(reason_of(answer))
         return Erased.from_dict(answer["erased"])
     try:
         return asyncio.run(_erase_here(home, session_id, purge=purge, force=force))

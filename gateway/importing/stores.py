@@ -14,6 +14,7 @@ from gateway.importing.intake import SERVICE, ImportRefusedError, known_sessions
 from gateway.importing.records import Known, Piece, Verdict, to_wire
 from gateway.session.key import SlotIdentity
 from gateway.session.slots import find_slot
+from gateway.status import reason_of
 from gateway.storage.checks import newest_schema, open_to_check, schema_of
 from gateway.storage.errors import StorageError
 
@@ -65,7 +66,7 @@ class RemoteStore:
         if answer is None:
             raise _gone()
         if answer.get("ok") is not True:
-            raise ImportRefusedError(str(answer.get("error") or answer.get("text")))
+            raise ImportRefusedError(reason_of(answer))
         return answer
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from config import Home
 from gateway.status import StatusError, ask, ask_to_reload
+from hermes_gateway import main
 
 
 @contextlib.asynccontextmanager
@@ -48,9 +50,31 @@ async def test_a_gateway_is_asked_to_reload(tmp_path: Path) -> None:
     async with listener(tmp_path / "s", b'{"ok": true, "reload": {"ok": false}}\n') as got:
         assert await ask_to_reload(tmp_path / "s") == {"ok": False}
     assert got == [{"service": "control", "op": "reload"}]
-    async with listener(tmp_path / "t", b'{"ok": false, "error": "unknown operation"}\n'):
-        with pytest.raises(StatusError, match="unknown operation"):
+    async with listener(tmp_path / "t", b'{"ok": false, "error": "not now"}\n'):
+        with pytest.raises(StatusError, match="not now"):
             await ask_to_reload(tmp_path / "t")
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        b'{"ok": false, "error": "unknown operation; known: status"}\n',
+        b'{"op": "error", "text": "the first frame must name a service: chat, control"}\n',
+    ],
+)
+async def test_a_gateway_of_before_an_upgrade_is_named(
+    tmp_path: Path, answered: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a later version asks for it does not know; whoever upgraded is told what to do, and not how it says so."""
+    monkeypatch.setenv("HERMES_GATEWAY_HOME", str(tmp_path))
+    commands = (["config", "reload"], ["keys", "list"], ["pairing", "list"], ["send", "--to", "local", "x"])
+    async with listener(Home(tmp_path).socket, answered):
+        for command in commands:
+            assert await asyncio.to_thread(main, command) == 1
+            said = capsys.readouterr().err
+            assert "another version: stop it, and start it again" in said, command
+            assert "unknown operation" not in said
+            assert "first frame" not in said
 
 
 @pytest.mark.parametrize("answer", [None, b"no frame\n"])
