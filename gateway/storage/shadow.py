@@ -138,7 +138,7 @@ class Shadow:
         self._number(floor)
         self.connection.execute("COMMIT")
         if self._disk is not None and self._disk.in_transaction:
-            self._disk.execute("COMMIT")
+            self._disk.execute("ROLLBACK")  # a COMMIT reports damage that was read once more
         self._capture()
         self.connection.fetch = {
             queries.LOAD_MESSAGES: self._fetch_transcript,

@@ -9,6 +9,7 @@ import pytest
 from gateway.storage import migrate as migrate_module
 from gateway.storage.database import Database
 from gateway.storage.migrate import migrations
+from gateway.storage.salvage import set_aside_databases
 from tests.unit.storage.test_failover import ANN, back, held, opened, path, quick, rows, said, texts, until
 
 __all__ = ["path", "quick"]
@@ -53,3 +54,23 @@ async def test_a_newer_database_that_comes_back_says_so(path: Path) -> None:
             await store.append_turn(entry.session_id, said("one"))
             assert database.state.mode == "spool"
     assert rows(path, "PRAGMA user_version") == [(99,)]
+
+
+@pytest.mark.parametrize("schema", [5, len(migrations())], ids=["upgraded", "as it is"])
+async def test_a_table_whose_first_page_is_damaged_is_left_for_the_spool(path: Path, schema: int) -> None:
+    """People are heard while what can be read is rescued, also where it is an upgrade that meets the damage."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for number, sql in migrations()[:schema]:
+            connection.executescript(f"{sql}; PRAGMA user_version = {number};")
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'sessions'").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with path.open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xa5" * 2000)
+    async with opened(path) as (database, store):
+        entry = await store.get_or_create_session(ANN)
+        await store.append_turn(entry.session_id, said("one"))
+        assert database.state.mode == "spool"
+        await back(database)
+        assert texts(await store.load_transcript(entry.session_id)) == ["one"]
+    assert set_aside_databases(path) != []
