@@ -1,5 +1,6 @@
 """What a refused or broken call means, in the words of the core and of people."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -24,7 +25,6 @@ REFUSED_TOKEN: Final = frozenset(
         "invalid_auth",
         "not_allowed_token_type",
         "not_authed",
-        "org_login_required",
         "team_access_not_granted",
         "token_expired",
         "token_revoked",
@@ -32,9 +32,23 @@ REFUSED_TOKEN: Final = frozenset(
 )
 """Errors of any method about who calls it (https://docs.slack.dev/reference/methods/auth.test#errors)."""
 
-_LATER: Final = frozenset(
-    {"accesslimited", "message_limit_exceeded", "rate_limited", "ratelimited", "service_unavailable", "request_timeout"}
-)
+_MOVING: Final = "the workspace is being moved to an enterprise organization, and is there again once that is over"
+_AWAY: Final[Mapping[str, str]] = {
+    "external_channel_migrating": "the channel is being moved to an enterprise organization",
+    "org_login_required": _MOVING,
+    "team_added_to_org": _MOVING,
+}
+"""Errors of any method while a workspace, or a channel that it shares, is not to be had
+(https://docs.slack.dev/reference/methods/chat.postMessage#errors, and of chat.update)."""
+
+_LATER: Final = frozenset(_AWAY) | {
+    "accesslimited",
+    "message_limit_exceeded",
+    "rate_limited",
+    "ratelimited",
+    "request_timeout",
+    "service_unavailable",
+}
 _UNCLEAR: Final = frozenset({"fatal_error", "internal_error"})
 """After these, some of what was asked for may have been done
 (https://docs.slack.dev/reference/methods/chat.postMessage#errors)."""
@@ -99,7 +113,8 @@ def delivery_error(error: SlackError, target: Target | None = None) -> DeliveryE
     if not isinstance(error, CallError):
         return OutcomeUnknownError(f"no answer from Slack: {error}")
     if error.status == HTTPStatus.TOO_MANY_REQUESTS or error.error in _LATER:
-        return RetryLaterError(f"Slack's rate limit: {error}", error.retry_after)
+        why = _AWAY.get(error.error, "Slack's rate limit")
+        return RetryLaterError(f"{why}: {error}", error.retry_after)
     if refuses_token(error):
         return NotConnectedError("Slack does not know the token any more")
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR or error.error in _UNCLEAR:

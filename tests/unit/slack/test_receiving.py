@@ -250,7 +250,8 @@ async def test_a_bot_token_that_is_revoked(server: SlackServer, host: FakeHost) 
 
 
 async def test_a_server_that_comes_later(server: SlackServer, ann: Person, host: FakeHost) -> None:
-    for fault in (Fault.reset(), Fault.error(503), Fault.error(200, "internal_error"), Fault.flood(0)):
+    errors = (Fault.error(200, name) for name in ("internal_error", "org_login_required", "team_added_to_org"))
+    for fault in (Fault.reset(), Fault.error(503), *errors, Fault.flood(0)):
         server.inject(fault, "auth.test")
         server.inject(fault, "apps.connections.open")
     async with running(built(server, host), host):
