@@ -21,19 +21,19 @@ REFUSED_TOKEN: Final = frozenset(
     {
         "account_inactive",
         "app_uninstalled",
-        "ekm_access_denied",
         "invalid_auth",
         "not_allowed_token_type",
         "not_authed",
-        "team_access_not_granted",
         "token_expired",
         "token_revoked",
     }
 )
-"""Errors of any method about who calls it (https://docs.slack.dev/reference/methods/auth.test#errors)."""
+"""Errors of any method about who calls it (https://docs.slack.dev/reference/methods/auth.test#errors): not those with
+which Slack refuses one place to an account that it knows."""
 
 _MOVING: Final = "the workspace is being moved to an enterprise organization, and is there again once that is over"
 _AWAY: Final[Mapping[str, str]] = {
+    "ekm_access_denied": "the organization's administrators have suspended what is written there",
     "external_channel_migrating": "the channel is being moved to an enterprise organization",
     "org_login_required": _MOVING,
     "team_added_to_org": _MOVING,
@@ -65,6 +65,7 @@ _WORDS: Final = {
     "thread_not_found": "the thread is gone",
     "edit_window_closed": "the workspace does not let messages be edited so late",
     "cant_update_message": "the message is not the bot's own",
+    "team_access_not_granted": "the app was not granted the workspace of the channel: an administrator has to add it",
     "user_not_found": "there is no such person",
     "user_disabled": "the person's account is deactivated",
     "messages_tab_disabled": (

@@ -380,6 +380,21 @@ async def test_a_channel_that_we_left_is_no_end(server: SlackServer, ann: Person
         await said(server, chat, "still there?")
 
 
+@pytest.mark.parametrize(("error", "tries"), [("team_access_not_granted", 1), ("ekm_access_denied", 20)])
+async def test_a_place_that_is_closed_to_a_good_token_is_not_asked_without_end(
+    server: SlackServer, ann: Person, home: Home, error: str, tries: int
+) -> None:
+    closed, open_ = server.direct(ann), server.channel("general", ann)
+    server.inject(Fault.error(200, error), "chat.postMessage", channel=closed, times=None)
+    async with gateway(server, home) as daemon:
+        await state_of(daemon, "connected")
+        ann.writes(closed, "hello")
+        await asyncio.sleep(1.0)
+        assert 1 <= len(server.requests.of("chat.postMessage")) <= tries
+        asked = ann.writes(open_, "@hermes and here?")
+        await server.until(lambda: answers(server, open_, thread=asked) == ["and here?"], SECONDS)
+
+
 # --- a growing answer ----------------------------------------------------------------------------------
 
 
