@@ -16,6 +16,10 @@ from adapters.telegram.failures import FLOOD, NOT_FOUND
 
 _MEGABYTE: Final = 1024 * 1024
 
+_AWAY: Final = "temporarily unavailable"
+"""Said where the server itself cannot get at a file now (https://github.com/tdlib/telegram-bot-api/issues/32); an id
+that is none is an "invalid file_id" (https://github.com/tdlib/telegram-bot-api/issues/490)."""
+
 
 async def fetch(client: Client, attachment: Attachment, write: Callable[[bytes], Awaitable[None]]) -> None:
     """Hand on a file that somebody sent. An address that has expired is asked for once more.
@@ -61,7 +65,7 @@ def _media_error(error: TelegramError) -> MediaError:
         return MediaError(f"Telegram cannot be reached: {error}", retryable=True)
     if error.says("file is too big"):
         return MediaError(_too_big(None))
-    if error.code == FLOOD or error.code >= SERVER_FAULT:
+    if error.code == FLOOD or error.code >= SERVER_FAULT or error.says(_AWAY):
         return MediaError(f"Telegram does not give the file now: {error.message}", retryable=True)
     return MediaError(f"Telegram does not have the file any more ({error.message})")
 

@@ -77,7 +77,7 @@ class FileStore:
         try:
             return self._files[file_id]
         except KeyError:
-            raise bad_request("wrong file_id or the file is temporarily unavailable") from None
+            raise bad_request("invalid file_id") from None
 
     def at(self, path: str) -> StoredFile | None:
         """The file that is downloaded from a path."""

@@ -131,7 +131,14 @@ async def test_file_that_is_gone(adapter: TelegramAdapter) -> None:
     assert not refused.value.retryable
 
 
-@pytest.mark.parametrize("fault", [Fault.error(500), Fault.flood(2), Fault.drop()], ids=["500", "429", "drop"])
+AWAY = "Bad Request: wrong file_id or the file is temporarily unavailable"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault.error(500), Fault.flood(2), Fault.drop(), Fault.error(400, AWAY)],
+    ids=["500", "429", "drop", "unavailable"],
+)
 async def test_trouble_on_the_way_may_pass(
     server: TelegramServer, host: FakeHost, adapter: TelegramAdapter, ann: Person, chat: Chat, fault: Fault
 ) -> None:

@@ -131,7 +131,7 @@ async def test_the_length_is_that_after_parsing(server: TelegramServer, client: 
     await client.send(chat.id, "👋" * 2048 + "  ")
     await client.send(chat.id, f"<b>{'x' * 4096}</b>", parse_mode="HTML")
     refusal = await client.refusal("sendPhoto", chat_id=chat.id, photo="?", caption="x" * 1025)
-    assert refusal == "Bad Request: wrong file_id or the file is temporarily unavailable"
+    assert refusal == "Bad Request: invalid file_id"
 
 
 async def test_every_way_to_pass_parameters(server: TelegramServer, session: aiohttp.ClientSession) -> None:
