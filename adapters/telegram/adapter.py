@@ -31,7 +31,7 @@ from adapters.telegram import files
 from adapters.telegram.client import CallError, Client, NotSentError, quiet_libraries
 from adapters.telegram.compose import TelegramComposer
 from adapters.telegram.constants import TIMING, Timing
-from adapters.telegram.failures import BAD_REQUEST, NOT_FOUND, refuses_token
+from adapters.telegram.failures import NOT_FOUND, refuses_token, refuses_webhook
 from adapters.telegram.find import Finder
 from adapters.telegram.menu import set_menu
 from adapters.telegram.normalise import KINDS, Normaliser
@@ -179,7 +179,7 @@ class TelegramAdapter(Adapter):
                 webhook.url, allowed_updates=list(KINDS), max_connections=1, secret_token=webhook.secret
             )
         except CallError as error:
-            if error.code == BAD_REQUEST:
+            if refuses_webhook(error):
                 raise AccountError(
                     f"Telegram refuses platforms.telegram.webhook_url or secret_token: {error}"
                 ) from None

@@ -25,6 +25,11 @@ TOO_LARGE: Final = 413
 FLOOD: Final = 429
 
 NOT_MODIFIED: Final = "message is not modified"
+_UNRESOLVED: Final = "resolve host"
+"""Of a webhook's address: the server asks for it on the spot, and a name service that is out for the moment answers
+"Temporary failure in name resolution" (https://github.com/yagop/node-telegram-bot-api/issues/747), or as if there were
+no such name (https://github.com/Olegt0rr/telegram-local/issues/1)."""
+
 _TOPIC_GONE: Final = ("message thread not found", "TOPIC_DELETED", "TOPIC_ID_INVALID")
 _TOPIC_CLOSED: Final = ("TOPIC_CLOSED", "topic is closed")
 _CHAT_GONE: Final = ("chat not found", "PEER_ID_INVALID", "user is deactivated", "group chat was deactivated")
@@ -70,6 +75,11 @@ def refuses_token(error: TelegramError) -> bool:
         return False
     unknown = error.code in (UNAUTHORIZED, NOT_FOUND) and not error.says("method not found")
     return unknown or error.says("logged out")
+
+
+def refuses_webhook(error: CallError) -> bool:
+    """Whether the server will not take the address of a webhook, or its secret, until the operator has changed them."""
+    return error.code == BAD_REQUEST and error.is_verdict and not error.says(_UNRESOLVED)
 
 
 def refuses_entities(error: CallError) -> bool:

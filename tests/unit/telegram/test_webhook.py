@@ -143,6 +143,18 @@ async def test_webhook_that_telegram_refuses(server: TelegramServer, host: FakeH
         await built(server, host, **settings(listener)).run()
 
 
+async def test_name_that_telegram_cannot_look_up_for_a_moment(
+    server: TelegramServer, host: FakeHost, listener: Listener
+) -> None:
+    ann = server.person("Ann")
+    for words in ("Temporary failure in name resolution", "Name or service not known"):
+        server.inject(Fault.error(400, f"Bad Request: bad webhook: Failed to resolve host: {words}"), "setWebhook")
+    async with running(built(server, host, timing=CHECKED_OFTEN, **settings(listener)), host):
+        assert any("name resolution" in reason for reason in host.reasons)
+        ann.writes(server.private(ann), "hello")
+        await host.until(lambda: host.texts == ["hello"])
+
+
 async def test_posts_that_do_not_arrive_are_noticed(server: TelegramServer, host: FakeHost, listener: Listener) -> None:
     ann = server.person("Ann")
     host.broken = {"keep": 10}
