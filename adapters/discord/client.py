@@ -36,6 +36,14 @@ SILENT_HEARTBEATS: Final = 1.5
 LIBRARY_PATIENCE: Final = 600.0
 """Seconds after which the library itself gives up a gateway; our own watch does much sooner."""
 
+RESUMES: Final = 5
+"""How often in a row a session is gone on with before a new one is begun: the address that Discord gave for that can
+answer with nothing but errors, and then nobody says that the session is over
+(https://github.com/Rapptz/discord.py/issues/10511)."""
+
+_BEGUN: Final = ("connect", "resumed")
+"""Events that tell that there is a session, a new one or that before."""
+
 Handlers = Mapping[str, Callable[..., None]]
 """What is called with an event, in the order in which events come; names as in the library, without `on_`."""
 
@@ -72,9 +80,13 @@ class DiscordClient(discord.Client):
         """When the last connection was there, in seconds of the loop's clock."""
         self._soon = 0
         """How many connections, one after the other, were lost soon."""
+        self._resumes = 0
+        """How often, one after the other, the session was to be gone on with."""
 
     def dispatch(self, event: str, /, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as in the base class
         """Hand an event on. An error in a handler is logged, and keeps no event from coming."""
+        if event in _BEGUN:
+            self._resumes = 0
         handler = self._receivers.get(event)
         if handler is not None:
             try:
@@ -152,9 +164,11 @@ class DiscordClient(discord.Client):
         return socket
 
     def _resumed(self) -> dict[str, Any]:
-        """How to go on with the session. Without one, a new one is begun."""
+        """How to go on with the session. Without one, or where that fails again and again, a new one is begun."""
         socket = self._socket
-        if socket is None or socket.session_id is None:
+        self._resumes += 1
+        if socket is None or socket.session_id is None or self._resumes > RESUMES:
+            self._resumes = 0
             return {}
         return {
             "resume": True,

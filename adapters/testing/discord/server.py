@@ -55,6 +55,7 @@ NONCE_SECONDS: Final = 300.0
 (https://docs.discord.com/developers/resources/message#create-message)."""
 KEPT_EVENTS: Final = 1000
 """Events that a session can be sent again; the real number is not documented."""
+RESUME_PATH: Final = "/resume"
 
 
 class DiscordServer(Network):
@@ -96,6 +97,8 @@ class DiscordServer(Network):
             kept_events=kept_events,
         )
         """Its connections and sessions, and what goes wrong with them."""
+        self.resume_status: int | None = None
+        """What the address for resuming answers instead of a connection."""
         world = World(clock, self.gateway, changes, Cdn(clock, lambda: self.base_url))
         self.gateway.ready, self.gateway.members = world.ready, world.members
         self._buckets = Buckets(limits, clock, monotonic, self.violations.append)
@@ -137,7 +140,7 @@ class DiscordServer(Network):
             app.router.add_route(route.method, "/api/v{version:9|10}" + route.path, self._handler(route))
         app.router.add_get("/attachments/{channel_id}/{attachment_id}/{name}", self._download)
         app.router.add_get("/gateway", self._connect)
-        app.router.add_get("/resume", self._connect)
+        app.router.add_get(RESUME_PATH, self._connect)
         app.router.add_route("*", "/{rest:.*}", _not_found)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN)
         await runner.setup()
@@ -201,7 +204,9 @@ class DiscordServer(Network):
         return f"the last requests: {last or 'none'}"
 
     async def _connect(self, http: web.Request) -> web.StreamResponse:
-        return await self.gateway.serve(http, f"ws://127.0.0.1:{self._port}/resume")
+        if http.path == RESUME_PATH and self.resume_status is not None:
+            return web.Response(status=self.resume_status)
+        return await self.gateway.serve(http, f"ws://127.0.0.1:{self._port}{RESUME_PATH}")
 
     def _handler(self, route: Route) -> Callable[[web.Request], Any]:
         async def handle(http: web.Request) -> web.StreamResponse:

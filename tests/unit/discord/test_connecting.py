@@ -89,6 +89,24 @@ async def test_connections_that_break_one_after_the_other_are_not_opened_as_fast
         await host.until(lambda: host.state is AdapterState.CONNECTED)
 
 
+async def test_a_session_that_cannot_be_gone_on_with_is_begun_anew(server: DiscordServer, host: FakeHost) -> None:
+    """The address for resuming answers with errors for ever, so nobody says that the session is over."""
+    ann = server.person("ann")
+    dm = server.dm(ann)
+    async with running(adapter(server, host), host):
+        await settled(server, host, ann, dm)
+        server.resume_status = 503
+        server.gateway.ask_to_reconnect()
+        ann.writes(dm, "meanwhile")
+        await host.until(lambda: host.texts == ["hello", "meanwhile"])
+        await host.until(lambda: host.state is AdapterState.CONNECTED)
+        server.resume_status = None
+        server.gateway.cut()
+        await server.until(lambda: sent(server, Opcode.RESUME) == 1)
+        await host.until(lambda: host.state is AdapterState.CONNECTED)
+    assert sent(server, Opcode.IDENTIFY) == 2
+
+
 async def test_an_outage_is_waited_out(server: DiscordServer, host: FakeHost) -> None:
     ann = server.person("ann")
     dm = server.dm(ann)
