@@ -212,7 +212,7 @@ def message_of(written: Written, account: Account, rules: Rules, names: Names, *
         text=text,
         addressed=addressed,
         sent_at=time_of(written.ts),
-        attachments=attachments_in(written.event.get("files") or ()),
+        attachments=attachments_in(_files(written.event)),
         quote=_quote(written.event, account, names),
         team=account.team_id,
         from_bot=written.from_bot,
@@ -272,6 +272,12 @@ def time_of(ts: str) -> datetime | None:
 # --- what it holds -------------------------------------------------------------------------------------
 
 
+def _files(event: Json) -> list[Json]:
+    """The files of a message, and of those that it shares, which hold their own
+    (https://github.com/ColeMurray/background-agents/pull/1143)."""
+    return [file for each in (event, *shares_of(event)) for file in each.get("files") or ()]
+
+
 def attachments_in(files: Sequence[Json]) -> tuple[Attachment, ...]:
     """The files that can be fetched."""
     return tuple(_attachment(file) for file in files if file.get("id") and not _why_not(file))
@@ -299,7 +305,7 @@ def _why_not(file: Json) -> str | None:
 
 def _words(event: Json) -> list[str]:
     """What a message holds besides text and files that can be fetched. Nothing is left out in silence."""
-    files = event.get("files") or ()
+    files = _files(event)
     words = [f"[a file, {file.get('name') or 'without a name'}, {why}]" for file in files if (why := _why_not(file))]
     if not event.get("text") and not files and not shares_of(event):
         fallbacks = [str(each.get("fallback") or each.get("text") or "") for each in event.get("attachments") or ()]

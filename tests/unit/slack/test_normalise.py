@@ -194,6 +194,18 @@ def test_files() -> None:
     assert "https://drive.example/e" in text
 
 
+def test_files_of_a_shared_message_come_with_it() -> None:
+    shared = [
+        {"id": "F2", "name": "plan.pdf", "mimetype": "application/pdf", "size": 7},
+        {"id": "F3", "name": "old.txt", "mode": "tombstone"},
+    ]
+    share = {"is_share": True, "is_msg_unfurl": True, "text": "the plan", "author_id": "U01", "files": shared}
+    page = {"title": "A page", "files": [{"id": "F9"}]}
+    got = message(channel="D01", text="sum it up", files=[{"id": "F1"}], attachments=[share, page])
+    assert [(each.id, each.name, each.size) for each in got.attachments] == [("F1", None, None), ("F2", "plan.pdf", 7)]
+    assert got.text == "sum it up\n[a file, old.txt, which is gone, or which the workspace's plan hides]"
+
+
 def test_a_shared_message_is_a_quote() -> None:
     share = {"is_share": True, "text": "see &lt;this&gt; <@U01>", "author_id": "U00", "ts": "1.000001"}
     quote = message(channel="D01", attachments=[share]).quote
