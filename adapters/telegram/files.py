@@ -16,6 +16,10 @@ from adapters.telegram.failures import FLOOD, NOT_FOUND
 
 _MEGABYTE: Final = 1024 * 1024
 
+_MOVING: Final = "image/gif"
+"""Pictures that move: a photo is always a still one, a file of this type is shown as it is
+(https://github.com/telegramdesktop/tdesktop/issues/428)."""
+
 _AWAY: Final = "temporarily unavailable"
 """Said where the server itself cannot get at a file now (https://github.com/tdlib/telegram-bot-api/issues/32); an id
 that is none is an "invalid file_id" (https://github.com/tdlib/telegram-bot-api/issues/490)."""
@@ -104,6 +108,6 @@ def _form(file: OutgoingFile, size: int) -> MediaKind:
         raise UndeliverableError(f"{file.name} has {size / _MEGABYTE:.0f} MB; Telegram takes {limit} MB from a bot")
     if size == 0:
         raise UndeliverableError(f"{file.name} is empty; Telegram takes no empty file")
-    if file.kind is MediaKind.IMAGE and size > MAX_PHOTO_BYTES:
+    if file.kind is MediaKind.IMAGE and (size > MAX_PHOTO_BYTES or file.media_type == _MOVING):
         return MediaKind.DOCUMENT
     return file.kind

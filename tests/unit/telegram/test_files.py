@@ -225,6 +225,17 @@ async def test_large_photo_is_a_document(
     assert server.shown(chat, by=server.bot)[0].content.kind == "document"
 
 
+async def test_picture_that_moves_goes_out_as_a_file(
+    server: TelegramServer, adapter: TelegramAdapter, chat: Chat, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.gif"
+    path.write_bytes(b"GIF89a")
+    file = OutgoingFile(MediaKind.IMAGE, str(path), path.name, "image/gif", "see")
+    await adapter.send(delivery(chat, "", adapter, content=file))
+    (message,) = server.shown(chat, by=server.bot)
+    assert (message.content.kind, message.text) == ("document", "see")
+
+
 async def test_picture_that_telegram_cannot_read_is_a_document(
     server: TelegramServer, adapter: TelegramAdapter, chat: Chat, tmp_path: Path
 ) -> None:
