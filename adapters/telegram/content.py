@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from telegram import (
+    Checklist,
     ExternalReplyInfo,
     Location,
     Message,
@@ -13,11 +14,13 @@ from telegram import (
     MessageOriginUser,
     PhotoSize,
 )
+from telegram.constants import ZERO_DATE
 
 from adapters.base import Attachment, MediaKind, in_brackets
 
 POLL_CHARS: Final = 300
-"""The longest question of a poll (https://core.telegram.org/bots/api#sendpoll)."""
+"""The longest question of a poll (https://core.telegram.org/bots/api#sendpoll); titles, tasks and descriptions are
+shorter."""
 
 CONTENT: Final = frozenset(
     {
@@ -42,13 +45,12 @@ FRAME: Final = frozenset(
 )  # fmt: skip
 """The fields around it."""
 
+_OPEN: Final = (None, ZERO_DATE)
+"""When a task was done that is not (https://core.telegram.org/bots/api#checklisttask)."""
+
 NAMED: Final = {
-    "checklist": "a checklist",
-    "game": "a game",
     "giveaway": "a giveaway",
     "giveaway_winners": "the winners of a giveaway",
-    "invoice": "an invoice",
-    "live_photo": "a live photo",
     "paid_media": "paid media",
     "story": "a story",
 }
@@ -57,9 +59,13 @@ NAMED: Final = {
 KINDS: Final = {
     "animation": "an animation",
     "audio": "music",
+    "checklist": "a checklist",
     "contact": "a contact",
     "dice": "a die",
     "document": "a file",
+    "game": "a game",
+    "invoice": "an invoice",
+    "live_photo": "a live photo",
     "location": "a place",
     "photo": "a photo",
     "poll": "a poll",
@@ -80,9 +86,12 @@ def is_service(fields: Iterable[str]) -> bool:
 
 
 def attachments_in(message: Message) -> tuple[Attachment, ...]:
-    """The files of a message; of a photo the largest size."""
+    """The files of a message; of a photo the largest size. A live photo is a photo and a film
+    (https://core.telegram.org/bots/api#message)."""
     if message.photo:
-        return (_photo(message.photo),)
+        live = message.live_photo
+        moving = () if live is None else _file(MediaKind.VIDEO, live, None, live.mime_type or "video/mp4")
+        return (_photo(message.photo), *moving)
     if (animation := message.animation) is not None:
         return _file(MediaKind.VIDEO, animation, animation.file_name, animation.mime_type or "video/mp4")
     if (video := message.video) is not None:
@@ -140,8 +149,22 @@ def words_for(message: Message, fields: Mapping[str, Any]) -> list[str]:
     if message.poll:
         options = "".join(f"\n- {in_brackets(option.text, POLL_CHARS)}" for option in message.poll.options)
         words.append(f"[poll: {in_brackets(message.poll.question, POLL_CHARS)}{options}]")
+    if message.checklist:
+        words.append(_checklist(message.checklist))
+    for shown, held in (("game", message.game), ("invoice", message.invoice)):
+        if held:
+            words.append(f"[{shown}: {in_brackets(held.title)}, {in_brackets(held.description, POLL_CHARS)}]")
     words += [f"[{named}, which bots cannot see]" for field, named in NAMED.items() if field in fields]
     return words + _unknown(set(fields))
+
+
+def _checklist(checklist: Checklist) -> str:
+    """https://core.telegram.org/bots/api#checklist"""
+    tasks = "".join(
+        f"\n- {in_brackets(task.text, POLL_CHARS)}{' (done)' if task.completion_date not in _OPEN else ''}"
+        for task in checklist.tasks
+    )
+    return f"[checklist: {in_brackets(checklist.title, POLL_CHARS)}{tasks}]"
 
 
 def _unknown(fields: set[str]) -> list[str]:

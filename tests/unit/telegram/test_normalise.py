@@ -272,6 +272,28 @@ def test_poll_in_words() -> None:
     assert accepted(message(PRIVATE, poll=poll)).text == "[poll: Tea?\n- yes\n- no]"
 
 
+def test_checklist_in_words() -> None:
+    tasks = [{"id": 1, "text": "milk", "completion_date": 0}, {"id": 2, "text": "tea", "completion_date": 5}]
+    got = accepted(message(PRIVATE, checklist={"title": "To buy", "tasks": tasks}))
+    assert got.text == "[checklist: To buy\n- milk\n- tea (done)]"
+
+
+@pytest.mark.parametrize("kind", ["game", "invoice"])
+def test_what_has_a_title_is_told_by_it(kind: str) -> None:
+    price: Json = {"start_parameter": "x", "currency": "EUR", "total_amount": 500}
+    held: Json = {"title": "Chess", "description": "with clocks"} | (price if kind == "invoice" else {"photo": []})
+    fields: Json = {kind: held}
+    assert accepted(message(PRIVATE, **fields)).text == f"[{kind}: Chess, with clocks]"
+
+
+def test_live_photo_is_a_photo_and_a_film() -> None:
+    photo = [{"file_id": "p", "file_unique_id": "p", "width": 1, "height": 1}]
+    live = {"file_id": "f", "file_unique_id": "f", "width": 1, "height": 1, "duration": 2, "photo": photo}
+    got = accepted(message(PRIVATE, photo=photo, live_photo=live, caption="look"))
+    assert [(each.kind, each.id) for each in got.attachments] == [(MediaKind.IMAGE, "p"), (MediaKind.VIDEO, "f")]
+    assert got.text == "look"
+
+
 def test_partial_quote_and_media() -> None:
     photo = [{"file_id": "f", "file_unique_id": "u", "width": 1, "height": 1}]
     answered = message(PRIVATE, "one two three")
