@@ -1,7 +1,7 @@
 """What a message holds: its files, its text as the agent reads it, and words for what is neither."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import discord
@@ -129,7 +129,18 @@ def _cards(message: discord.Message | discord.MessageSnapshot) -> list[str]:
         if embed.type == "rich" and not (embed.url and embed.url in message.content):
             fields = (f"{field.name}: {field.value}" for field in embed.fields)
             cards.append("\n".join(filter(None, (embed.title, embed.description, *fields))))
-    return list(filter(None, cards))
+    # The library has none where Discord leaves the field out.
+    return list(filter(None, [*cards, *_texts(getattr(message, "components", ()))]))
+
+
+def _texts(components: Iterable[discord.Component]) -> Iterator[str]:
+    """The texts among components, which a message can be made of in place of a content
+    (https://docs.discord.com/developers/components/reference#text-display)."""
+    for each in components:
+        if isinstance(each, discord.TextDisplay):
+            yield each.content
+        elif isinstance(each, discord.Container | discord.SectionComponent):
+            yield from _texts(each.children)
 
 
 def quote_of(message: discord.Message, me: int) -> Quote | None:

@@ -14,6 +14,20 @@ ALERT = {
     "description": "two tests",
     "fields": [{"name": "branch", "value": "main"}],
 }
+LAID_OUT: list[dict[str, Any]] = [
+    {
+        "type": 17,
+        "components": [
+            {"type": 10, "content": "# Build 8 failed"},
+            {
+                "type": 9,
+                "components": [{"type": 10, "content": "one test"}],
+                "accessory": {"type": 2, "style": 5, "label": "Log", "url": "https://example.org/log"},
+            },
+        ],
+    }
+]
+"""What a program shows by components alone, its content empty."""
 PREVIEW = {"type": "rich", "url": "https://example.org/a", "title": "A page", "description": "about it"}
 
 
@@ -55,6 +69,7 @@ def test_what_is_forwarded_is_read_in_whichever_form_it_is() -> None:
     assert text_of(forwarded(content="look", embeds=[ALERT]), ME) == (
         "[forwarded]\nlook\nBuild 7 failed\ntwo tests\nbranch: main"
     )
+    assert text_of(forwarded(components=LAID_OUT), ME) == "[forwarded]\n# Build 8 failed\none test"
     assert text_of(forwarded(sticker_items=[{"id": "3", "name": "wave", "format_type": 1}]), ME) == (
         "[forwarded]\n[sticker: wave]"
     )
@@ -78,3 +93,9 @@ def test_what_a_program_shows_without_text_is_read_where_it_is_answered() -> Non
     assert quote is not None
     assert quote.text == "Build 7 failed\ntwo tests\nbranch: main"
     assert text_of(alert, ME) == "Build 7 failed\ntwo tests\nbranch: main"
+    laid_out = written(components=LAID_OUT, author=program)
+    answer.reference.resolved = laid_out
+    quote = quote_of(answer, ME)
+    assert quote is not None
+    assert quote.text == "# Build 8 failed\none test"
+    assert text_of(laid_out, ME) == "# Build 8 failed\none test"
