@@ -80,8 +80,10 @@ class Sender:
         await self._told(self._delete(delivery), delivery.target)
 
     async def typing(self, target: Target) -> None:
-        """Show for five seconds that something is being written."""
-        call = self._bot.send_chat_action(_chat(target), ChatAction.TYPING, message_thread_id=_thread(target))
+        """Show for five seconds that something is being written. In a forum's General topic nobody sees it unless that
+        is named, though a message that names it is refused (https://github.com/openclaw/openclaw/pull/848)."""
+        thread = int(GENERAL) if target.thread_id == GENERAL else _thread(target)
+        call = self._bot.send_chat_action(_chat(target), ChatAction.TYPING, message_thread_id=thread)
         await self._told(call, target)
 
     async def draft(self, delivery: Delivery) -> bool:

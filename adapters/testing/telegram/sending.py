@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapters.testing.telegram.accounts import Json
-from adapters.testing.telegram.chat import Action, Chat, Draft
+from adapters.testing.telegram.chat import GENERAL_TOPIC, Action, Chat, Draft
 from adapters.testing.telegram.composing import Place, formatted, keyboard, place, preview
 from adapters.testing.telegram.errors import ApiError, bad_request
 from adapters.testing.telegram.files import KINDS, MAX_PHOTO, MAX_UPLOAD, Media, StoredFile, media_object
@@ -135,12 +135,16 @@ def _item(call: Call, item: Mapping[str, Any]) -> Json:
 
 
 def send_chat_action(call: Call) -> bool:
-    """https://core.telegram.org/bots/api#sendchataction"""
+    """https://core.telegram.org/bots/api#sendchataction; unlike a message, it may name the General topic
+    (https://github.com/openclaw/openclaw/pull/848)."""
     chat = open_chat(call)
     action = call.request.text("action")
     if action not in ACTIONS:
         raise bad_request("wrong parameter action in request")
-    chat.actions.append(Action(action, call.world.clock(), place(call.request, chat).thread))
+    thread = call.request.integer("message_thread_id")
+    if not (chat.forum and thread == GENERAL_TOPIC):
+        thread = place(call.request, chat).thread
+    chat.actions.append(Action(action, call.world.clock(), thread))
     call.world.changes.note()
     return True
 

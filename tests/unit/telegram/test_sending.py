@@ -20,7 +20,7 @@ from adapters.markup.telegram import Entity, TelegramMessage
 from adapters.telegram import TelegramAdapter
 from adapters.telegram.compose import REPEATED
 from adapters.telegram.constants import DRAFT_REFUSALS
-from adapters.testing.telegram import Chat, Fault, TelegramServer
+from adapters.testing.telegram import GENERAL_TOPIC, Chat, Fault, TelegramServer
 from config import Platform
 from tests.support.platform_host import FakeHost
 from tests.unit.telegram.support import built, delivery, running, target
@@ -109,7 +109,7 @@ async def test_topics(server: TelegramServer, adapter: TelegramAdapter) -> None:
     await adapter.typing(target(forum, "1"))
     general, plans = server.shown(forum, by=server.bot)
     assert (general.thread, plans.thread) == (None, topic.id)
-    assert [action.thread for action in forum.actions] == [topic.id, None]
+    assert [action.thread for action in forum.actions] == [topic.id, GENERAL_TOPIC]
 
 
 async def test_delete(server: TelegramServer, adapter: TelegramAdapter, chat: Chat) -> None:
