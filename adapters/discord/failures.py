@@ -37,9 +37,15 @@ SERVER_FAULT: Final = 500
 """HTTP statuses from here on are the server's fault: it may have done what was asked."""
 
 UNAUTHORIZED: Final = 401
+FORBIDDEN: Final = 403
 NOT_FOUND: Final = 404
 BODY_TOO_LARGE: Final = 413
 TOO_MANY: Final = 429
+
+BLOCKED: Final = frozenset({0, 40333})
+"""Codes that a 403 has which is no word of Discord's on the request, but of the network before it: of a page, none, or
+"internal network error" (https://github.com/discord/discord-api-docs/issues/6473), which was seen to pass by itself
+(https://github.com/germanoeich/nirn-proxy/issues/14)."""
 
 CALL_ERRORS: Final = (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError)
 """What a call can raise."""
@@ -95,10 +101,15 @@ def retry_after(error: Exception) -> float | None:
     return None
 
 
+def is_blocked(error: Exception) -> bool:
+    """Whether a request was turned away before Discord had looked at it."""
+    return isinstance(error, discord.HTTPException) and error.status == FORBIDDEN and error.code in BLOCKED
+
+
 def is_passing(error: Exception) -> bool:
     """Whether the same call may succeed later."""
     if isinstance(error, discord.HTTPException):
-        return error.status >= SERVER_FAULT or error.status in (TOO_MANY, UNAUTHORIZED)
+        return is_blocked(error) or error.status >= SERVER_FAULT or error.status in (TOO_MANY, UNAUTHORIZED)
     return isinstance(error, (discord.RateLimited, aiohttp.ClientError, OSError, TimeoutError))
 
 
@@ -124,6 +135,8 @@ def delivery_error(error: Exception, missing: Iterable[str] = ()) -> DeliveryErr
         return OutcomeUnknownError(f"Discord's server failed: {in_short(error)}")
     if error.status == UNAUTHORIZED:
         return NotConnectedError("Discord does not know the token any more")
+    if is_blocked(error):
+        return RetryLaterError(f"the way to Discord is blocked: {in_short(error)}")
     if error.code == STALE_EDITS:
         return RetryLaterError("Discord takes few edits of messages older than an hour", STALE_EDIT_SECONDS)
     kind = MessageGoneError if error.code == UNKNOWN_MESSAGE else UndeliverableError

@@ -10,7 +10,7 @@ import discord
 from adapters.base import AccountError, Attachment, MediaError, OutgoingFile, UndeliverableError
 from adapters.discord.constants import PIECE_BYTES, Timing
 from adapters.discord.content import all_attachments
-from adapters.discord.failures import CALL_ERRORS, SERVER_FAULT, TOO_MANY, in_short, is_passing
+from adapters.discord.failures import CALL_ERRORS, SERVER_FAULT, TOO_MANY, in_short, is_blocked, is_passing
 from adapters.proxy import proxy_of
 
 
@@ -77,7 +77,7 @@ def _ids(attachment: Attachment) -> tuple[int, int, int]:
 def _media_error(error: Exception) -> MediaError:
     if isinstance(error, discord.NotFound):
         return MediaError(f"the message with the file is gone ({in_short(error)})")
-    if isinstance(error, discord.Forbidden):
+    if isinstance(error, discord.Forbidden) and not is_blocked(error):
         return MediaError(f"the bot may not read the message with the file any more ({in_short(error)})")
     return MediaError(f"Discord does not give the file: {in_short(error)}", retryable=is_passing(error))
 

@@ -21,7 +21,7 @@ from adapters.base import (
 )
 from adapters.discord.compose import REPEATED, TextFile
 from adapters.discord.constants import FIND_LIMIT, NONCE_SECONDS, Timing
-from adapters.discord.failures import CALL_ERRORS, delivery_error
+from adapters.discord.failures import CALL_ERRORS, delivery_error, is_blocked
 from adapters.discord.permissions import reads_history
 from adapters.discord.send import Sender, channel_id
 from adapters.markup.discord import DiscordMessage
@@ -43,7 +43,9 @@ async def find(
     try:
         async with asyncio.timeout(timing.answer):
             return await _look(client, delivery, after)
-    except _NO_HISTORY:
+    except _NO_HISTORY as error:
+        if is_blocked(error):
+            raise _failure(error) from None
         return _by_nonce(sender, monotonic, delivery)
     except CALL_ERRORS as error:
         raise _failure(error) from None

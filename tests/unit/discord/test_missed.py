@@ -144,14 +144,15 @@ async def test_a_conversation_that_began_while_we_were_away_is_read_once_we_hear
     assert sorted(host.texts) == ["anybody there?", "hello"]
 
 
-async def test_a_history_that_fails_is_fetched_later(server: DiscordServer, host: FakeHost) -> None:
+@pytest.mark.parametrize("fault", [Fault.drop(), Fault.error(403, "Forbidden")], ids=["drop", "blocked"])
+async def test_a_history_that_fails_is_fetched_later(server: DiscordServer, host: FakeHost, fault: Fault) -> None:
     ann = server.person("ann")
     dm = server.dm(ann)
     async with running(adapter(server, host), host):
         ann.writes(dm, "one")
         await host.until(lambda: host.accepted)
     ann.writes(dm, "two")
-    server.inject(Fault.drop(), "get_messages", times=2)
+    server.inject(fault, "get_messages", times=2)
     async with running(adapter(server, host), host):
         await host.until(lambda: "two" in host.texts)
 

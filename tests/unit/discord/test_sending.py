@@ -284,6 +284,20 @@ async def test_a_rate_limit_that_lasts_is_left_to_the_core(server: DiscordServer
     assert server.shown(dm) == ()
 
 
+async def test_what_the_network_before_discord_turns_away_comes_later(server: DiscordServer, host: FakeHost) -> None:
+    dm = server.dm(server.person("ann"))
+    bot = adapter(server, host)
+    async with running(bot, host):
+        server.inject(Fault.error(403, "Forbidden"), "create_message")
+        with pytest.raises(RetryLaterError, match="the way to Discord is blocked"):
+            await bot.send(delivery(dm, "x", bot))
+        server.inject(Fault.error(403, "Forbidden"), "get_messages")
+        with pytest.raises(RetryLaterError):
+            await bot.find(replace(delivery(dm, "x", bot), before=("1",)))
+        await bot.send(delivery(dm, "x", bot))
+    assert [message.text for message in server.shown(dm)] == ["x"]
+
+
 async def test_a_call_without_an_answer_is_unknown_and_its_repeat_is_not_shown_again(
     server: DiscordServer, host: FakeHost
 ) -> None:
