@@ -14,6 +14,9 @@ from adapters.connection import pause_of
 from adapters.proxy import proxy_of
 from adapters.slack.constants import CONNECTIONS, PIECE_BYTES, Timing
 
+ANY_SIZE: Final = -1
+"""Of a page whose length nobody tells beforehand."""
+
 SLACK_HOSTS: Final = ("slack.com", "slack-files.com", "slack-gov.com")
 """Where the token may go, besides the host of the Web API itself."""
 
@@ -113,9 +116,9 @@ class Client:
     async def download(self, url: str, write: Callable[[bytes], Awaitable[None]], *, html_size: int | None) -> int:
         """Hand on what is at a private address, piece by piece; the status. With any but 200 it is not the file.
 
-        A page in HTML is a request to sign in, and counts as 401, unless one of `html_size` bytes is expected. Of an
-        answer that is compressed, or does not say how long it is, that is known at its end. Raises `SlackError`, and
-        what `write` raises.
+        A page in HTML is a request to sign in, and counts as 401, unless one of `html_size` bytes, or of `ANY_SIZE`, is
+        expected. Of an answer that is compressed, or does not say how long it is, that is known at its end. Raises
+        `SlackError`, and what `write` raises.
         """
         if not self._may_know_token(url):
             raise CallError("foreign_host", detail=f"the file is kept at {urlsplit(url).hostname}, not by Slack")
@@ -127,6 +130,7 @@ class Client:
                 is_page, length = response.content_type == "text/html", response.content_length
                 if "Content-Encoding" in response.headers:
                     length = None
+                is_page = is_page and html_size != ANY_SIZE
                 if is_page and (html_size is None or length not in (None, html_size)):
                     return HTTPStatus.UNAUTHORIZED
                 taken = 0

@@ -1,7 +1,7 @@
 """Files: the ones that people send, fetched piece by piece, and the ones that go out, read from disk."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -17,11 +17,14 @@ from adapters.base import (
     Target,
     UndeliverableError,
 )
-from adapters.slack.client import CallError, Client, SlackError
+from adapters.slack.client import ANY_SIZE, CallError, Client, SlackError
 from adapters.slack.constants import MAX_UPLOAD_BYTES, PIECE_BYTES, Timing
 from adapters.slack.failures import delivery_error, in_words
 
 _MEGABYTE: Final = 1_000_000
+
+CANVAS: Final = "application/vnd.slack-docs"
+"""The type that a canvas is told to have; it comes as a page (https://github.com/stablyai/agent-slack/pull/19)."""
 
 UNSEEN: Final = "file:"
 """Before a file's id: the id of a message of which Slack does not tell more in time."""
@@ -40,8 +43,7 @@ async def fetch(client: Client, attachment: Attachment, write: Callable[[bytes],
         url = file.get("url_private_download") or file.get("url_private")
         if not url:
             raise MediaError("Slack does not say where the file is")
-        html = file.get("size") if file.get("mimetype") == "text/html" else None
-        status = await client.download(str(url), write, html_size=html)
+        status = await client.download(str(url), write, html_size=_html_size(file))
     except SlackError as error:
         raise _media_error(error) from None
     if status == HTTPStatus.OK:
@@ -51,6 +53,14 @@ async def fetch(client: Client, attachment: Attachment, write: Callable[[bytes],
     if status == HTTPStatus.NOT_FOUND:
         raise MediaError("Slack does not have the file any more")
     raise MediaError("Slack does not let the bot read the file: it needs the scope files:read, and a valid token")
+
+
+def _html_size(file: Mapping[str, Any]) -> int | None:
+    """How long a file is that comes as a page; None for one that does not."""
+    if file.get("mimetype") == CANVAS:
+        return ANY_SIZE
+    size = file.get("size")
+    return size if file.get("mimetype") == "text/html" and isinstance(size, int) else None
 
 
 def _media_error(error: SlackError) -> MediaError:

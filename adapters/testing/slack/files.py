@@ -12,6 +12,11 @@ MAX_UPLOAD: Final = 1_000_000_000
 """The largest file in bytes (https://slack.com/help/articles/201330736-Add-files-to-Slack)."""
 
 
+CANVAS = "application/vnd.slack-docs"
+"""The type that a canvas is told to have; what is downloaded is a page
+(https://github.com/stablyai/agent-slack/pull/19)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
     """A file that a person sends. `size` makes it claim more bytes than `data` has."""

@@ -23,6 +23,7 @@ from adapters.testing.slack.accounts import App, Bot
 from adapters.testing.slack.channel import Channel
 from adapters.testing.slack.delivery import DeliveryRules
 from adapters.testing.slack.errors import ApiError, missing_scope
+from adapters.testing.slack.files import CANVAS
 from adapters.testing.slack.interactions import Interactions
 from adapters.testing.slack.limits import RateControl, RateLimits
 from adapters.testing.slack.message import Message
@@ -328,7 +329,7 @@ class SlackServer:
         request = Request("files.info", {}, self.world.monotonic(), token, bot)
         if stored is None or not files_api.visible(Call(request, self.world), stored):
             return web.Response(status=HTTPStatus.NOT_FOUND)
-        return web.Response(body=stored.data, content_type=stored.mime)
+        return web.Response(body=stored.data, content_type="text/html" if stored.mime == CANVAS else stored.mime)
 
     async def _response(self, http: web.Request) -> web.StreamResponse:
         """What an app answers by a `response_url`."""

@@ -67,6 +67,12 @@ async def test_a_page_that_somebody_sent_is_no_page_to_sign_in(
     assert sink.data == b"<html>mine</html>"
 
 
+async def test_a_canvas_is_a_page_of_any_length(adapter: SlackAdapter, upload: Callable[[Upload], Attachment]) -> None:
+    sink = Sink()
+    await adapter.fetch(upload(Upload("Plan", b"<h1>Plan</h1>", "application/vnd.slack-docs", size=5)), sink)
+    assert sink.data == b"<h1>Plan</h1>"
+
+
 @pytest.mark.parametrize("how", ["compressed", "chunked"])
 async def test_a_page_that_somebody_sent_comes_in_any_form(how: str) -> None:
     data = b"<html>mine</html>" * 100
