@@ -12,7 +12,7 @@ NEEDED: Final = "chat:write"
 
 WANTED: Final = {
     "app_mentions:read": "mentions in channels are not heard",
-    "assistant:write": "nobody is shown that an answer is being written, and the pane suggests nothing",
+    "assistant:write": "the pane suggests nothing",
     "channels:history": "in public channels only mentions are heard, and nothing that was missed is fetched",
     "channels:read": "public channels have no names",
     "commands": "there is no slash command",
@@ -26,7 +26,8 @@ WANTED: Final = {
     "mpim:read": "group messages have no names",
     "users:read": "people have no names",
 }
-"""https://docs.slack.dev/reference/scopes"""
+"""https://docs.slack.dev/reference/scopes; that an answer is being written is shown by `chat:write` too
+(https://docs.slack.dev/changelog/2026/03/05/set-status-scope-update)."""
 
 
 def missing_scopes(granted: frozenset[str], team: str) -> None:

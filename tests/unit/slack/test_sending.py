@@ -20,7 +20,7 @@ from adapters.testing.slack import Fault, Person, SlackServer
 from config import Platform
 from tests.support.platform_host import FakeHost
 from tests.support.slack import MARK
-from tests.unit.slack.support import built, delivery
+from tests.unit.slack.support import built, delivery, running
 
 
 async def test_a_message_in_a_thread_is_ours_by_its_metadata(
@@ -223,6 +223,18 @@ async def test_no_answer_waits_for_the_limit_of_the_status(
         await adapter.typing(target)
     await adapter.typing(target)
     assert len(server.requests.of("assistant.threads.setStatus")) == 1
+
+
+async def test_what_the_pane_needs_is_not_needed_for_the_status(
+    server: SlackServer, ann: Person, host: FakeHost, caplog: pytest.LogCaptureFixture
+) -> None:
+    chat = server.direct(ann)
+    root = ann.writes(chat, "?")
+    server.bot.scopes.remove("assistant:write")
+    async with running(built(server, host), host) as adapter:
+        await adapter.typing(Target(Platform.SLACK, chat.id, root.ts))
+    assert [status.text for status in chat.statuses] == ["is thinking…"]
+    assert "assistant:write (the pane suggests nothing)" in caplog.text
 
 
 async def test_without_the_scope_nobody_asks_again(server: SlackServer, ann: Person, adapter: SlackAdapter) -> None:
