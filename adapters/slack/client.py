@@ -189,8 +189,9 @@ def _refusal(error: SlackApiError) -> SlackError:
     if not isinstance(data, dict) or "error" not in data:
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             return CallError("ratelimited", status=status, retry_after=pause_of(headers.get("retry-after")))
-        if status < HTTPStatus.BAD_REQUEST:
-            return NoAnswerError("the answer is none of Slack's")
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            # Slack names what it refuses (https://docs.slack.dev/apis/web-api#responses): this comes from before it.
+            return NoAnswerError(f"the answer is none of Slack's (status {status})")
         return CallError(f"status {status}", status=status)
     messages = (data.get("response_metadata") or {}).get("messages") or ()
     return CallError(

@@ -4,6 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from adapters.base import (
     Button,
@@ -15,11 +17,13 @@ from adapters.base import (
     UndeliverableError,
 )
 from adapters.slack import SlackAdapter
+from adapters.slack.client import Client, SlackError
+from adapters.slack.failures import delivery_error
 from adapters.slack.send import keyboard
 from adapters.testing.slack import Fault, Person, SlackServer
 from config import Platform
 from tests.support.platform_host import FakeHost
-from tests.support.slack import MARK
+from tests.support.slack import MARK, TIMING
 from tests.unit.slack.support import built, delivery, running
 
 
@@ -158,6 +162,23 @@ async def test_what_a_failure_means(
     if isinstance(raised.value, RetryLaterError) and fault.seconds:
         assert raised.value.retry_after == 7
     assert len(server.requests.of("chat.postMessage")) == 1
+
+
+@pytest.mark.parametrize("status", [403, 404, 407])
+async def test_a_page_of_something_on_the_way_is_no_refusal(status: int) -> None:
+    async def page(_request: web.Request) -> web.Response:
+        return web.Response(status=status, text="<html>blocked</html>", content_type="text/html")
+
+    site = web.Application()
+    site.router.add_route("*", "/{rest:.*}", page)
+    async with TestServer(site) as proxy:
+        client = Client("xoxb-1", str(proxy.make_url("/")), TIMING)
+        try:
+            with pytest.raises(SlackError, match=str(status)) as raised:
+                await client.call(client.web.chat_postMessage(channel="D1", text="hello"))
+        finally:
+            await client.close()
+    assert isinstance(delivery_error(raised.value), OutcomeUnknownError)
 
 
 async def test_a_server_that_is_not_there(server: SlackServer, ann: Person, adapter: SlackAdapter) -> None:
