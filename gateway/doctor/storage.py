@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -38,8 +39,27 @@ DAMAGED: Final = (
 )
 """What to do about a damaged database."""
 
+ANOTHER_HOME: Final = "set HERMES_GATEWAY_HOME to a folder of yours"
+"""What to do about a home that is none."""
+
 PRIVATE_FOLDER: Final = 0o700
 PRIVATE_FILE: Final = 0o600
+
+
+def barred(home: Home) -> Finding | None:
+    """Why nothing that lies in the home can be looked at; None if it can be, or if there is no home yet."""
+    try:
+        mode = home.path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    except OSError as fault:
+        return error("home", f"{home.path} cannot be reached ({fault.strerror})", ANOTHER_HOME)
+    if not stat.S_ISDIR(mode):
+        return error("home", f"{home.path} is no folder", ANOTHER_HOME)
+    if not os.access(home.path, os.R_OK | os.X_OK):
+        what = f"{home.path} cannot be looked into by this user: nothing in it was examined"
+        return error("home", what, "call this as the user whom it belongs to, or set HERMES_GATEWAY_HOME")
+    return None
 
 
 def folders(home: Home) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """The doctor: what it looks at, what it finds, and that it shows no secret and changes nothing."""
 
+import os
 import socket
 import sqlite3
 from contextlib import closing
@@ -67,6 +68,29 @@ async def test_an_empty_home_is_no_error(tmp_path: Path, monkeypatch: pytest.Mon
     findings = await examine(home)
     assert bad(findings) == []
     assert not home.path.exists()
+
+
+async def test_a_home_that_is_a_file_is_an_error(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.path.write_text("a file")
+    assert f"home: {home.path} is no folder" in bad(await examine(home))
+    below = Home(home.path / "below")
+    assert f"home: {below.path} cannot be reached (Not a directory)" in bad(await examine(below))
+
+
+async def test_a_home_that_only_another_user_can_open_is_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(home, "")
+    stat = Path.stat
+
+    def refused(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if home.path in self.parents and self != home.config_file:
+            raise PermissionError(13, "Permission denied", str(self))
+        return stat(self, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", refused)
+    monkeypatch.setattr("os.access", lambda path, _mode: Path(path) != home.path)
+    told = bad(await examine(home))
+    assert told == [f"home: {home.path} cannot be looked into by this user: nothing in it was examined"]
 
 
 async def test_every_finding_that_is_not_well_says_what_to_do(home: Home) -> None:
