@@ -264,7 +264,11 @@ class Memory:
 
     async def close(self) -> None:
         """Let go of the provider. Safe to call twice."""
-        provider, self._provider, self._chosen, self._trouble = self._provider, None, None, None
+        self._trouble = None
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        provider, self._provider, self._chosen = self._provider, None, None
         if provider is None:
             return
         try:
@@ -324,7 +328,7 @@ class Memory:
         async with self._starting:
             if self._provider is not None and self._chosen == chosen:
                 return self._provider
-            await self.close()
+            await self._let_go()  # why none could be started stays known: it is told once
             environment = MemoryEnvironment(
                 home=self._home,
                 clock=self._clock,

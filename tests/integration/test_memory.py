@@ -273,6 +273,8 @@ async def test_a_provider_that_cannot_start_is_told_of_and_tried_again(home: Hom
     async with remembering(home, script) as it:
         assert await talk(it, "hello") == "re: hello"
         assert (await it.daemon.status())["memory"]["reason"] == "no server"
+        await until(lambda: len(script.faults["start"]) < 40)
+        assert (await counters(it))["memory.start_errors"] == 1, "a reason is told once, not with each try"
         script.faults.clear()
         await until(lambda: script.turns or script.segments or not script.faults)
         async with asyncio.timeout(20):
