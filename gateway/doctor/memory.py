@@ -6,17 +6,22 @@ from config import GatewayConfig, Home
 from gateway.doctor.findings import Finding, error, ok
 from gateway.ports import RememberError
 from gateway.remembering.notes import read_page
-from gateway.remembering.providers import NONE, is_place, known_providers
+from gateway.remembering.providers import NONE, find_provider, is_place, known_providers
 
 
 def memory(config: GatewayConfig, home: Home) -> Iterator[Finding]:
-    """Whether the configured memory is known, and each file of notes can be read."""
+    """Whether the configured memory is known and can be loaded, and each file of notes can be read."""
     provider = config.memory.provider
     if provider == NONE:
         return
     if provider not in known_providers() and not is_place(provider):
         known = ", ".join(known_providers())
         yield error("memory", f"memory.provider is {provider!r}, which is not known", f"choose one of {known}")
+        return
+    try:
+        find_provider(provider)
+    except RememberError as fault:
+        yield error("memory", str(fault), "correct memory.provider, or install the package that brings it")
         return
     files = sorted(home.memory_dir.rglob("*.md")) if home.memory_dir.is_dir() else []
     sound = True

@@ -1,6 +1,6 @@
 """Finds what remembers: what the gateway brings, or what an installed package announces."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pkgutil import resolve_name
 from typing import Final
@@ -28,8 +28,8 @@ def is_place(name: str) -> bool:
     return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *attribute.split(".")))
 
 
-def create_provider(name: str, environment: MemoryEnvironment) -> MemoryProvider:
-    """Build the provider of this name, or at this place; it still has to be started. Raises `RememberError`."""
+def find_provider(name: str) -> Callable[[MemoryEnvironment], MemoryProvider]:
+    """What builds the provider of this name, or at this place. Raises `RememberError`."""
     announced = next((entry.value for entry in entry_points(group=ENTRY_POINT_GROUP, name=name)), None)
     target = BUILT_IN.get(name) or announced or (name if is_place(name) else None)
     if target is None:
@@ -39,7 +39,20 @@ def create_provider(name: str, environment: MemoryEnvironment) -> MemoryProvider
             "that brings it"
         )
     try:
-        provider: MemoryProvider = resolve_name(target)(environment)
+        build: Callable[[MemoryEnvironment], MemoryProvider] = resolve_name(target)
     except Exception as error:
-        raise RememberError(f"the memory {name!r} cannot be loaded ({type(error).__name__}: {error})") from error
-    return provider
+        raise _not_loaded(name, error) from error
+    return build
+
+
+def create_provider(name: str, environment: MemoryEnvironment) -> MemoryProvider:
+    """Build the provider of this name, or at this place; it still has to be started. Raises `RememberError`."""
+    build = find_provider(name)
+    try:
+        return build(environment)
+    except Exception as error:
+        raise _not_loaded(name, error) from error
+
+
+def _not_loaded(name: str, error: Exception) -> RememberError:
+    return RememberError(f"the memory {name!r} cannot be loaded ({type(error).__name__}: {error})")

@@ -297,7 +297,7 @@ async def test_a_hanging_provider_does_not_keep_the_gateway_from_stopping(home: 
         assert after.segments[0].repeated
 
 
-async def test_an_unknown_provider_is_an_error_of_the_doctor(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_provider_that_cannot_be_is_an_error_of_the_doctor(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     from gateway.doctor import examine
 
     home.ensure()
@@ -306,6 +306,10 @@ async def test_an_unknown_provider_is_an_error_of_the_doctor(home: Home, monkeyp
     home.config_file.chmod(0o600)
     found = [f"{each.level.value} {each.what}" for each in await examine(home) if each.subject == "memory"]
     assert found == ["error memory.provider is 'note', which is not known"]
+    home.config_file.write_text("agent: echo\nmemory: {provider: 'none.such:Memory'}\nhttp: {enabled: false}\n")
+    found = [f"{each.level.value} {each.what}" for each in await examine(home) if each.subject == "memory"]
+    missing = "ModuleNotFoundError: No module named 'none'"
+    assert found == [f"error the memory 'none.such:Memory' cannot be loaded ({missing})"]
     home.config_file.write_text("agent: echo\nmemory: {provider: notes}\nhttp: {enabled: false}\n")
     home.memory_dir.mkdir(mode=0o700)
     (home.memory_dir / "x.md").write_bytes(b"\xff")
