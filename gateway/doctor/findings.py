@@ -1,7 +1,9 @@
 """Owns what the doctor says: findings, their levels, and how sizes read."""
 
+import shlex
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 
 class Level(StrEnum):
@@ -39,6 +41,11 @@ def warning(subject: str, what: str, advice: str) -> Finding:
 def error(subject: str, what: str, advice: str) -> Finding:
     """It does not work."""
     return Finding(Level.ERROR, subject, what, advice)
+
+
+def typed(path: Path | str) -> str:
+    """A path as a shell takes it, for a command that people copy."""
+    return shlex.quote(str(path))
 
 
 def size_text(size: float) -> str:

@@ -10,7 +10,7 @@ from config.platform import installed_names
 from config.platforms import PlatformConfig, SlackConfig
 from gateway.agents import create_agent, local_available
 from gateway.clock import SystemClock
-from gateway.doctor.findings import Finding, error, ok, warning
+from gateway.doctor.findings import Finding, error, ok, typed, warning
 from gateway.logs import secrets_of
 from gateway.ports import AgentError, Clock
 from gateway.roster import AgentRoster
@@ -38,7 +38,7 @@ def configuration(settings: Settings) -> Iterator[Finding]:
         yield error(
             "configuration",
             f"{settings.path} holds secrets, and others can open it (mode {mode & 0o777:04o})",
-            f"close it: chmod 600 {settings.path}",
+            f"close it: chmod 600 {typed(settings.path)}",
         )
 
 
@@ -49,7 +49,7 @@ def secret_files(settings: Settings) -> Iterator[Finding]:
             yield warning(
                 "configuration",
                 f"others can read {path} (mode {mode & 0o777:04o}), which holds a secret",
-                f"close it: chmod 600 {path}",
+                f"close it: chmod 600 {typed(path)}",
             )
 
 

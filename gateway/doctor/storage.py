@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from config import Home
-from gateway.doctor.findings import Finding, error, ok, size_text, warning
+from gateway.doctor.findings import Finding, error, ok, size_text, typed, warning
 from gateway.doctor.settings import OTHERS
 from gateway.storage.checks import (
     faults_in,
@@ -72,15 +72,15 @@ def folders(home: Home) -> Iterator[Finding]:
             "home", f"{home.path} belongs to another user", "start the gateway as its owner, or set HERMES_GATEWAY_HOME"
         )
     elif not os.access(home.path, os.W_OK | os.X_OK):
-        yield error("home", f"{home.path} cannot be written", f"allow it: chmod 700 {home.path}")
+        yield error("home", f"{home.path} cannot be written", f"allow it: chmod 700 {typed(home.path)}")
     inside, files = _inside(home), _files(home)
     not_ours = [path for path in (*inside, *files) if _owner(path) not in (None, home.path.stat().st_uid)]
     for path in not_ours:
-        advice = f"give it back: chown {home.path.stat().st_uid} {path}"
+        advice = f"give it back: chown {home.path.stat().st_uid} {typed(path)}"
         yield error("home", f"{path} belongs to another user than the home", advice)
     open_paths = [*_too_open([home.path, *inside], PRIVATE_FOLDER), *_too_open(files, PRIVATE_FILE)]
     for path, mode, wanted in open_paths:
-        yield error("home", f"others can open {path} (mode {mode:04o})", f"close it: chmod {wanted:o} {path}")
+        yield error("home", f"others can open {path} (mode {mode:04o})", f"close it: chmod {wanted:o} {typed(path)}")
     if not open_paths and not not_ours:
         yield ok("home", f"{home.path} is open to its owner alone")
 
@@ -188,7 +188,8 @@ def leftovers(home: Home, *, running: bool) -> Iterator[Finding]:
         yield warning(
             "database",
             f"{path} is a damaged database that was set aside ({size_text(size)}), and what could be read was rescued",
-            f"keep it until you are sure that nothing is missing, then: rm -f {path} {path}-wal {path}-shm",
+            f"keep it until you are sure that nothing is missing, then: rm -f"
+            f" {' '.join(typed(f'{path}{end}') for end in ('', *SIDE_FILES))}",
         )
     if home.database.with_name(home.database.name + MARKER).exists() and not home.database.exists():
         yield warning("database", "the rescue of a damaged database was interrupted", "the next start ends it")
@@ -197,7 +198,7 @@ def leftovers(home: Home, *, running: bool) -> Iterator[Finding]:
         yield error("restore", f"the restore in {waiting} was interrupted half-way", "start the gateway: it ends it")
     elif waiting is not None:
         when = "stop the gateway and start it again" if running else "start the gateway"
-        yield warning("restore", f"the backup in {waiting} waits to take effect", f"{when}; or: rm -r {waiting}")
+        yield warning("restore", f"the backup in {waiting} waits to take effect", f"{when}; or: rm -r {typed(waiting)}")
     for path in sorted(home.path.glob(f"{REPLACED}*")):
         yield ok("restore", f"{path} has what a restore replaced; delete it when you miss nothing")
 
@@ -225,10 +226,12 @@ def _left_out(home: Home) -> Iterator[Finding]:
     """What no merge has put into the database: nobody else has it."""
     for path in sorted(home.sessions_dir.glob(f"rejected-{SPOOLS}")):
         what = f"{path} has changes of an outage that the database did not take, and they are not in it"
-        yield warning("storage", what, f"read it: each line has its reason; once nothing of it is missed: rm {path}")
+        yield warning(
+            "storage", what, f"read it: each line has its reason; once nothing of it is missed: rm {typed(path)}"
+        )
     for path in sorted(home.sessions_dir.glob(f"damaged-{SPOOLS}")):
         what = f"{path} has lines of an outage that cannot be read; what they told is not in the database"
-        yield warning("storage", what, f"the log names the lines; once nothing of it is missed: rm {path}")
+        yield warning("storage", what, f"the log names the lines; once nothing of it is missed: rm {typed(path)}")
 
 
 def _size(path: Path) -> int:

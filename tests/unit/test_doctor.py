@@ -3,6 +3,7 @@
 import os
 import socket
 import sqlite3
+import subprocess
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -193,6 +194,18 @@ async def test_open_folders_and_files_are_errors(home: Home) -> None:
         f"home: others can open {home.path} (mode 0755)",
         f"home: others can open {home.database} (mode 0644)",
     ]
+
+
+async def test_a_command_of_an_advice_can_be_typed_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path / "Ann's home").ensure()
+    monkeypatch.setenv("HERMES_GATEWAY_HOME", str(home.path))
+    configure(home, "", 0o600)
+    home.path.chmod(0o755)
+    (advice,) = [finding.advice for finding in await examine(home) if finding.subject == "home"]
+    subprocess.run(advice.removeprefix("close it: "), shell=True, check=True)
+    assert home.path.stat().st_mode & 0o777 == 0o700
 
 
 async def test_a_damaged_database_is_found(home: Home) -> None:
