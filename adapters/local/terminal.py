@@ -195,6 +195,8 @@ class Terminal:
         if self._reply is not None and self._reply_id == delivery_id:
             return self._reply
         await self._print_rest()
+        if delivery_id not in self._parked:
+            self._print_queued()  # what is answered at once stands below what asked for it
         self._reply = self._parked.pop(delivery_id, None) or GrowingReply()
         self._reply_id = delivery_id
         return self._reply

@@ -153,6 +153,17 @@ def test_the_prompt_takes_the_next_message_while_a_reply_streams(open_chat: Open
 
 
 @pytest.mark.usefixtures("host")
+def test_a_command_that_is_answered_at_once_stands_above_its_answer(open_chat: Open) -> None:
+    child = open_chat()
+    expect(child, "Ctrl-D leaves.")
+    child.send("lines 20\r")
+    expect(child, "Paragraph 2")
+    child.send("/usage\r")
+    assert "> /usage\n" in expect(child, "All is well.")
+    assert "> /usage\n" not in expect(child, "Paragraph 20")
+
+
+@pytest.mark.usefixtures("host")
 def test_ctrl_c_stops_the_reply(open_chat: Open) -> None:
     child = open_chat()
     expect(child, "Ctrl-D leaves.")

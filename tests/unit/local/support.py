@@ -357,6 +357,10 @@ class FakeGateway:
             else:
                 with contextlib.suppress(NotConnectedError):
                     await self.adapter.edit(reply)
+            aside = next((m for m in self._waiting() if m.text == "/usage"), None)
+            if aside is not None:
+                self._answered(aside)
+                await self.deliver(delivery(next(self.store.ids), "All is well.", answers=(aside.message_id,)))
             stop = next((m for m in self._waiting() if m.text == "/stop"), None)
             if stop is not None:
                 self._answered(stop)
