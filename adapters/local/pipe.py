@@ -95,7 +95,7 @@ class PipeScreen:
         if self._json:
             await self._object("error", reason)
             return
-        start = "" if quote is None else f" ({_shortened(quote)})"
+        start = f" ({shown})" if quote is not None and (shown := _shortened(quote)) else ""
         await self._tell(f"error: {reason}{start}")
 
     async def _show_plain(self, update: Update) -> None:

@@ -236,7 +236,9 @@ async def test_the_same_message_twice_is_answered_once(socket: Path) -> None:
     assert status["counters"]["turns.answered"] == 2
 
 
-async def piped(socket: Path, home: Path, text: bytes | str, *, json_mode: bool = False) -> tuple[int, str, str]:
+async def piped(
+    socket: Path, home: Path, text: bytes | str, *, message: str | None = None, json_mode: bool = False
+) -> tuple[int, str, str]:
     """Chat with this on standard input: the exit code, what was written, and what was said of errors."""
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     raw = io.BytesIO(), io.BytesIO()
@@ -244,6 +246,7 @@ async def piped(socket: Path, home: Path, text: bytes | str, *, json_mode: bool 
     options = ChatOptions(
         socket=socket,
         home=home,
+        message=message,
         json_mode=json_mode,
         interactive=False,
         stdin=io.TextIOWrapper(io.BytesIO(data), "utf-8"),
@@ -257,6 +260,11 @@ async def piped(socket: Path, home: Path, text: bytes | str, *, json_mode: bool 
 
 async def test_a_pipe_with_blank_lines_and_nothing_else(socket: Path, tmp_path: Path) -> None:
     assert await piped(socket, tmp_path, "\n  \n\t\n") == (0, "", "")
+
+
+@pytest.mark.parametrize("message", ["", " "])
+async def test_an_empty_message_is_refused_in_words_alone(socket: Path, tmp_path: Path, message: str) -> None:
+    assert await piped(socket, tmp_path, "", message=message) == (1, "", "error: not sent: the message is empty\n")
 
 
 @pytest.mark.parametrize(
