@@ -45,7 +45,7 @@ def backup(
     """Write everything that the gateway keeps into one file.
 
     Also while the gateway runs: the database is copied as it is at one moment, and nobody waits for it. The file
-    holds the database, sessions/, media/ and gateway.yaml with the checksum of each.
+    holds the database, sessions/, media/, memory/ and gateway.yaml with the checksum of each.
 
     It holds every conversation, and gateway.yaml as it is written: keys that stand in that file are in the backup,
     those that it takes from the environment or from other files are not. Only you can read the backup; keep it

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.storage.backup import CONFIGURATION, FOLDERS
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = (sys.executable, str(ROOT / "hermes_gateway.py"))
 
@@ -58,6 +60,11 @@ class Cli:
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
     return Cli(tmp_path / "home")
+
+
+def test_the_help_names_all_that_a_backup_holds(cli: Cli) -> None:
+    told = cli("backup", "--help").stdout
+    assert [name for name in (CONFIGURATION, *(f"{name}/" for name in FOLDERS)) if name not in told] == []
 
 
 def test_a_backup_and_a_restore_without_a_gateway(cli: Cli, tmp_path: Path) -> None:
