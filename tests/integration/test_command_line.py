@@ -321,6 +321,15 @@ def test_chat_json(cli: Cli) -> None:
     assert objects[-1]["turn_id"]
 
 
+def test_the_answer_to_a_command_is_an_answer(cli: Cli) -> None:
+    lines = "/status\n/stauts\n/help new\n"
+    plain = cli("chat", "--agent", "echo", text=lines)
+    assert (plain.returncode, plain.stderr) == (0, "")
+    result = cli("chat", "--json", "--agent", "echo", text=lines)
+    assert [json.loads(line)["type"] for line in result.stdout.splitlines()] == ["message"] * 3
+    assert all(words in plain.stdout for words in ("agent: echo", "Did you mean /status?", "begin a new one"))
+
+
 def test_chat_with_an_unknown_agent_is_exit_code_78(cli: Cli) -> None:
     result = cli("chat", "--agent", "ehco", "hi")
     assert (result.returncode, result.stdout) == (78, "")
