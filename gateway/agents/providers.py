@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -36,6 +37,9 @@ _COMPATIBLE: Final = OpenAIModelProfile(
     supports_inline_system_prompts=False,
 )
 """The form that every OpenAI-compatible server takes: `max_tokens`, and one system message, at the start."""
+
+_MISSING: Final = re.compile(r"[A-Z][A-Z0-9_]*_(?P<what>API_KEY|TOKEN|BASE_URL)")
+"""The variable that a provider's own words name where it was given neither that nor the setting."""
 
 _LIMITS: Final = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
 """As the SDKs of OpenAI and Anthropic have them."""
@@ -171,9 +175,13 @@ def _advice(agent: str, model: str, provider: str, api_key: str | None, error: E
             "Write provider:model, as in openai:gpt-5-mini, or set "
             f"agents.{agent}.base_url to an OpenAI-compatible server."
         )
-    if api_key is None:
-        return f"There is no key for {provider} models. Set agents.{agent}.api_key."
-    told = str(error).replace(api_key, "***")
+    variable = _MISSING.search(str(error))
+    if variable is not None and (api_key is None or variable["what"] == "BASE_URL"):
+        what, key = ("address", "base_url") if variable["what"] == "BASE_URL" else ("key", "api_key")
+        return (
+            f"There is no {what} for {provider} models. Set agents.{agent}.{key}, or {variable[0]} in the environment."
+        )
+    told = str(error).replace(api_key, "***") if api_key else str(error)
     return f"agents.{agent} cannot be used as it is set up: {told}"
 
 

@@ -217,7 +217,9 @@ async def test_a_key_that_a_server_echoes_is_not_repeated(answer: Fault, tmp_pat
     ("config", "words"),
     [
         ({"model": "opnai:gpt-5-mini"}, ["'opnai'", "agents.assistant.model", "base_url"]),
-        ({"model": "openai:gpt-5-mini"}, ["no key", "agents.assistant.api_key"]),
+        ({"model": "openai:gpt-5-mini"}, ["no key", "agents.assistant.api_key", "OPENAI_API_KEY"]),
+        ({"model": "ollama:llama3"}, ["no address", "agents.assistant.base_url", "OLLAMA_BASE_URL"]),
+        ({"model": "ollama:llama3", "api_key": "k"}, ["no address", "agents.assistant.base_url", "OLLAMA_BASE_URL"]),
         ({"model": "anthropic:claude-sonnet-4-5", "api_key": "k"}, ['"hermes-gateway[anthropic]"']),
         ({"model": "mistral:small", "api_key": "k"}, ['"hermes-gateway[mistral]"']),
         ({"model": "bedrock:x"}, ['"pydantic-ai-slim[bedrock]"']),
@@ -230,7 +232,7 @@ async def test_a_key_that_a_server_echoes_is_not_repeated(answer: Fault, tmp_pat
 async def test_what_cannot_start_says_why(
     config: dict[str, Any], words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OLLAMA_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     for package in ("anthropic", "boto3", "mistralai"):
         monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
