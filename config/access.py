@@ -22,7 +22,8 @@ def _check_person(value: str) -> str:
     """Refuse an id without its platform: the same id is somebody else's elsewhere."""
     platform, colon, person = value.partition(":")
     if not colon or not person or person == ANYONE:
-        raise PydanticCustomError("person", "Input should be a platform and a person's id, as in telegram:123456789")
+        hint = "write platform:id, as in telegram:123456789"
+        raise PydanticCustomError("person", "is not one person on one platform: {hint}", {"hint": hint})
     known = known_platforms()
     if platform not in known:
         raise PydanticCustomError("person", "unknown platform: {hint}", {"hint": suggestion(platform, known)})
@@ -32,7 +33,8 @@ def _check_person(value: str) -> str:
 def _check_named(value: str) -> str:
     """Refuse the wildcard where single things are to be named."""
     if value == ANYONE:
-        raise PydanticCustomError("wildcard", "Input should be an id; everybody is let in by a policy: open")
+        hint = "write ids; everybody is let in by a policy: open"
+        raise PydanticCustomError("wildcard", "is not one id: {hint}", {"hint": hint})
     return value
 
 

@@ -194,6 +194,7 @@ CASES: list[tuple[str, int, str, str, str]] = [
     ("busy: a\x07b\n", 1, "", "a character stands here that no text file has (column 8)", "remove it, or save"),
     ("busy: !!python/name:os.system x\n", 1, "busy", "has a type (!…) that means nothing here", "remove the type"),
     ("? [a]\n: 1\n", 1, "", "a key is not text", "write key: value"),
+    ("owners: [12345]\n", 1, "owners[0]", "is not one person on one platform", "write platform:id, as in telegram:1"),
     ("just text\n", 1, "", "the file holds no keys", "write lines like timezone: Europe/Berlin"),
     ("- a\n", 1, "", "the file holds no keys", "write lines like timezone: Europe/Berlin"),
     ("busy: queue\nhttp: {}\nbusy: steer\n", 3, "busy", "is written twice, first on line 1", "keep one of them"),
