@@ -1,11 +1,14 @@
 """The example for authors of adapters: found as an installed package is, it passes the suite."""
 
 import importlib
+import re
 from collections.abc import Iterator
+from dataclasses import fields
 from importlib.metadata import entry_points
 
 import pytest
 
+from adapters.base import Capabilities
 from adapters.testing.conformance import AdapterConformance, Harness
 from config import ADAPTER_GROUP, GatewayConfig, Platform
 from tests.support.lines_example import FOLDER, installed_lines
@@ -44,3 +47,9 @@ def test_the_example_is_small() -> None:
 @pytest.mark.parametrize("name", ["pyproject.toml", "hermes_lines.py"])
 def test_the_document_shows_what_is_tested(name: str) -> None:
     assert f"\n{(FOLDER / name).read_text().strip()}\n```\n" in DOCUMENT.read_text()
+
+
+def test_the_document_names_every_capability() -> None:
+    _, table = DOCUMENT.read_text().split("### Capabilities\n")
+    named = set(re.findall(r"`(\w+)", "".join(re.findall(r"^\|(.*?)\|", table.split("###")[0], re.MULTILINE))))
+    assert named - {"field"} - {"rates"} == {field.name for field in fields(Capabilities)}
