@@ -136,6 +136,8 @@ def make_backup(
         raise BackupError(f"{target} is there already; --force replaces it")
     if not home.database.is_file():
         raise BackupError(f"there is no database in {home.path} yet, so there is nothing to back up")
+    if not target.parent.is_dir():
+        raise BackupError(f"there is no folder {target.parent} to write {target.name} to")
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
         work = Path(folder)
         manifest = _Maker(home, work, progress).write(work / "backup", now, compress=target.name.endswith(GZIP_NAMES))

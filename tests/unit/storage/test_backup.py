@@ -108,6 +108,11 @@ def test_a_target_that_cannot_be_is_refused(home: Home, tmp_path: Path, name: st
         make_backup(home, tmp_path / name, NOW)
 
 
+def test_a_target_in_a_folder_that_is_not_there_is_named_as_it_was_given(home: Home, tmp_path: Path) -> None:
+    with pytest.raises(BackupError, match=r"there is no folder .*/none to write backup\.tar to"):
+        make_backup(home, tmp_path / "none" / "backup.tar", NOW)
+
+
 def test_a_home_without_a_database_has_nothing_to_back_up(tmp_path: Path) -> None:
     with pytest.raises(BackupError, match="nothing to back up"):
         make_backup(Home(tmp_path / "none"), tmp_path / "b.tar", NOW)
