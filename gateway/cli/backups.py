@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from gateway.cli.errors import FAILED, CommandError
-from gateway.cli.options import examples, find_home, prepared_home
+from gateway.cli.options import barred, examples, find_home, prepared_home
 from gateway.cli.output import counted, local_time, neutral, say
 
 if TYPE_CHECKING:
@@ -100,7 +100,11 @@ def settle(home: "Home") -> None:
     from gateway.lock import LockHeldError, hold
     from gateway.storage.restore import apply_staged, staged
 
-    if staged(home) is None:
+    try:
+        waiting = staged(home)
+    except OSError as error:
+        raise barred(home, error) from error
+    if waiting is None:
         return
     with contextlib.suppress(LockHeldError), hold(home.lock, "hermes-gateway restore"):
         replaced = apply_staged(home, SystemClock().now())

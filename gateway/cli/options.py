@@ -92,7 +92,10 @@ def prepared_home() -> "Home":
     try:
         return home.ensure()
     except OSError as error:
-        raise CommandError(
-            f"the home folder {home.path} cannot be used ({error.strerror});"
-            " set HERMES_GATEWAY_HOME to a folder of yours"
-        ) from error
+        raise barred(home, error) from error
+
+
+def barred(home: "Home", error: OSError) -> CommandError:
+    """What to tell a person whom the home folder does not let in."""
+    advice = "set HERMES_GATEWAY_HOME to a folder of yours"
+    return CommandError(f"the home folder {home.path} cannot be used ({error.strerror}); {advice}")

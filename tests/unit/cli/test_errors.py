@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from config import ConfigError, Problem
+from config import ConfigError, Home, Problem
 from gateway.api import ListenError
+from gateway.cli.backups import settle
 from gateway.cli.errors import FAILED, MISCONFIGURED, CommandError, explain, unforeseen
 from gateway.lock import LockHeldError
 from gateway.status import StatusError
@@ -56,3 +57,15 @@ def test_an_unforeseen_error_is_one_line_without_a_secret() -> None:
     assert "abcdefghijkl" not in line
     assert "ValueError: line one" in line
     assert "--debug" in line
+
+
+def test_a_start_in_a_home_of_another_user_names_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_home: Home) -> Path | None:
+        raise PermissionError(13, "Permission denied", str(tmp_path / "restore-staged"))
+
+    monkeypatch.setattr("gateway.storage.restore.staged", refused)
+    with pytest.raises(CommandError) as raised:
+        settle(Home(tmp_path))
+    assert str(raised.value) == (
+        f"the home folder {tmp_path} cannot be used (Permission denied); set HERMES_GATEWAY_HOME to a folder of yours"
+    )
