@@ -1,7 +1,7 @@
 """Looks at what the configuration says: the file, the form of credentials, who is let in, the agents."""
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Final
 
 from config import ADAPTER_GROUP, ANYONE, GatewayConfig, Home, ModelAgentConfig, Platform, Settings
@@ -23,6 +23,13 @@ DISCORD_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{18,34}\.[A-Za-z0-9_-]{6,7}\.[A
 SLACK_BOT_TOKEN: Final = re.compile(r"xoxb-[A-Za-z0-9-]{8,}")
 SLACK_APP_TOKEN: Final = re.compile(r"xapp-[A-Za-z0-9-]{8,}")
 SLACK_SIGNING_SECRET: Final = re.compile(r"[0-9a-f]{32}")
+
+IDS: Final[Mapping[str, re.Pattern[str]]] = {
+    Platform.TELEGRAM: re.compile(r"-?\d+"),
+    Platform.DISCORD: re.compile(r"\d+"),
+    Platform.SLACK: re.compile(r"[A-Z0-9]+"),
+}
+"""The form of a person's id, by platform. Names, which people can change, have another."""
 
 
 def configuration(settings: Settings) -> Iterator[Finding]:
@@ -115,6 +122,7 @@ def access(config: GatewayConfig) -> Iterator[Finding]:
             for key, policy in policies.items()
             if policy == "open"
         )
+        yield from _no_ids(config, name)
         if not (_lets_in(config, section) or "open" in policies.values()):
             yield _nobody(name, policies["dm_policy"])
     if others and not config.owners:
@@ -123,6 +131,20 @@ def access(config: GatewayConfig) -> Iterator[Finding]:
             "nobody but the terminal on this machine is an owner",
             "write your id into owners, as platform:id, to decide in chat who is let in",
         )
+
+
+def _no_ids(config: GatewayConfig, name: Platform) -> Iterator[Finding]:
+    """What stands among a platform's people and cannot be one of its ids, such as a name."""
+    if (form := IDS.get(name)) is None:
+        return
+    lists = {f"platforms.{name}.allowed_users": config.platform(name).allowed_users}
+    for key, people in (("owners", config.owners), ("access.admins", config.access.admins)):
+        lists[key] = tuple(person.partition(":")[2] for person in people if person.startswith(f"{name}:"))
+    for key, people in lists.items():
+        for person in people:
+            if person != ANYONE and not form.fullmatch(person):
+                what = f"{key} has {person!r}, which is no id of {name}"
+                yield warning("access", what, "write the id of that person: names change hands, and let nobody in")
 
 
 def _lets_in(config: GatewayConfig, section: PlatformConfig) -> bool:

@@ -148,6 +148,17 @@ async def test_a_platform_that_lets_nobody_in_is_told(home: Home) -> None:
     assert any("is an owner" in what for what in bad(findings, Level.WARNING))
 
 
+async def test_a_name_among_ids_is_told(home: Home) -> None:
+    people = "owners: ['telegram:@ann', 'telegram:1', 'discord:x']\n"
+    lists = "allowed_users: ['@ben', 123456789, -1001, '*']"
+    configure(home, f"{people}platforms: {{telegram: {{token: '{TELEGRAM}', {lists}}}}}\n")
+    told = [what for what in bad(await examine(home), Level.WARNING) if "is no id" in what]
+    assert told == [
+        "access: platforms.telegram.allowed_users has '@ben', which is no id of telegram",
+        "access: owners has '@ann', which is no id of telegram",
+    ]
+
+
 @pytest.mark.parametrize("key", ["dm_policy", "group_policy"])
 async def test_an_open_policy_is_told_loudly(home: Home, key: str) -> None:
     configure(home, f"platforms: {{telegram: {{token: '{TELEGRAM}', {key}: open}}}}\nowners: ['telegram:1']\n")
