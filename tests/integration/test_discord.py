@@ -1,6 +1,7 @@
 """The whole way of a message: from people in Discord through the daemon to the agent, and back over the wire."""
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing, suppress
@@ -258,3 +259,19 @@ async def test_bots_are_answered_if_they_are_listed_and_never_for_ever(
         kept = [row[0] for row in database.execute("SELECT text FROM inbound WHERE text IS NOT NULL")]
     assert "news from outside" not in kept
     assert not any("secret" in text for text in kept)
+
+
+async def test_who_is_not_let_in_is_named_to_the_operator_once(
+    server: DiscordServer, ann: Person, home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    ben = server.person("ben")
+    general = server.channel(server.guild("Team", ann, ben), "general")
+    with caplog.at_level(logging.INFO):
+        async with gateway(server, home, allowed_users=[str(ann.id)]):
+            await connected(server)
+            for _ in range(2):
+                ben.writes(general, f"{server.bot.mention} hello?")
+            ann.writes(general, f"{server.bot.mention} hello")
+            assert len(await answered(server, general, 1)) == 1
+    told = [line for line in caplog.messages if "is not let in" in line]
+    assert [f"(id {ben.id}) wrote to the bot" in line for line in told] == [True]
