@@ -213,7 +213,7 @@ class Inspection:
         if 0 < found < known:
             raise StorageError(
                 f"{path} was written by an older version (schema {found}; this version reads {known}):"
-                " start the gateway once, which brings it up to date"
+                " start the gateway, or restart the one that runs: that brings it up to date"
             )
         return found > 0
 

@@ -114,7 +114,7 @@ class Sender:
     def _home(self, platform: Platform) -> Target:
         home = self._homes.get(platform)
         if home is None:
-            raise _no_target(f"{platform} has no home channel: name a chat, as in {platform}:123456789")
+            raise _no_target(f"{platform} has no home channel: write {platform}: and a chat's id")
         return Target(platform, home.chat_id, home.thread_id)
 
     def _bound(self, holder: str) -> None:

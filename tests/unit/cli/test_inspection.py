@@ -117,7 +117,7 @@ async def test_another_schema_is_refused(home: Home, schema: int, kind: type[Sto
 async def test_an_older_schema_says_what_to_do(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     await filled(home, "a")
     monkeypatch.setattr("gateway.inspection.newest_schema", lambda: 1000)
-    with pytest.raises(StorageError, match="start the gateway once"):
+    with pytest.raises(StorageError, match="start the gateway, or restart the one that runs"):
         async with Inspection.open(home.database):
             pytest.fail("it was opened")
 
