@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +13,7 @@ from gateway.cli.options import ConfigFile, Json, examples, find_home, load, pre
 from gateway.cli.output import neutral, print_json, say, write_whole
 
 if TYPE_CHECKING:
-    from config import Settings
+    from config import Problem, Settings
 
 app = typer.Typer(
     name="config",
@@ -63,29 +63,62 @@ def check(config: ConfigFile = None) -> None:
     Each fault is told with file, line and key, and what to write instead. Exit code 78 if there is one.
     """
     settings = load(config)
-    _check_providers(settings)
+    _check_names(settings)
     if settings.path is None:
         say(f"There is no file {find_home().config_file}; the defaults hold.")
     typer.echo(f"{settings.path or 'the defaults'}: the configuration is right")
 
 
-def _check_providers(settings: "Settings") -> None:
-    """Raise `ConfigError` for each model whose provider nobody knows; with an address of its own it needs none."""
-    from config import ConfigError, ModelAgentConfig, Problem
+def _check_names(settings: "Settings") -> None:
+    """Raise `ConfigError` for each thing that is named and that nobody knows: a provider of models, a platform without
+    an adapter, a memory."""
+    from config import ConfigError
+
+    problems = [*_unknown_models(settings), *_unknown_platforms(settings), *_unknown_memory(settings)]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _unknown_models(settings: "Settings") -> "Iterator[Problem]":
+    """Each model whose provider nobody knows; with an address of its own it needs none."""
+    from config import ModelAgentConfig
     from gateway.agents.names import provider_advice
 
-    problems = []
     for name, section in settings.config.agents.items():
         if not isinstance(section, ModelAgentConfig) or section.base_url is not None:
             continue
         provider = section.model.partition(":")[0]
         if not _is_known_provider(provider):
-            key = f"agents.{name}.model"
             message, advice = f"there is no provider {provider!r}", provider_advice(provider)
-            file, line, source = _place(settings.origin.get(key, "default"))
-            problems.append(Problem(file, line, key, message, advice, source))
-    if problems:
-        raise ConfigError(problems)
+            yield _problem(settings, f"agents.{name}.model", message, advice)
+
+
+def _unknown_platforms(settings: "Settings") -> "Iterator[Problem]":
+    from config import ADAPTER_GROUP
+    from config.platform import installed_names
+
+    for name in settings.config.enabled_platforms:
+        if name not in installed_names(ADAPTER_GROUP):
+            advice = f"install the package that brings it, or write platforms.{name}.enabled: false"
+            yield _problem(settings, f"platforms.{name}", "no adapter for it is installed", advice)
+
+
+def _unknown_memory(settings: "Settings") -> "Iterator[Problem]":
+    from gateway.remembering.providers import is_place, known_providers
+
+    provider = settings.config.memory.provider
+    if provider not in known_providers() and not is_place(provider):
+        advice = f"choose one of {', '.join(known_providers())}, or install the package that brings it"
+        yield _problem(settings, "memory.provider", f"there is no memory {provider!r}", advice)
+
+
+def _problem(settings: "Settings", key: str, message: str, advice: str) -> "Problem":
+    """A fault of a key, where that, or the first of what is below it, stands."""
+    from config import Problem
+
+    origins = (origin for each, origin in settings.origin.items() if f"{each}.".startswith(f"{key}."))
+    file, line, source = _place(next((each for each in origins if each != "default"), "default"))
+    return Problem(file, line, key, message, advice, source)
 
 
 def _is_known_provider(provider: str) -> bool:

@@ -687,6 +687,16 @@ def test_config_check_names_the_provider_that_may_be_meant(cli: Cli, tmp_path: P
     assert result.stderr == f"{file}:2: agents.a.model: there is no provider 'opnai'; did you mean 'openai'?\n"
 
 
+def test_config_check_names_what_no_package_brings(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text("memory: {provider: nosuch}\nplatforms:\n  whatsapp:\n    token: x\n  signal: {enabled: false}\n")
+    result = cli("config", "check", "--config", str(file))
+    assert (result.returncode, result.stdout) == (78, "")
+    of_platform, of_memory = result.stderr.splitlines()
+    assert of_platform.startswith(f"{file}:4: platforms.whatsapp: no adapter for it is installed; install the package")
+    assert of_memory.startswith(f"{file}:1: memory.provider: there is no memory 'nosuch'; choose one of none, notes")
+
+
 # --- colours -----------------------------------------------------------------------------------------------
 
 
