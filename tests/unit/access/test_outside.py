@@ -3,9 +3,11 @@
 import json
 import unicodedata
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import pytest
+from telegram import Chat, Checklist, ChecklistTask, Contact, Game, Invoice, Message, Poll, PollOption
 
 from adapters.telegram.content import words_for
 from config import GatewayConfig, HomeChannel, Platform
@@ -141,32 +143,35 @@ def test_a_file_s_name_is_never_a_path(name: str) -> None:
     assert "\0" not in clean_name(name)
 
 
-class _Poll:
-    class Option:
-        def __init__(self, text: str) -> None:
-            self.text = text
-
-    def __init__(self, attack: str) -> None:
-        self.question = attack
-        self.options = [_Poll.Option(attack)]
-
-
-class _Told:
-    """As much of a message of Telegram's as `words_for` looks at."""
-
-    def __init__(self, **fields: Any) -> None:
-        self.__dict__.update(dict.fromkeys(("sticker", "venue", "location", "contact", "dice", "poll")) | fields)
+def _words(**told: Any) -> str:
+    """What the agent reads of a message of Telegram's that holds no more than `told`."""
+    message = Message(message_id=1, date=datetime(2026, 1, 1, tzinfo=UTC), chat=Chat(1, "private"), **told)
+    (words,) = words_for(message, {field: {} for field in told})
+    return words
 
 
 @attacks
-def test_what_a_contact_and_a_poll_say_stays_in_their_brackets(attack: str) -> None:
-    contact = _Told(contact=type("Contact", (), {"first_name": attack, "last_name": None, "phone_number": attack}))
-    (words,) = words_for(contact, {"contact": {}})  # type: ignore[arg-type]
+def test_what_a_contact_says_stays_in_its_brackets(attack: str) -> None:
+    words = _words(contact=Contact(phone_number=attack, first_name=attack))
     assert (words.count("["), words.count("]"), unseen(words)) == (1, 1, [])
     assert "\n" not in words
-    (words,) = words_for(_Told(poll=_Poll(attack)), {"poll": {}})  # type: ignore[arg-type]
-    assert (words.count("["), words.count("]"), unseen(words)) == (1, 1, [])
-    assert len(words.split("\n")) == 2
+
+
+@attacks
+def test_what_a_game_and_an_invoice_say_stays_in_their_brackets(attack: str) -> None:
+    for words in (_words(game=Game(attack, attack, [])), _words(invoice=Invoice(attack, attack, "", "EUR", 1))):
+        assert (words.count("["), words.count("]"), unseen(words)) == (1, 1, [])
+        assert "\n" not in words
+
+
+@attacks
+def test_what_a_poll_and_a_checklist_list_stays_in_their_brackets(attack: str) -> None:
+    options = (PollOption(attack, voter_count=0, persistent_id="1"),)
+    poll = Poll("1", attack, options, 0, False, True, "regular", False, allows_revoting=False, members_only=False)
+    checklist = Checklist(attack, [ChecklistTask(1, attack)])
+    for words in (_words(poll=poll), _words(checklist=checklist)):
+        assert (words.count("["), words.count("]"), unseen(words)) == (1, 1, [])
+        assert len(words.split("\n")) == 2
 
 
 # --- what admins see -------------------------------------------------------------------------------------
