@@ -327,7 +327,9 @@ class Attempt:
             # An agent that forgot to announce it: no call runs that the journal does not know of.
             await self._journal(self._turn.progress.started(call.id))
         first, session_id = self._turn.first, self._turn.entry.session_id
-        context = ToolContext(call.id, self._turn.id, session_id, first.source, first.account)
+        context = ToolContext(
+            call.id, self._turn.id, session_id, first.source, first.account, self._turn.target.thread_id
+        )
         try:
             async with self._busy() if tool.waits else nullcontext():
                 result = await tool.run(arguments, context)

@@ -176,7 +176,7 @@ class Desk:
                 return None, None
             outcome = effect(connection)
             if isinstance(outcome, Resend):
-                extra = outcome.extra.of_sender(record.extra)
+                extra = replace(outcome.extra.of_sender(record.extra), reply_thread=record.extra.reply_thread)
                 connection.execute(inbound_queries.AMEND_INBOUND, (outcome.text, extra.dump(), record.id))
                 return None, replace(record, text=outcome.text, extra=extra)
             connection.execute(queries.END_INBOUND, (state, reason, to_micros(now), record.id))

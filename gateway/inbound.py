@@ -42,7 +42,7 @@ class Extra:
     which the agent is told of with this one.
 
     Of a message that repeats a turn, `retry_of` is that turn, and `content` what the agent gets, files and all, as it
-    stood in the transcript. `relay` is set where an agent wrote it.
+    stood in the transcript. `relay` is set where an agent wrote it. `reply_thread` is where in its chat an answer goes.
 
     The rest is what its sender is let in by, see `gateway.access`: it is decided again when the message's turn comes.
     """
@@ -54,6 +54,7 @@ class Extra:
     retry_of: str | None = None
     relay: Relay | None = None
     brought: Brought | None = None
+    reply_thread: str | None = None
     roles: tuple[str, ...] = ()
     team: str | None = None
     from_bot: bool = False
@@ -69,6 +70,7 @@ class Extra:
             team=message.team,
             from_bot=message.from_bot,
             brought=message.brought,
+            reply_thread=message.reply_thread,
             operator=operator and not message.source.is_local,
         )
 
@@ -93,6 +95,8 @@ class Extra:
             found["relay"] = asdict(self.relay)
         if self.brought is not None:
             found["brought"] = asdict(self.brought)
+        if self.reply_thread is not None:
+            found["reply_thread"] = self.reply_thread
         if self.roles:
             found["roles"] = list(self.roles)
         if self.team is not None:
@@ -114,6 +118,7 @@ class Extra:
             attachments=tuple(_attachment(values) for values in found.get("attachments", ())),
             quote=None if quote is None else Quote(**quote),
             edits=tuple(found.get("edits", ())),
+            reply_thread=found.get("reply_thread"),
             roles=tuple(map(str, found.get("roles", ()))),
             team=found.get("team"),
             from_bot=found.get("from_bot") is True,
@@ -148,8 +153,8 @@ class InboundRecord:
 
     @property
     def target(self) -> Target:
-        """Where the answer goes."""
-        return target_of(self.source, self.account)
+        """Where the answer goes. What led there in a chat of another id means nothing in this one."""
+        return target_of(self.source, self.account, None if self.moved else self.extra.reply_thread)
 
     @property
     def silent(self) -> bool:
@@ -193,9 +198,9 @@ class Deleted:
     record: InboundRecord
 
 
-def target_of(source: SessionSource, account: str) -> Target:
+def target_of(source: SessionSource, account: str, reply_thread: str | None = None) -> Target:
     """Where an answer to this source goes."""
-    return Target(source.platform, source.chat_id or "", source.thread_id, account)
+    return Target(source.platform, source.chat_id or "", reply_thread or source.thread_id, account)
 
 
 def record_from_row(row: sqlite3.Row) -> InboundRecord:

@@ -259,8 +259,8 @@ class Inbox:
             return self._door.welcome(connection, sender, message.account, received_at)
         if admission.notice is None:
             return ()
-        answers = (message.message_id,) if source is message.source else ()
-        target = target_of(source, message.account)
+        answers, thread = ((message.message_id,), message.reply_thread) if source is message.source else ((), None)
+        target = target_of(source, message.account, thread)
         return (NewDelivery(target, "error", admission.notice, answers=answers, key=admission.key),)
 
     def _bound_queue(self, connection: sqlite3.Connection, slot_id: int | None, admission: _Admission) -> _Admission:
@@ -351,5 +351,5 @@ def check_ids(message: InboundMessage) -> None:
 
 def _ids(message: InboundMessage) -> list[str]:
     source = message.source
-    ids = (source.chat_id, source.thread_id, source.user_id, source.user_id_alt)
+    ids = (source.chat_id, source.thread_id, source.user_id, source.user_id_alt, message.reply_thread)
     return [part for part in (*ids, message.message_id, message.account, message.group_id) if part]

@@ -18,6 +18,9 @@ from config import Platform
 GENERAL: Final = "1"
 """The General topic of a forum; its messages come, and go, without `message_thread_id`."""
 
+BELOW: Final = "below-"
+"""How the place of an answer begins that stays with a message by answering it; the message's id follows."""
+
 TOO_OLD: Final = "This button is too old. Write {} instead."
 
 KINDS: Final = (
@@ -88,6 +91,8 @@ class Normaliser:
         self._require_mention = require_mention
         self._albums: Memory[tuple[int, str], bool] = Memory()
         self._topics: Memory[tuple[int, int], str] = Memory()
+        self._posts: Memory[tuple[int, int], bool] = Memory()
+        """Whether a message that begins a chain of replies is a channel's post, by chat and id."""
 
     def action(self, update: Update, raw: Mapping[str, Any]) -> Action:
         """What to do about an update; `raw` is the same as it came."""
@@ -111,6 +116,7 @@ class Normaliser:
         if message.migrate_from_chat_id is not None:
             return Move(str(message.migrate_from_chat_id), str(message.chat.id))
         self._note_topic(message)
+        self._note_root(message)
         if is_service(raw):
             return Ignore("it only tells what happened in the chat")
         if (why := self._not_from_people(message)) is not None:
@@ -132,6 +138,7 @@ class Normaliser:
                 attachments=attachments_in(message),
                 quote=self._quote(message, raw),
                 update_id=update_id,
+                reply_thread=self._below(message),
                 from_bot=_is_bots(message),
             )
         )
@@ -193,6 +200,22 @@ class Normaliser:
         elif made is not None and (message.chat.id, thread) not in self._topics:
             self._topics[message.chat.id, thread] = made.name
 
+    def _note_root(self, message: Message) -> None:
+        """What begins a chain of replies has no thread itself, and is what its first replies answer."""
+        root = message if message.message_thread_id is None else message.reply_to_message
+        if root is not None and message.message_thread_id in (None, root.message_id):
+            self._posts[message.chat.id, root.message_id] = bool(root.is_automatic_forward)
+
+    def _below(self, message: Message) -> str | None:
+        """Where the answer to a comment goes. Comments below a channel's post are a chain of replies in its group, and
+        what is to be among them answers one of them: to name the thread is for topics
+        (https://github.com/tdlib/telegram-bot-api/issues/447). What a chain began with that is not known is taken for a
+        post, so that no part of an answer is elsewhere."""
+        thread = message.message_thread_id
+        if thread is None or message.chat.type != Chat.SUPERGROUP or _thread(message) is not None:
+            return None
+        return f"{BELOW}{message.message_id}" if self._posts.get((message.chat.id, thread), True) else None
+
     def _quote(self, message: Message, raw: Mapping[str, Any]) -> Quote | None:
         part = message.quote.text if message.quote is not None else None
         answered = message.reply_to_message
@@ -218,7 +241,8 @@ class Normaliser:
         if not query.message.is_accessible and self._has_topics(chat):
             # Which of them it is in is not told, and the command is for the conversation in that one.
             return Press(query.id, None, TOO_OLD.format(query.data))
-        thread = _thread(query.message) if isinstance(query.message, Message) else None
+        seen = query.message if isinstance(query.message, Message) else None
+        thread, below = (None, None) if seen is None else (_thread(seen), self._below(seen))
         source = SessionSource(
             platform=Platform.TELEGRAM,
             chat_id=str(chat.id),
@@ -229,7 +253,7 @@ class Normaliser:
             thread_id=thread,
             chat_topic=self._topics.get((chat.id, int(thread))) if thread is not None else None,
         )
-        message = InboundMessage(source, f"press:{query.id}", query.data, update_id=update_id)
+        message = InboundMessage(source, f"press:{query.id}", query.data, update_id=update_id, reply_thread=below)
         return Press(query.id, message, by=_person(query.from_user) if chat.type == Chat.CHANNEL else None)
 
     def _has_topics(self, chat: Chat) -> bool:

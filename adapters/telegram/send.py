@@ -35,7 +35,7 @@ from adapters.telegram.failures import (
     refuses_token,
 )
 from adapters.telegram.files import opened
-from adapters.telegram.normalise import GENERAL
+from adapters.telegram.normalise import BELOW, GENERAL
 
 log = logging.getLogger(__name__)
 
@@ -306,9 +306,17 @@ def _thread(target: Target) -> int | None:
     """A forum's General topic is written to as if there were none; in a private chat that number is a topic's."""
     if not target.thread_id or (target.thread_id == GENERAL and target.chat_id.startswith("-")):
         return None
+    if _below(target) is not None:
+        return None
     if not target.thread_id.isdigit():
         raise UndeliverableError(f"{target.thread_id!r} is no topic of Telegram: ids are numbers")
     return int(target.thread_id)
+
+
+def _below(target: Target) -> int | None:
+    """The message that everything in this place answers, so that it is seen there."""
+    number = (target.thread_id or "").removeprefix(BELOW)
+    return int(number) if number != target.thread_id and number.isdigit() else None
 
 
 def _number(delivery: Delivery) -> int:
@@ -318,11 +326,13 @@ def _number(delivery: Delivery) -> int:
 
 
 def _reply(delivery: Delivery) -> ReplyParameters | None:
-    """In a group the first part answers the message that asked; between two people that needs no saying."""
-    if delivery.part or not delivery.target.chat_id.startswith("-"):
+    """In a group the first part answers the message that asked, and where only answers are seen, each does; between two
+    people that needs no saying."""
+    if not delivery.target.chat_id.startswith("-"):
         return None
-    asked = [message_id for message_id in delivery.answers if message_id.isdigit()]
-    return ReplyParameters(int(asked[-1]), allow_sending_without_reply=True) if asked else None
+    asked = [int(message_id) for message_id in delivery.answers if message_id.isdigit() and not delivery.part]
+    answered = asked[-1] if asked else _below(delivery.target)
+    return None if answered is None else ReplyParameters(answered, allow_sending_without_reply=True)
 
 
 def _entities(message: TelegramMessage) -> list[MessageEntity]:

@@ -109,13 +109,15 @@ class AgentError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """Who a tool call is made for. `call_id` is the same when an idempotent call runs again."""
+    """Who a tool call is made for. `call_id` is the same when an idempotent call runs again. What is sent to them goes
+    to `reply_thread`, where there is one, else to the thread of `source`."""
 
     call_id: str
     turn_id: str
     session_id: str
     source: SessionSource
     account: str = "default"
+    reply_thread: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

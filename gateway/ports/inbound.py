@@ -95,6 +95,9 @@ class InboundMessage:
     messages that the platform splits (an album); they become one turn. `text` may be empty where there are
     attachments. `update_id` names the kept update that the message comes from: it is deleted in the same commit.
 
+    `reply_thread` is where in the chat the answer goes, where `source.thread_id` does not say so. It has no part in
+    which conversation the message belongs to, and comes back as the `thread_id` of the `Target`.
+
     `roles` are the ids of the roles that the platform gives its author there, `team` is the id of the server or
     workspace that the chat is in, `from_bot` says that a program wrote it: who is let in is decided by them too.
     """
@@ -110,6 +113,7 @@ class InboundMessage:
     attachments: tuple[Attachment, ...] = ()
     quote: Quote | None = None
     update_id: str | None = None
+    reply_thread: str | None = None
     roles: tuple[str, ...] = ()
     team: str | None = None
     from_bot: bool = False

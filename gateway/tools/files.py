@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gateway.delivery import NewDelivery, add_delivery
+from gateway.inbound import target_of
 from gateway.media.outgoing import OutgoingFiles, RefusedFileError
 from gateway.media.words import describe_file
 from gateway.ports import Clock, Target, Tool, ToolContext
@@ -46,8 +47,7 @@ def send_file_tool(
             file = await files.take(path, session_id=context.session_id, key=key, caption=caption)
         except RefusedFileError as error:
             return f"Error: {error}."
-        source = context.source
-        target = Target(source.platform, source.chat_id or "", source.thread_id, context.account)
+        target = target_of(context.source, context.account, context.reply_thread)
         delivery = NewDelivery(
             target,
             "file",

@@ -9,7 +9,6 @@ from config import LiveConfig, Platform
 from gateway.access import Gate, Role
 from gateway.delivery import NewDelivery, add_delivery
 from gateway.homes import Homes
-from gateway.inbound import target_of
 from gateway.outside import one_line
 from gateway.ports import Clock, Target
 from gateway.storage.codec import clean_text
@@ -64,7 +63,7 @@ class MessageDesk:
     def _target(self, wanted: str, caller: Caller) -> tuple[Target, str]:
         """Where it goes, and how that is called. Raises `ToolError`."""
         if wanted.casefold() == ORIGIN:
-            return target_of(caller.record.source, caller.record.account), "this chat"
+            return caller.record.target, "this chat"
         role = self.gate.role(caller.record) or Role.GUEST
         name, _, place = wanted.partition(":")
         platform = self._platform(name)

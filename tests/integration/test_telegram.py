@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from adapters.markup.telegram import MAX_ENTITIES
 from adapters.telegram.compose import REPEATED
 from adapters.telegram.receive import KEPT_OUT
 from adapters.testing.telegram import Chat, Fault, Media, Person, TelegramServer
@@ -91,6 +92,30 @@ async def test_group(server: TelegramServer, ann: Person, home: Home, kind: str)
         bo.writes(chat, "are you sure?", reply_to=answer)
         await server.until(lambda: len(answers(server, chat)) == 2, SECONDS)
     assert "are you sure?" in answers(server, chat)[1]
+
+
+async def test_comments_below_a_channels_post(server: TelegramServer, ann: Person, home: Home) -> None:
+    """All of an answer is among them, also what a successor sends of it."""
+    group = server.supergroup("News, discussed", ann)
+    channel = server.channel("News", ann, group=group)
+    ann.writes(channel, "hear, hear")
+    (post,) = server.shown(group)
+    (home.path / "media").mkdir(exist_ok=True)
+    file = home.path / "media" / "plot.txt"
+    file.write_text("a plot")
+    gate = server.gate("sendMessage", skip=1)
+    async with gateway(server, home, killed=True):
+        ann.writes(group, f"@hermes_bot {'**x** ' * MAX_ENTITIES}and *more*\nMEDIA:{file}", reply_to=post)
+        await gate.reached.wait()
+    gate.open()
+    async with gateway(server, home):
+        await server.until(lambda: len(answers(server, group)) >= 3, SECONDS)
+        asked = server.shown(group, by=ann)[-1]
+        ann.writes(group, "/status@hermes_bot", reply_to=asked)
+        await server.until(lambda: "plot.txt" not in answers(server, group)[-1] and len(answers(server, group)) >= 4)
+    shown = server.shown(group, by=server.bot)
+    assert {each.content.kind for each in shown} == {"text", "document"}
+    assert {each.thread for each in shown} == {post.id}
 
 
 async def test_forum(server: TelegramServer, ann: Person, home: Home) -> None:

@@ -76,6 +76,8 @@ class Chat:
     actions: list[Action] = field(default_factory=list)
     blocked: bool = False
     """In a private chat: the person has blocked the bot."""
+    linked: "Chat | None" = None
+    """The discussion group of a channel, and the channel of such a group."""
     upgraded_to: int | None = None
     """The supergroup that this group became."""
 

@@ -49,7 +49,8 @@ def get_chat(call: Call) -> Json:
     """https://core.telegram.org/bots/api#getchat"""
     chat = open_chat(call)
     gifts = dict.fromkeys(GIFTS, False)
-    return chat.object() | {"accent_color_id": 0, "max_reaction_count": 11, "accepted_gift_types": gifts}
+    linked = {} if chat.linked is None else {"linked_chat_id": chat.linked.id}
+    return chat.object() | linked | {"accent_color_id": 0, "max_reaction_count": 11, "accepted_gift_types": gifts}
 
 
 def get_chat_member(call: Call) -> Json:

@@ -54,6 +54,8 @@ class Message:
     reply_to: "Message | None" = None
     quote: Json | None = None
     album: str | None = None
+    post: "Message | None" = None
+    """The channel's post that this is the copy of, in the channel's group."""
     deleted_at: float | None = None
     reactions: dict[int, tuple[str, ...]] = field(default_factory=dict)
     """Emoji by the id of who reacted."""

@@ -140,11 +140,20 @@ class TelegramServer:
         return self._new_chat(ChatKind.SUPERGROUP, title, people, bots, forum=True)
 
     def channel(
-        self, title: str, *people: Person, bots: Mapping[Bot, Standing] | None = None, username: str | None = None
+        self,
+        title: str,
+        *people: Person,
+        bots: Mapping[Bot, Standing] | None = None,
+        username: str | None = None,
+        group: Chat | None = None,
     ) -> Chat:
-        """A channel; the first person owns it. Without `bots` the first bot is an administrator."""
+        """A channel; the first person owns it. Without `bots` the first bot is an administrator. In the group, a
+        supergroup, its posts are commented."""
         present: Mapping[Bot, Standing] = {self.bot: "administrator"} if bots is None else bots
-        return self._new_chat(ChatKind.CHANNEL, title, people, present, username=username)
+        channel = self._new_chat(ChatKind.CHANNEL, title, people, present, username=username)
+        if group is not None:
+            channel.linked, group.linked = group, channel
+        return channel
 
     def shown(self, chat: Chat, by: Bot | Person | None = None) -> tuple[Message, ...]:
         """What people see in a chat now, oldest first; what was deleted is in `chat.messages` only."""

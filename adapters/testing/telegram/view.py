@@ -18,6 +18,8 @@ def message_object(message: Message, account: int, *, nested: bool = False) -> J
         result["sender_chat"] = chat.object()
     else:
         result["from"] = message.sender.user()
+    if message.post is not None:
+        result |= {"sender_chat": message.post.chat.object(), "is_automatic_forward": True}
     if len(message.versions) > 1:
         result["edit_date"] = int(message.versions[-1].at)
     if message.album is not None:

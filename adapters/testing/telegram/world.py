@@ -21,6 +21,9 @@ FIRST_SUPERGROUP = -1_002_000_000_001
 """Ids of accounts are positive, of groups negative, of supergroups and channels below -10^12
 (https://core.telegram.org/api/bots/ids)."""
 
+FORWARDER = Profile(777000, "Telegram")
+"""Who copies a channel's posts into its group (https://core.telegram.org/bots/api#message, `sender_chat`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Callback:
@@ -142,10 +145,20 @@ class World:
             message.thread = message.id
             chat.topics[message.id] = Topic(message.id, (content.service or {})["forum_topic_created"]["name"], message)
         chat.messages.append(message)
+        if chat.kind is ChatKind.CHANNEL and chat.linked is not None:
+            self._copy(message, chat.linked)
         if sender.is_bot and chat.draft is not None and chat.draft.thread == message.thread:
             chat.draft = None
         self.tell_message("channel_post" if chat.kind is ChatKind.CHANNEL else "message", message)
         return message
+
+    def _copy(self, post: Message, group: Chat) -> None:
+        """A channel's post stands in its group too, where comments answer it
+        (https://core.telegram.org/api/discussion)."""
+        version = Version(post.content, self.clock())
+        copied = Message(group, FORWARDER, self._new_numbers(group), [version], post=post)
+        group.messages.append(copied)
+        self.tell_message("message", copied)
 
     def revise(self, message: Message, content: Content) -> None:
         """Edit a message and tell the bots that may know of it."""

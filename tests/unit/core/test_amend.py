@@ -300,7 +300,10 @@ async def test_what_is_ignored_keeps_its_id_alone(tmp_path: Path) -> None:
 
 def test_extras_are_read_as_they_were_written() -> None:
     extra = Extra(
-        (PHOTO, Attachment(MediaKind.VOICE, "a\ud800", "n", "audio/ogg")), Quote("q", None, True, "5"), ("e",)
+        (PHOTO, Attachment(MediaKind.VOICE, "a\ud800", "n", "audio/ogg")),
+        Quote("q", None, True, "5"),
+        ("e",),
+        reply_thread="below-5",
     )
     assert Extra.load(extra.dump()) == extra
     assert Extra().dump() is None

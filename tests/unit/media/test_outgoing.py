@@ -266,11 +266,12 @@ async def test_the_tool_puts_a_file_in_the_outbox_once(media: Path, tmp_path: Pa
         first = await tool.run({"path": path, "caption": "See"}, CALL)
         again = await tool.run({"path": path, "caption": "See"}, CALL)
         assert first == again == "plot.png is on its way. People see it in the chat; there is no need to name its path."
-        await tool.run({"path": path}, ToolContext("c2", "t1", SESSION, ALICE))
+        await tool.run({"path": path}, ToolContext("c2", "t1", SESSION, ALICE, reply_thread="below-5"))
         rows = await database.read("SELECT * FROM outbox ORDER BY id")
     assert [(row["kind"], row["turn_id"], row["session_id"], row["chat"]) for row in rows] == [
         ("file", "t1", SESSION, "1")
     ] * 2
+    assert [row["thread"] for row in rows] == ["", "below-5"]
     file = file_of(rows[0])
     assert file is not None
     assert (file.name, file.caption) == ("plot.png", "See")

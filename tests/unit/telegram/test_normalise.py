@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -61,6 +62,43 @@ def test_group(chat: Json) -> None:
 
 def test_chain_of_replies_is_no_topic() -> None:
     assert accepted(message(SUPERGROUP, "@hermes_bot x", message_thread_id=9)).source.thread_id is None
+
+
+def chained(root: Json, normaliser: Normaliser | None = None, **fields: Any) -> str | None:
+    """Where an answer goes to a message in the chain of replies that this one begins."""
+    thread: Json = {"message_thread_id": root["message_id"], "reply_to_message": root}
+    got = accepted(message(root["chat"], "/new", message_id=901, **thread | fields), normaliser=normaliser)
+    assert got.source.thread_id is None
+    return got.reply_thread
+
+
+POSTED: Json = {"is_automatic_forward": True, "sender_chat": CHANNEL}
+
+
+def test_answer_to_a_comment_stays_below_the_post() -> None:
+    post, comment = message(SUPERGROUP, "news", **POSTED), message(SUPERGROUP, "well")
+    assert chained(post) == "below-901"
+    assert chained(post, reply_to_message=comment) == "below-901", "nobody knows what it began with"
+
+
+def test_answer_to_a_comment_that_waits_for_a_button_stays_too() -> None:
+    post, normaliser = message(SUPERGROUP, "news", **POSTED), quiet()
+    shown = message(SUPERGROUP, "May I?", message_thread_id=post["message_id"], reply_to_message=post)
+    query = {"id": "5", "from": ANN, "chat_instance": "x", "data": "/approve", "message": shown}
+    pressed = act(query, "callback_query", normaliser)
+    assert isinstance(pressed, Press)
+    assert pressed.message is not None
+    assert pressed.message.reply_thread == f"below-{shown['message_id']}"
+
+
+def test_chain_of_replies_in_a_group_is_no_place() -> None:
+    began, reply = message(SUPERGROUP, "@hermes_bot x"), message(SUPERGROUP, "y", **{"from": BOT})
+    assert chained(began) is None
+    normaliser = quiet()
+    act(began, normaliser=normaliser)
+    assert chained(began, normaliser, reply_to_message=reply) is None
+    assert accepted(message(SUPERGROUP, "/new")).reply_thread is None
+    assert accepted(message(FORUM, "/new", message_thread_id=3, reply_to_message=reply)).reply_thread is None
 
 
 def test_forum_topic_with_its_name() -> None:

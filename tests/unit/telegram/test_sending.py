@@ -99,6 +99,24 @@ async def test_answer_in_a_group_points_to_the_question(server: TelegramServer, 
     assert (first.reply_to, second.reply_to, third.reply_to) == (asked, None, None)
 
 
+async def test_everything_of_an_answer_to_a_comment_answers_a_comment(
+    server: TelegramServer, adapter: TelegramAdapter
+) -> None:
+    ann = server.person("Ann")
+    group = server.supergroup("News, discussed", ann)
+    channel = server.channel("News", ann, group=group)
+    ann.writes(channel, "hear, hear")
+    (post,) = server.shown(group)
+    asked = ann.writes(group, "/new", reply_to=post)
+    place, text = f"below-{asked.id}", "one\n\n" + "x" * 4090
+    await adapter.send(delivery(group, text, adapter, answers=(str(asked.id),), thread_id=place))
+    await adapter.send(delivery(group, text, adapter, answers=(str(asked.id),), thread_id=place, part=1))
+    await adapter.send(delivery(group, "a notice", adapter, thread_id=place))
+    await adapter.typing(target(group, place))
+    assert [(each.reply_to, each.thread) for each in server.shown(group, by=server.bot)] == [(asked, post.id)] * 3
+    assert server.violations == []
+
+
 async def test_topics(server: TelegramServer, adapter: TelegramAdapter) -> None:
     ann = server.person("Ann")
     forum = server.forum("Forum", ann)
