@@ -34,7 +34,7 @@ from adapters.telegram.constants import (
     FIND_WINDOW,
 )
 from adapters.telegram.failures import FLOOD, NOT_MODIFIED, delivery_error, refuses_token
-from adapters.telegram.send import keyboard
+from adapters.telegram.send import keyboard, topic_of_direct
 from adapters.telegram.wording import Account
 
 _OTHERS: Final = ("message can't be edited",)
@@ -145,10 +145,13 @@ class _Search:
         below one that is surely later: there the ids follow one another. In private chats and basic groups they are
         those of all such chats of the bot together (https://core.telegram.org/constructor/message). In a channel
         nothing can be told at all: an administrator can edit the posts of others there
-        (https://core.telegram.org/bots/api#chatadministratorrights).
+        (https://core.telegram.org/bots/api#chatadministratorrights), nor in its direct messages, which administrators
+        write in its name.
         """
         lowest, known = self.progress.lowest, _numbers(self.delivery.before) | _numbers(self.delivery.others)
         own_ids = self.chat.startswith(_OWN_IDS)
+        if topic_of_direct(self.delivery.target) is not None:
+            return SearchOutcome.UNKNOWN
         if max(known, default=lowest) - lowest > FIND_WINDOW or (own_ids and await self._is_channel()):
             return SearchOutcome.UNKNOWN
         later = min((number for number in _numbers(self.delivery.later) if number > lowest), default=None)

@@ -21,6 +21,10 @@ GENERAL: Final = "1"
 BELOW: Final = "below-"
 """How the place of an answer begins that stays with a message by answering it; the message's id follows."""
 
+DIRECT: Final = "direct-"
+"""How a topic of a channel's direct messages begins, which is somebody's conversation with the channel; its id follows
+(https://core.telegram.org/bots/api#directmessagestopic)."""
+
 TOO_OLD: Final = "This button is too old. Write {} instead."
 
 KINDS: Final = (
@@ -183,8 +187,12 @@ class Normaliser:
             user_id=user_id,
             user_name=user_name,
             thread_id=thread,
-            chat_topic=self._topics.get((chat.id, int(thread))) if thread is not None else None,
+            chat_topic=self._topic(chat, thread),
         )
+
+    def _topic(self, chat: Chat, thread: str | None) -> str | None:
+        """The name of a topic, where it is known."""
+        return self._topics.get((chat.id, int(thread))) if thread is not None and thread.isdigit() else None
 
     def _note_topic(self, message: Message) -> None:
         """Topics are named only where they are made or renamed, and by the message that everything in them answers."""
@@ -251,13 +259,13 @@ class Normaliser:
             user_id=None if chat.type == Chat.CHANNEL else str(query.from_user.id),
             user_name=None if chat.type == Chat.CHANNEL else query.from_user.full_name,
             thread_id=thread,
-            chat_topic=self._topics.get((chat.id, int(thread))) if thread is not None else None,
+            chat_topic=self._topic(chat, thread),
         )
         message = InboundMessage(source, f"press:{query.id}", query.data, update_id=update_id, reply_thread=below)
         return Press(query.id, message, by=_person(query.from_user) if chat.type == Chat.CHANNEL else None)
 
     def _has_topics(self, chat: Chat) -> bool:
-        return self._account.topics if chat.type == Chat.PRIVATE else bool(chat.is_forum)
+        return self._account.topics if chat.type == Chat.PRIVATE else bool(chat.is_forum or chat.is_direct_messages)
 
 
 def _amended(message: Message, action: Action) -> Action:
@@ -309,6 +317,8 @@ def _chat_type(chat: Chat) -> str:
 
 def _thread(message: Message) -> str | None:
     """The topic. Elsewhere a supergroup gives a number to a chain of replies, which is none."""
+    if message.direct_messages_topic is not None:
+        return f"{DIRECT}{message.direct_messages_topic.topic_id}"
     if message.is_topic_message and message.message_thread_id is not None:
         return str(message.message_thread_id)
     return _general(message.chat)

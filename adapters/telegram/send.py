@@ -35,7 +35,7 @@ from adapters.telegram.failures import (
     refuses_token,
 )
 from adapters.telegram.files import opened
-from adapters.telegram.normalise import BELOW, GENERAL
+from adapters.telegram.normalise import BELOW, DIRECT, GENERAL
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,11 @@ class Sender:
 
     async def typing(self, target: Target) -> None:
         """Show for five seconds that something is being written. In a forum's General topic nobody sees it unless that
-        is named, though a message that names it is refused (https://github.com/openclaw/openclaw/pull/848)."""
+        is named, though a message that names it is refused (https://github.com/openclaw/openclaw/pull/848). For the
+        direct messages of a channel there is no such sign: the method takes none of their topics
+        (https://core.telegram.org/bots/api#sendchataction)."""
+        if topic_of_direct(target) is not None:
+            return
         thread = int(GENERAL) if target.thread_id == GENERAL else _thread(target)
         call = self._bot.send_chat_action(_chat(target), ChatAction.TYPING, message_thread_id=thread)
         await self._told(call, target)
@@ -267,6 +271,7 @@ class Sender:
         """Where a new message goes, what it answers, and what can be pressed below it."""
         return {
             "message_thread_id": _thread(delivery.target),
+            "direct_messages_topic_id": topic_of_direct(delivery.target),
             "reply_parameters": _reply(delivery),
             "reply_markup": keyboard(delivery),
         }
@@ -306,7 +311,7 @@ def _thread(target: Target) -> int | None:
     """A forum's General topic is written to as if there were none; in a private chat that number is a topic's."""
     if not target.thread_id or (target.thread_id == GENERAL and target.chat_id.startswith("-")):
         return None
-    if _below(target) is not None:
+    if _below(target) is not None or topic_of_direct(target) is not None:
         return None
     if not target.thread_id.isdigit():
         raise UndeliverableError(f"{target.thread_id!r} is no topic of Telegram: ids are numbers")
@@ -315,8 +320,18 @@ def _thread(target: Target) -> int | None:
 
 def _below(target: Target) -> int | None:
     """The message that everything in this place answers, so that it is seen there."""
-    number = (target.thread_id or "").removeprefix(BELOW)
-    return int(number) if number != target.thread_id and number.isdigit() else None
+    return _behind(BELOW, target.thread_id)
+
+
+def topic_of_direct(target: Target) -> int | None:
+    """The topic of a channel's direct messages that the place is. Whatever is sent has to name it
+    (https://core.telegram.org/bots/api#sendmessage)."""
+    return _behind(DIRECT, target.thread_id)
+
+
+def _behind(prefix: str, thread: str | None) -> int | None:
+    number = (thread or "").removeprefix(prefix)
+    return int(number) if number != thread and number.isdigit() else None
 
 
 def _number(delivery: Delivery) -> int:

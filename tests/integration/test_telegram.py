@@ -118,6 +118,17 @@ async def test_comments_below_a_channels_post(server: TelegramServer, ann: Perso
     assert {each.thread for each in shown} == {post.id}
 
 
+async def test_direct_messages_of_a_channel(server: TelegramServer, ann: Person, home: Home) -> None:
+    bo = server.person("Bo")
+    chat = server.supergroup("News", ann, bo, bots={server.bot: "administrator"}, direct=True)
+    async with gateway(server, home, require_mention=False):
+        for person in (ann, bo):
+            person.writes(chat, f"I am {person.name}")
+        await server.until(lambda: len(answers(server, chat)) == 2, SECONDS)
+    shown = {each.text: each.thread for each in server.shown(chat, by=server.bot)}
+    assert shown == {"I am Ann": ann.id, "I am Bo": bo.id}
+
+
 async def test_forum(server: TelegramServer, ann: Person, home: Home) -> None:
     forum = server.forum("Forum", ann)
     topic = ann.opens_topic(forum, "Plans")

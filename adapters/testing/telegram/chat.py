@@ -61,6 +61,8 @@ class Chat:
     title: str = ""
     username: str | None = None
     forum: bool = False
+    direct: bool = False
+    """It holds the direct messages of a channel, a topic for each person who wrote some."""
     owner: Profile | None = None
     """The person of a private chat; who made any other."""
     members: dict[int, Profile] = field(default_factory=dict)
@@ -101,7 +103,7 @@ class Chat:
             chat["title"] = self.title
         if self.username:
             chat["username"] = self.username
-        return chat | ({"is_forum": True} if self.forum else {})
+        return chat | ({"is_forum": True} if self.forum else {}) | ({"is_direct_messages": True} if self.direct else {})
 
     def find(self, account: int, number: int) -> Message | None:
         """The message that an account sees under a number; None if there is none (any more)."""

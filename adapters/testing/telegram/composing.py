@@ -111,7 +111,10 @@ def preview(request: Request) -> Json | None:
 
 def place(request: Request, chat: Chat) -> Place:
     """Where the message goes. Raises `ApiError` for a topic or an answered message that is not there."""
-    thread = _thread(request.integer("message_thread_id"), chat)
+    named = "direct_messages_topic_id" if chat.direct else "message_thread_id"
+    thread = _thread(request.integer(named), chat)
+    if chat.direct and thread is None:
+        raise bad_request("Channel direct messages topic must be specified")
     parameters = request.object("reply_parameters")
     if parameters is None:
         answered = request.integer("reply_to_message_id")

@@ -150,6 +150,9 @@ class Person(Member):
         if chat.upgraded_to is not None:
             raise ValueError("the group has become a supergroup: nobody can write in it")
         thread = None if topic is None else topic.id
+        if chat.direct:
+            chat.topics.setdefault(self.id, Topic(self.id, self.name))
+            thread = self.id
         return self._world.post(
             chat, self.profile, content, thread=thread, reply_to=reply_to, quote=_quote(reply_to, quote), album=album
         )

@@ -130,10 +130,17 @@ class TelegramServer:
         return self._new_chat(ChatKind.GROUP, title, people, bots)
 
     def supergroup(
-        self, title: str, *people: Person, bots: Mapping[Bot, Standing] | None = None, username: str | None = None
+        self,
+        title: str,
+        *people: Person,
+        bots: Mapping[Bot, Standing] | None = None,
+        username: str | None = None,
+        direct: bool = False,
     ) -> Chat:
-        """A supergroup without topics; the same."""
-        return self._new_chat(ChatKind.SUPERGROUP, title, people, bots, username=username)
+        """A supergroup without topics; the same. `direct`: it holds the direct messages of a channel."""
+        group = self._new_chat(ChatKind.SUPERGROUP, title, people, bots, username=username)
+        group.direct = direct
+        return group
 
     def forum(self, title: str, *people: Person, bots: Mapping[Bot, Standing] | None = None) -> Chat:
         """A supergroup with topics, of which General is there from the start; the same."""

@@ -49,6 +49,9 @@ def _thread(message: Message) -> Json:
     """A supergroup without topics names the first message of a chain of replies, which is no topic."""
     if message.thread is None:
         return {}
+    if message.chat.direct:
+        person = message.chat.members[message.thread]
+        return {"direct_messages_topic": {"topic_id": message.thread, "user": person.user()}}
     thread: Json = {"message_thread_id": message.thread}
     return thread | ({"is_topic_message": True} if message.thread in message.chat.topics else {})
 

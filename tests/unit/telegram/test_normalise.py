@@ -12,6 +12,7 @@ from tests.unit.telegram.updates import (
     ANN,
     BOT,
     CHANNEL,
+    DIRECT,
     FORUM,
     GROUP,
     PRIVATE,
@@ -119,6 +120,21 @@ def test_renamed_topic() -> None:
 
 def test_general_topic() -> None:
     assert accepted(message(FORUM, "/new")).source.thread_id == "1"
+
+
+def test_topic_of_a_channels_direct_messages() -> None:
+    topic: Json = {"direct_messages_topic": {"topic_id": 11, "user": ANN}}
+    got = accepted(message(DIRECT, "/new", message_id=7, **topic))
+    assert (got.source.chat_type, got.source.thread_id, got.reply_thread) == ("group", "direct-11", None)
+    shown = message(DIRECT, "May I?", **topic, **{"from": BOT})
+    query = {"id": "5", "from": ANN, "chat_instance": "x", "data": "/approve"}
+    pressed = act(query | {"message": shown}, "callback_query")
+    assert isinstance(pressed, Press)
+    assert pressed.message is not None
+    assert pressed.message.source.thread_id == "direct-11"
+    assert act(query | {"message": {"message_id": 5, "date": 0, "chat": DIRECT}}, "callback_query") == Press(
+        "5", None, TOO_OLD.format("/approve")
+    )
 
 
 def test_channel_post() -> None:

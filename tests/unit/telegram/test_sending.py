@@ -1,6 +1,7 @@
 """What goes out, over the wire: looks, places, edits, drafts, buttons, and what each refusal means."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +10,13 @@ from adapters.base import (
     Button,
     ChatMovedError,
     DeliveryError,
+    MediaKind,
     NotConnectedError,
     OutcomeUnknownError,
+    OutgoingFile,
     Rate,
     RetryLaterError,
+    SearchOutcome,
     Target,
     UndeliverableError,
 )
@@ -115,6 +119,23 @@ async def test_everything_of_an_answer_to_a_comment_answers_a_comment(
     await adapter.typing(target(group, place))
     assert [(each.reply_to, each.thread) for each in server.shown(group, by=server.bot)] == [(asked, post.id)] * 3
     assert server.violations == []
+
+
+async def test_direct_messages_of_a_channel(server: TelegramServer, adapter: TelegramAdapter, tmp_path: Path) -> None:
+    ann, bo = server.person("Ann"), server.person("Bo")
+    chat = server.supergroup("News", ann, bo, bots={server.bot: "administrator"}, direct=True)
+    asked = bo.writes(chat, "/new")
+    place, path = f"direct-{bo.id}", tmp_path / "a.txt"
+    path.write_text("a")
+    await adapter.send(delivery(chat, "yes", adapter, thread_id=place, answers=(str(asked.id),)))
+    file = OutgoingFile(MediaKind.DOCUMENT, str(path), "a.txt", "text/plain")
+    await adapter.send(delivery(chat, "", adapter, thread_id=place, content=file))
+    await adapter.typing(target(chat, place))
+    first, second = server.shown(chat, by=server.bot)
+    assert (first.thread, first.reply_to, second.thread) == (bo.id, asked, bo.id)
+    lost = delivery(chat, "yes", adapter, thread_id=place, before=(str(asked.id),), later=("99",))
+    assert await adapter.find(lost) is SearchOutcome.UNKNOWN, "it may be an administrator's"
+    assert all("message_thread_id" not in each.parameters for each in server.requests)
 
 
 async def test_topics(server: TelegramServer, adapter: TelegramAdapter) -> None:

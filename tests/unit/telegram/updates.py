@@ -18,6 +18,7 @@ PRIVATE: Final[Json] = {"id": 11, "type": "private", "first_name": "Ann", "last_
 GROUP: Final[Json] = {"id": -5, "type": "group", "title": "Team"}
 SUPERGROUP: Final[Json] = {"id": -1005, "type": "supergroup", "title": "Team"}
 FORUM: Final[Json] = {"id": -1006, "type": "supergroup", "title": "Forum", "is_forum": True}
+DIRECT: Final[Json] = {"id": -1008, "type": "supergroup", "title": "News", "is_direct_messages": True}
 CHANNEL: Final[Json] = {"id": -1007, "type": "channel", "title": "News"}
 
 _numbers = itertools.count(1)
