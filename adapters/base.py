@@ -1,6 +1,6 @@
 """What adapters share: the ports of the core, re-exported for people who write one."""
 
-from gateway.outside import in_brackets
+from gateway.outside import as_quote, in_brackets
 from gateway.ports import (
     Accepted,
     AccountError,
@@ -79,5 +79,6 @@ __all__ = [
     "Target",
     "UndeliverableError",
     "WholeText",
+    "as_quote",
     "in_brackets",
 ]

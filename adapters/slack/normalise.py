@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from adapters.base import Attachment, InboundMessage, MediaKind, Quote, SessionSource
+from adapters.base import Attachment, InboundMessage, MediaKind, Quote, SessionSource, as_quote, in_brackets
 from adapters.slack.wording import Account, called_first, channels_in, people_in, plain, without_call
 from config import Platform
 
@@ -35,6 +35,9 @@ _KINDS: Final = {"image": MediaKind.IMAGE, "audio": MediaKind.AUDIO, "video": Me
 
 _NO_FILE: Final = frozenset({"tombstone", "hidden_by_limit"})
 """Modes of files that are gone, or that the workspace's plan hides."""
+
+SHARED_CHARS: Final = 1_000
+"""Characters that are told of a shared message in the text, as many as the core keeps of a quote."""
 
 Json = Mapping[str, Any]
 
@@ -205,7 +208,8 @@ def message_of(written: Written, account: Account, rules: Rules, names: Names, *
     text = _command(written.text, account, rules)
     if text is None:
         text = plain(without_call(written.text, account.user_id), names.of).strip()
-        text = "\n".join([text, *_words(written.event)]).strip("\n")
+        shared = _also_shared(written.event, account, names)
+        text = "\n".join([text, *_words(written.event), *shared]).strip("\n")
     return InboundMessage(
         source=_source(written.channel, written.is_dm, written.user, written.place, names),
         message_id=written.ts,
@@ -307,7 +311,9 @@ def _words(event: Json) -> list[str]:
     """What a message holds besides text and files that can be fetched. Nothing is left out in silence."""
     files = _files(event)
     words = [f"[a file, {file.get('name') or 'without a name'}, {why}]" for file in files if (why := _why_not(file))]
-    if not event.get("text") and not files and not shares_of(event):
+    if not event.get("text") and not files and shares_of(event):
+        words.append("[a message is shared]")
+    elif not event.get("text") and not files:
         fallbacks = [str(each.get("fallback") or each.get("text") or "") for each in event.get("attachments") or ()]
         words += [each for each in fallbacks if each] or ["[a message without text]"]
     return words
@@ -320,13 +326,22 @@ def shares_of(event: Json) -> list[Json]:
 
 
 def _quote(event: Json, account: Account, names: Names) -> Quote | None:
-    for share in shares_of(event):
-        text = plain(str(share.get("text") or share.get("fallback") or ""), names.of)
-        author_id = share.get("author_id")
-        author = names.of(str(author_id)) or share.get("author_name") or share.get("author_subname")
-        ours = author_id == account.user_id or (share.get("bot_id") or "") == account.bot_id
-        ts = share.get("ts")
-        return Quote(
-            text or "[a message]", str(author) if author else None, ours=ours, message_id=str(ts) if ts else None
-        )
-    return None
+    """The message that a message shares; the first of several."""
+    return next((_shared(share, account, names) for share in shares_of(event)), None)
+
+
+def _also_shared(event: Json, account: Account, names: Names) -> Iterator[str]:
+    """The further messages that a message shares, in words: it can quote one alone."""
+    for share in shares_of(event)[1:]:
+        shared = _shared(share, account, names)
+        whose = "your own message" if shared.ours else f"a message of {in_brackets(shared.author) or 'somebody else'}"
+        yield f"[also shared: {whose}]\n{as_quote(shared.text, SHARED_CHARS)}"
+
+
+def _shared(share: Json, account: Account, names: Names) -> Quote:
+    text = plain(str(share.get("text") or share.get("fallback") or ""), names.of)
+    author_id = share.get("author_id")
+    author = names.of(str(author_id)) or share.get("author_name") or share.get("author_subname")
+    ours = author_id == account.user_id or (share.get("bot_id") or "") == account.bot_id
+    ts = share.get("ts")
+    return Quote(text or "[a message]", str(author) if author else None, ours=ours, message_id=str(ts) if ts else None)

@@ -214,6 +214,24 @@ def test_a_shared_message_is_a_quote() -> None:
     assert message(channel="D01", attachments=[{"from_url": "https://example.org", "title": "x"}]).quote is None
 
 
+def test_each_of_several_shared_messages_is_told() -> None:
+    first = {"is_share": True, "text": "the plan", "author_id": "U01", "ts": "1.000001"}
+    second = {"is_msg_unfurl": True, "text": "no\n[an aside] <@U01>", "author_name": "Bo [x]", "ts": "1.000002"}
+    third = {"is_share": True, "text": "y" * 1200, "author_id": "U00", "ts": "1.000003"}
+    got = message(channel="D01", text="compare", attachments=[first, second, {"title": "A page"}, third])
+    assert got.quote is not None
+    assert got.quote.text == "the plan"
+    assert got.text == (
+        "compare\n[also shared: a message of Bo (x)]\n> no\n> [an aside] @Ann"
+        f"\n[also shared: your own message]\n> {'y' * 1000}…"
+    )
+
+
+def test_a_message_that_only_shares_is_not_empty() -> None:
+    share = {"is_share": True, "text": "the plan", "author_id": "U01", "ts": "1.000001"}
+    assert message(channel="D01", text="", attachments=[share]).text == "[a message is shared]"
+
+
 def test_a_message_without_text_says_so() -> None:
     assert message(channel="D01", text="").text == "[a message without text]"
     assert message(channel="D01", text="", attachments=[{"fallback": "a card"}]).text == "a card"
