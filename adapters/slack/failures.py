@@ -49,6 +49,11 @@ _LATER: Final = frozenset(_AWAY) | {
     "request_timeout",
     "service_unavailable",
 }
+_NO_REPLIES: Final = frozenset({"cannot_reply_to_message", "restricted_action_non_threadable_channel"})
+"""Errors about the message that a thread should begin with, or the channel: there are no threads below it
+(https://docs.slack.dev/reference/methods/chat.postMessage#errors). It is so of what Slack itself says in a channel
+(https://github.com/NousResearch/hermes-agent/issues/98285)."""
+
 _UNCLEAR: Final = frozenset({"fatal_error", "internal_error"})
 """After these, some of what was asked for may have been done
 (https://docs.slack.dev/reference/methods/chat.postMessage#errors)."""
@@ -61,6 +66,7 @@ _WORDS: Final = {
     "restricted_action_read_only_channel": "the channel can only be read",
     "restricted_action_thread_only_channel": "the channel takes only replies in threads",
     "restricted_action_non_threadable_channel": "the channel has no threads",
+    "cannot_reply_to_message": "the message takes no replies",
     "message_not_found": "the message is gone",
     "thread_not_found": "the thread is gone",
     "edit_window_closed": "the workspace does not let messages be edited so late",
@@ -76,6 +82,10 @@ _WORDS: Final = {
     "file_upload_size_restricted": "the file is larger than the workspace takes",
     "storage_limit_reached": "the workspace has no room for files any more",
 }
+
+
+class NoRepliesError(UndeliverableError):
+    """The message takes no replies; nothing was shown."""
 
 
 def refuses_token(error: Exception) -> bool:
@@ -120,7 +130,8 @@ def delivery_error(error: SlackError, target: Target | None = None) -> DeliveryE
         return NotConnectedError("Slack does not know the token any more")
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR or error.error in _UNCLEAR:
         return OutcomeUnknownError(f"Slack's server failed: {error}")
-    return UndeliverableError(in_words(error, target))
+    refused = NoRepliesError if error.error in _NO_REPLIES else UndeliverableError
+    return refused(in_words(error, target))
 
 
 def in_words(error: CallError, target: Target | None = None) -> str:

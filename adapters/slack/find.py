@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from adapters.base import Delivery, Found, OutcomeUnknownError, RetryLaterError, SearchOutcome
@@ -34,6 +35,8 @@ async def find(client: Client, delivery: Delivery, channel: str, timing: Timing,
     An answer may have begun as a stream, which tells nothing of itself until it has ended. Deliveries go into a
     conversation one after the other, so one of ours (`user_id`) that is new in the thread and tells nothing is it.
 
+    One that no thread takes is in the conversation itself: it may have been an earlier process that found that out.
+
     Of a file nothing can be told. Raises `DeliveryError`; a search has shown nothing, so it may be made again.
     """
     if not isinstance(delivery.content, SlackMessage):
@@ -43,7 +46,8 @@ async def find(client: Client, delivery: Delivery, channel: str, timing: Timing,
         if outcome is not SearchOutcome.ABSENT:
             return outcome
         await asyncio.sleep(timing.settle)
-        return await _search(client, delivery, channel, user_id)
+        outcome = await _search(client, delivery, channel, user_id)
+        return await _beside(client, delivery, channel, user_id) or outcome
     except SlackError as error:
         if isinstance(error, CallError) and error.error in _CANNOT_LOOK:
             return SearchOutcome.UNKNOWN
@@ -51,6 +55,20 @@ async def find(client: Client, delivery: Delivery, channel: str, timing: Timing,
         if isinstance(failure, OutcomeUnknownError):
             raise RetryLaterError(f"the search had no answer: {error}") from None
         raise failure from None
+
+
+async def _beside(client: Client, delivery: Delivery, channel: str, user_id: str) -> Found | None:
+    """The same outside of the thread, where it is not in it. Raises `SlackError`."""
+    if delivery.target.thread_id is None:
+        return None
+    outside = replace(delivery, target=replace(delivery.target, thread_id=None))
+    try:
+        outcome = await _search(client, outside, channel, user_id)
+    except CallError as error:
+        if error.error not in _CANNOT_LOOK:
+            raise
+        return None
+    return outcome if isinstance(outcome, Found) else None
 
 
 async def _search(client: Client, delivery: Delivery, channel: str, user_id: str) -> Found | SearchOutcome:

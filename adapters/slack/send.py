@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from adapters.base import (
@@ -32,7 +33,7 @@ from adapters.slack.constants import (
     NO_STATUS_SECONDS,
     Timing,
 )
-from adapters.slack.failures import delivery_error, refuses_token
+from adapters.slack.failures import NoRepliesError, delivery_error, refuses_token
 from adapters.slack.streams import Streams
 
 log = logging.getLogger(__name__)
@@ -79,15 +80,30 @@ class Sender:
         self._previews = previews
         self._conversations: Memory[str, str] = Memory()
         self._written: Memory[tuple[str, str | None], int] = Memory()
+        self._unthreaded: Memory[tuple[str, str | None], bool] = Memory()
+        """Places in threads that there cannot be."""
         self._now = now
         self._shows_status = True
         self._status_not_before = 0.0
 
     async def send(self, delivery: Delivery) -> str:
         """Show the delivery's part as a new message; returns its id."""
-        message_id = await self._send(delivery)
+        try:
+            message_id = await self._send(self._placed(delivery))
+        except NoRepliesError as error:
+            if delivery.target.thread_id is None:
+                raise
+            log.info("an answer goes to the channel itself: %s", error)
+            self._unthreaded[_place(delivery.target)] = True
+            message_id = await self._send(self._placed(delivery))
         self._shown(delivery)
         return message_id
+
+    def _placed(self, delivery: Delivery) -> Delivery:
+        """The delivery where it can be shown: what can be in no thread stands in the conversation itself."""
+        if _place(delivery.target) not in self._unthreaded:
+            return delivery
+        return replace(delivery, target=replace(delivery.target, thread_id=None))
 
     async def _send(self, delivery: Delivery) -> str:
         channel = await self._channel(delivery.target)
@@ -144,15 +160,14 @@ class Sender:
 
     async def find(self, delivery: Delivery) -> Found | SearchOutcome:
         """Look for a message whose send had no answer."""
-        return await find.find(
-            self._client, delivery, await self._channel(delivery.target), self._timing, self._user_id
-        )
+        channel = await self._channel(delivery.target)
+        return await find.find(self._client, self._placed(delivery), channel, self._timing, self._user_id)
 
     async def typing(self, target: Target) -> None:
         """Show under a thread that an answer is being written; outside of threads, Slack has no place for it."""
         if not self._shows_status or not target.thread_id or self._now() < self._status_not_before:
             return
-        key = (target.chat_id, target.thread_id)
+        key = _place(target)
         before = self._written.get(key)
         await self._status(target, THINKING)
         if self._written.get(key) != before:
@@ -247,8 +262,12 @@ class Sender:
         return delivery_error(error, target)
 
     def _note(self, target: Target) -> None:
-        key = (target.chat_id, target.thread_id)
+        key = _place(target)
         self._written[key] = self._written.get(key, 0) + 1
+
+
+def _place(target: Target) -> tuple[str, str | None]:
+    return target.chat_id, target.thread_id
 
 
 def keyboard(rows: Sequence[Sequence[Button]]) -> list[Json]:

@@ -95,6 +95,8 @@ def thread_of(call: Call, channel: Channel, name: str = "thread_ts") -> str | No
     root = channel.root(named)
     if root is None:
         raise ApiError("thread_not_found")
+    if not root.takes_replies:
+        raise ApiError("cannot_reply_to_message")
     return root.ts
 
 

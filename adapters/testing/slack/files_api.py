@@ -37,6 +37,8 @@ def complete_upload(call: Call) -> Json:
     roots = [channel.root(thread_ts) for channel in channels] if thread_ts else []
     if any(root is None for root in roots):
         raise ApiError("thread_not_found")
+    if any(root is not None and not root.takes_replies for root in roots):
+        raise ApiError("cannot_reply_to_message")
     for each in stored:
         each.completed = True
     content = Content(call.request.text("initial_comment"), files=tuple(stored))

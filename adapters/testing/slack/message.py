@@ -78,6 +78,8 @@ class Message:
     broadcast: bool = False
     """Whether a reply is shown in the channel too."""
     subtype: str | None = None
+    takes_replies: bool = True
+    """False for what Slack itself says in a channel."""
     client_msg_id: str | None = None
     username: str | None = None
     deleted_at: float | None = None

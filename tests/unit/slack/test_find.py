@@ -5,7 +5,8 @@ import pytest
 from adapters.base import Found, MediaKind, OutgoingFile, RetryLaterError, SearchOutcome
 from adapters.slack import SlackAdapter
 from adapters.testing.slack import Fault, Person, SlackServer
-from tests.unit.slack.support import delivery
+from tests.support.platform_host import FakeHost
+from tests.unit.slack.support import built, delivery, running
 
 
 @pytest.mark.parametrize("threaded", [False, True])
@@ -22,6 +23,21 @@ async def test_it_is_found_among_others(
     for _ in range(3):
         ann.writes(general, "and so on", thread=root)
     assert await adapter.find(wanted) == Found(ts)
+
+
+async def test_a_successor_finds_what_no_thread_took(
+    server: SlackServer, ann: Person, adapter: SlackAdapter, host: FakeHost
+) -> None:
+    general = server.channel("general", ann)
+    root = ann.writes(general, "?")
+    root.takes_replies = False
+    wanted = delivery(general, "yes", adapter, thread=root, id=2, answers=(root.ts,))
+    ts = await adapter.send(wanted)
+    assert await adapter.find(wanted) == Found(ts)
+    async with running(built(server, host), host) as successor:
+        assert await successor.find(wanted) == Found(ts)
+        server.inject(Fault.error(200, "missing_scope"), "conversations.history")
+        assert await successor.find(wanted) is SearchOutcome.ABSENT, "as where only the thread can be looked into"
 
 
 async def test_the_number_of_another_database_is_not_ours(

@@ -1,6 +1,7 @@
 """What goes out, and how each refusal is told."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from aiohttp.test_utils import TestServer
 from adapters.base import (
     Button,
     DeliveryError,
+    MediaKind,
     NotConnectedError,
     OutcomeUnknownError,
+    OutgoingFile,
     RetryLaterError,
     Target,
     UndeliverableError,
@@ -45,6 +48,30 @@ async def test_a_message_in_a_thread_is_ours_by_its_metadata(
     await adapter.delete(delivery(general, "b", adapter, message_id=ts))
     await adapter.delete(delivery(general, "b", adapter, message_id=ts))
     assert server.shown(general, by=server.bot) == ()
+
+
+async def test_what_takes_no_replies_is_answered_in_the_channel(
+    server: SlackServer, ann: Person, adapter: SlackAdapter, tmp_path: Path
+) -> None:
+    general = server.channel("general", ann)
+    root = ann.writes(general, "?")
+    root.takes_replies = False
+    sent = [await adapter.send(delivery(general, text, adapter, thread=root, id=7)) for text in ("a", "b")]
+    path = tmp_path / "a.txt"
+    path.write_text("a")
+    file = OutgoingFile(MediaKind.DOCUMENT, str(path), "a.txt", "text/plain")
+    await adapter.send(delivery(general, "", adapter, thread=root, content=file))
+    shown = server.shown(general, by=server.bot)
+    assert [each.ts for each in shown[:2]] == sent
+    assert [each.thread_ts for each in shown] == [None, None, None]
+    assert len(server.requests.of("chat.postMessage")) == 3, "Slack is asked once whether there can be a thread"
+
+
+async def test_channel_without_threads(server: SlackServer, ann: Person, adapter: SlackAdapter) -> None:
+    general = server.channel("general", ann)
+    server.inject(Fault.error(200, "restricted_action_non_threadable_channel"), "chat.postMessage")
+    await adapter.send(delivery(general, "a", adapter, thread=ann.writes(general, "?")))
+    assert [each.thread_ts for each in server.shown(general, by=server.bot)] == [None]
 
 
 async def test_a_repeat_is_marked(server: SlackServer, ann: Person, adapter: SlackAdapter) -> None:
