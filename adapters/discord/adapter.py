@@ -29,6 +29,7 @@ from adapters.base import (
 )
 from adapters.connection import Connection, Sleep
 from adapters.discord import files, find
+from adapters.discord.answered import AnsweredMessages
 from adapters.discord.backfill import Backfill
 from adapters.discord.client import DiscordClient, Handlers, quiet_library
 from adapters.discord.compose import DiscordComposer
@@ -277,6 +278,7 @@ class _Session:
             self._connection,
             self._positions,
             threads,
+            AnsweredMessages(client, self._timing),
             self._missed,
             self._taken,
             patience=self._timing.patience,

@@ -78,7 +78,8 @@ class Timing:
     `first_wait` to `longest_wait`. `acknowledge` is how long storing what somebody pressed may take before they are
     shown that it is on its way (`thread`: opening one; people's messages wait for it); Discord waits three seconds
     (https://docs.discord.com/developers/interactions/receiving-and-responding#responding-to-an-interaction). `patience`
-    is how long a message waits for what was written before it and is still being fetched; `close` is for a goodbye.
+    is how long a message waits for what was written before it and is still being fetched, `lookup` for what it answers;
+    `close` is for a goodbye.
     """
 
     answer: float = 40.0
@@ -92,6 +93,7 @@ class Timing:
     acknowledge: float = 1.5
     thread: float = 10.0
     patience: float = 10.0
+    lookup: float = 2.0
     close: float = 3.0
 
 

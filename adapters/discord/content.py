@@ -150,6 +150,8 @@ def quote_of(message: discord.Message, me: int) -> Quote | None:
         return None
     answered = reference.resolved or reference.cached_message
     message_id = str(reference.message_id)
+    if answered is None:
+        return Quote("[a message, of which it is not known who wrote it, nor what it says]", message_id=message_id)
     if not isinstance(answered, discord.Message):
         return Quote("[a message that was deleted]", message_id=message_id)
     text = readable(answered.content, answered) or _kind_of(answered)

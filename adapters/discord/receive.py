@@ -12,6 +12,7 @@ import discord
 
 from adapters.base import Accepted, AdapterHost, AdapterState, Cursor, InboundMessage, InboundState
 from adapters.connection import Connection
+from adapters.discord.answered import AnsweredMessages
 from adapters.discord.constants import QUEUE_LIMIT
 from adapters.discord.content import is_bots
 from adapters.discord.failures import CALL_ERRORS, in_short, is_passing
@@ -73,6 +74,7 @@ class Receiver:
         connection: Connection,
         positions: Positions,
         threads: ThreadOpener | None,
+        answered: AnsweredMessages,
         missed: Callable[[Channel], None],
         taken: Callable[[discord.Message], None],
         *,
@@ -84,6 +86,7 @@ class Receiver:
         self._connection = connection
         self._positions = positions
         self._threads = threads
+        self._answered = answered
         self._missed = missed
         self._taken = taken
         self._patience = patience
@@ -202,6 +205,7 @@ class Receiver:
     async def take(self, message: discord.Message, channel: Channel | None = None, *, live: bool = True) -> None:
         """Store a message. What comes live moves the position of its place only while nothing is missing there."""
         where = channel or await self._place(message.channel)
+        await self._answered.complete(message, where)
         reading = self._normaliser.read(message, where)
         if reading is None:
             return
@@ -261,7 +265,9 @@ class Receiver:
         await self._connection.stored(lambda: self._host.withdraw(chat_id, str(event.id)))
 
     async def _amend(self, message: discord.Message) -> None:
-        reading = self._normaliser.read(message, await self._place(message.channel), advances=False)
+        where = await self._place(message.channel)
+        await self._answered.complete(message, where)
+        reading = self._normaliser.read(message, where, advances=False)
         if reading is not None:
             await self._connection.stored(lambda: self._host.amend(reading.message))
 

@@ -190,6 +190,8 @@ class MessageView:
 
     def __init__(self, cdn: Cdn) -> None:
         self._cdn = cdn
+        self.tells_answered = True
+        """False: it is not looked up what a message answers, and `referenced_message` left out."""
 
     def shown(self, message: Message, bot: Bot, *, reads_content: bool, nonce: bool = False) -> Json:
         """The message object (https://docs.discord.com/developers/resources/message#message-object).
@@ -201,7 +203,7 @@ class MessageView:
         body = self._base(message, bot) | self._content(message, withheld=not open_)
         if nonce and message.nonce is not None:
             body["nonce"] = message.nonce
-        if message.type in {MessageType.REPLY, MessageType.THREAD_STARTER_MESSAGE}:
+        if message.type in {MessageType.REPLY, MessageType.THREAD_STARTER_MESSAGE} and self.tells_answered:
             answered = message.reply_to
             body["referenced_message"] = None
             if answered is not None and answered.deleted_at is None:

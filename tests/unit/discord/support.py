@@ -24,6 +24,7 @@ QUICK: Final = Timing(
     acknowledge=0.3,
     thread=1.0,
     patience=0.4,
+    lookup=0.3,
     close=0.5,
 )
 """As in earnest, but no test waits for seconds."""

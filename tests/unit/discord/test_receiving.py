@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from adapters.base import InboundMessage, MediaError, MediaKind
+from adapters.base import InboundMessage, MediaError, MediaKind, Quote
 from adapters.testing.discord import DiscordServer, Fault, File, Permission
 from tests.support.platform_host import FakeHost
 from tests.unit.discord.support import adapter, delivery, running
@@ -101,6 +101,35 @@ async def test_an_answer_to_us_is_for_us_and_quotes_what_it_answers(server: Disc
     assert not last.addressed
     assert last.quote is not None
     assert (last.quote.text, last.quote.author, last.quote.ours) == ("I think so", "Bob", False)
+
+
+async def test_what_is_answered_and_not_told_is_asked_for(server: DiscordServer, host: FakeHost) -> None:
+    ann, bob = server.person("ann", display_name="Ann"), server.person("bob", display_name="Bob")
+    general = server.channel(server.guild("Team", ann, bob), "general")
+    before_us = FakeHost()
+    earlier = adapter(server, before_us)
+    async with running(earlier, before_us):
+        message_id = await earlier.send(delivery(general, "An **answer**", earlier))
+    ours = next(message for message in general.messages if str(message.id) == message_id)
+    theirs, gone = bob.writes(general, "I think so"), bob.writes(general, "no")
+    bob.deletes(gone)
+    server.world.view.tells_answered = False
+    async with running(adapter(server, host), host):
+        before = len(host.accepted)
+        for answered in (ours, theirs, gone):
+            ann.writes(general, "And?", reply_to=answered, ping=False)
+        await host.until(lambda: len(host.accepted) == before + 3)
+        server.inject(Fault.silence(accepted=True), "get_message")
+        ann.writes(general, "And?", reply_to=ours, ping=False)
+        await host.until(lambda: len(host.accepted) == before + 4)
+    to_us, to_bob, to_nothing, unknown = host.accepted[before:]
+    assert to_us.quote == Quote("An **answer**", "hermes", ours=True, message_id=message_id)
+    assert (to_us.addressed, to_bob.addressed) == (True, False)
+    assert to_bob.quote == Quote("I think so", "Bob", message_id=str(theirs.id))
+    assert to_nothing.quote is not None
+    assert to_nothing.quote.text == "[a message that was deleted]"
+    assert unknown.quote is not None
+    assert "not known" in unknown.quote.text
 
 
 async def test_bots_and_webhooks_are_told_from_people_and_we_ourselves_are_not_heard(
