@@ -98,10 +98,11 @@ class Timing:
     Mode to say hello on one. A connection of Socket Mode is asked for a sign of life every `ping`, and is gone after
     half as long again without one; whether it has ended is looked at every `look`. One that lasted for less than
     `steady` was lost soon. An old one may stay for `retire` beside the new one, and gets `close` for its end. `check`
-    is how often Slack is asked whether our token is good, `lookup` how long a name may take, `settle` how long a
-    message may take to be in a channel's history, and `share` how long a file until it is known as which message it is
-    shown. Messages that came live wait for those that were missed before them for `hold` at most, and the event of a
-    mention waits for that of its message for `mention`. Waits between tries grow from `first_wait` to `longest_wait`.
+    is how often Slack is asked whether our token is good, `lookup` how long a name may take, or word of what a file
+    is, `settle` how long a message may take to be in a channel's history, and `share` how long a file until it is known
+    as which message it is shown. Messages that came live wait for those that were missed before them for `hold` at
+    most, and the event of a mention waits for that of its message for `mention`. Waits between tries grow from
+    `first_wait` to `longest_wait`.
     """
 
     answer: float = 20.0

@@ -36,6 +36,10 @@ _KINDS: Final = {"image": MediaKind.IMAGE, "audio": MediaKind.AUDIO, "video": Me
 _NO_FILE: Final = frozenset({"tombstone", "hidden_by_limit"})
 """Modes of files that are gone, or that the workspace's plan hides."""
 
+_STUB: Final = "check_file_info"
+"""The `file_access` of a file of which only the id is told
+(https://docs.slack.dev/apis/slack-connect/#check_file_info)."""
+
 SHARED_CHARS: Final = 1_000
 """Characters that are told of a shared message in the text, as many as the core keeps of a quote."""
 
@@ -280,6 +284,31 @@ def _files(event: Json) -> list[Json]:
     """The files of a message, and of those that it shares, which hold their own
     (https://github.com/ColeMurray/background-agents/pull/1143)."""
     return [file for each in (event, *shares_of(event)) for file in each.get("files") or ()]
+
+
+def stubs_in(event: Json) -> list[str]:
+    """The ids of files of which nothing else is told."""
+    return [str(each["id"]) for each in _files(event) if _is_stub(each)]
+
+
+def completed(event: Json, told: Mapping[str, Json]) -> Json:
+    """The event with what was told of such files since, by id."""
+    if not stubs_in(event):
+        return event
+    whole = {**event, **_completed_files(event, told)}
+    if event.get("attachments"):
+        whole["attachments"] = [{**each, **_completed_files(each, told)} for each in event["attachments"]]
+    return whole
+
+
+def _completed_files(holder: Json, told: Mapping[str, Json]) -> Json:
+    files = holder.get("files") or ()
+    whole = [{**each, **told.get(str(each["id"]), {})} if _is_stub(each) else each for each in files]
+    return {"files": whole} if whole else {}
+
+
+def _is_stub(file: Json) -> bool:
+    return file.get("file_access") == _STUB and bool(file.get("id"))
 
 
 def attachments_in(files: Sequence[Json]) -> tuple[Attachment, ...]:

@@ -27,6 +27,7 @@ from adapters.slack.normalise import (
 )
 from adapters.slack.positions import Positions
 from adapters.slack.rooms import Rooms
+from adapters.slack.stubs import Stubs
 from adapters.slack.wording import Account
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ class Receiver:
         self._strangers: Memory[str, bool] = Memory()
         self.gate: Gate | None = None
         self.mentions: Mentions | None = None
+        self.stubs: Stubs | None = None
 
     # --- before it is stored ---------------------------------------------------------------------------------
 
@@ -160,14 +162,21 @@ class Receiver:
 
     async def _withdraw(self, gone: Written, update: RawUpdate) -> None:
         """Hand on that a message was deleted, after the message itself. Raises `NotStoredError`."""
-        if self.gate is None or not self.gate.holds(gone.channel, update):
+        if self.gate is not None and self.gate.holds(gone.channel, update):
+            return
+        if self.stubs is None or not self.stubs.holds(gone.channel, {}, update):
             await self._host.withdraw(gone.channel, gone.ts, update.id)
 
     def _waits(self, written: Written, update: RawUpdate) -> bool:
         """Whether something else has to come first."""
         if self.gate is not None and self.gate.holds(written.channel, update):
             return True
-        return self.mentions is not None and self.mentions.holds(written.event, update)
+        if self.mentions is not None and self.mentions.holds(written.event, update):
+            return True
+        ours = self._positions.is_ours(written.channel, written.thread)
+        addressed = is_addressed(written, self._account, self._rules(), ours=ours)
+        # What is not for us is taken in as it is: nobody looks at its files.
+        return self.stubs is not None and self.stubs.holds(written.channel, written.event if addressed else {}, update)
 
     def note(self, written: Written) -> None:
         """A message that was taken in before was seen again: it may be further than what is known of its place."""
@@ -186,6 +195,8 @@ class Receiver:
         rules = self._rules()
         addressed = is_addressed(written, self._account, rules, ours=ours)
         names = await self._names.of(written.people(), written.channels()) if addressed else NOBODY
+        if self.stubs is not None:
+            written = replace(written, event=self.stubs.completed(written.event))
         message = message_of(written, self._account, rules, names, addressed=addressed)
         message = replace(message, update_id=update_id, attachments=self._named(message.attachments))
         into = addressed and not (ours or written.is_dm or written.changed) and message.quote is None

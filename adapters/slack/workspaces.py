@@ -28,6 +28,7 @@ from adapters.slack.receive import MESSAGES, Receiver, Signals
 from adapters.slack.rooms import Rooms
 from adapters.slack.send import Sender
 from adapters.slack.streams import Streams
+from adapters.slack.stubs import Stubs
 from adapters.slack.watch import Watch
 from adapters.slack.wording import Account
 from config.platforms import SlackConfig
@@ -103,6 +104,7 @@ class Workspace:
         )
         self.receiver.gate = self.backfill
         self.receiver.mentions = self.mentions = Mentions(timing)
+        self.receiver.stubs = self.stubs = Stubs(self.client, around.background, timing)
         streams = Streams(self.client, host.clock.monotonic, wanted=config.streaming)
         self.sender = Sender(
             self.client,
@@ -144,7 +146,7 @@ class Workspaces:
     def connect(self, intake: Intake) -> None:
         """Tell all of them who takes back what had to wait."""
         for each in self._all:
-            each.backfill.intake = each.mentions.intake = intake
+            each.backfill.intake = each.mentions.intake = each.stubs.intake = intake
 
     def hold_back(self) -> None:
         """There is a gap."""

@@ -25,6 +25,8 @@ class Upload:
     data: bytes = field(default=b"\x00", repr=False)
     mime: str | None = None
     size: int | None = None
+    foreign: bool = False
+    """Whether it comes from another workspace, in a channel that is shared with it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,6 +44,7 @@ class StoredFile:
     """None as long as nothing has been uploaded."""
     title: str = ""
     completed: bool = False
+    foreign: bool = False
     shares: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     """The `ts` of the messages that have it, by `public` or `private` and the channel's id."""
 
@@ -75,6 +78,15 @@ class FileStore:
     def at(self, path: str) -> StoredFile | None:
         """The file that is downloaded from a path."""
         return next((each for each in self._files.values() if each.path == path and each.completed), None)
+
+
+def told_object(stored: StoredFile, base_url: str) -> Json:
+    """The `file` object of an event, which tells nothing of a file from another workspace
+    (https://docs.slack.dev/apis/slack-connect/#check_file_info)."""
+    if not stored.foreign:
+        return file_object(stored, base_url)
+    nothing = {"created": 0, "timestamp": 0, "user": ""}
+    return {"id": stored.id, "mode": "file_access", "file_access": "check_file_info"} | nothing
 
 
 def file_object(stored: StoredFile, base_url: str, *, shares: bool = False) -> Json:

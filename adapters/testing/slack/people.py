@@ -160,7 +160,7 @@ class Person:
     def _stored(self, file: Upload) -> StoredFile:
         length = len(file.data) if file.size is None else file.size
         stored = self._world.files.announce(self.profile, file.name, length, self._world.clock(), file.mime)
-        stored.data, stored.completed = file.data, True
+        stored.data, stored.completed, stored.foreign = file.data, True, file.foreign
         return stored
 
     def _file_event(self, stored: StoredFile, channel: Channel) -> Json:

@@ -7,7 +7,7 @@ from adapters.testing.slack.accounts import App, Bot, Json, Profile, Team
 from adapters.testing.slack.channel import Channel, ChannelKind
 from adapters.testing.slack.delivery import DeliveryRules, EnvelopeKind, Feed
 from adapters.testing.slack.errors import ApiError
-from adapters.testing.slack.files import FileStore
+from adapters.testing.slack.files import FileStore, told_object
 from adapters.testing.slack.message import Content, Message, Version
 from adapters.testing.slack.text import MAX_TEXT
 from adapters.testing.slack.view import message_object
@@ -220,6 +220,8 @@ class World:
         (https://docs.slack.dev/reference/events/app_mention)."""
         channel = message.channel
         event = message_object(message, self.base_url, threads=False)
+        if message.content.files:
+            event["files"] = [told_object(each, self.base_url) for each in message.content.files]
         if message.thread_ts is not None:
             event["thread_ts"] = message.thread_ts
             root = channel.find(message.thread_ts)

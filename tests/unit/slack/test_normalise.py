@@ -11,11 +11,13 @@ from adapters.slack.normalise import (
     Written,
     attachments_in,
     command_of,
+    completed,
     is_addressed,
     message_of,
     press_of,
     read_deletion,
     read_message,
+    stubs_in,
 )
 from adapters.slack.wording import Account
 
@@ -204,6 +206,21 @@ def test_files_of_a_shared_message_come_with_it() -> None:
     got = message(channel="D01", text="sum it up", files=[{"id": "F1"}], attachments=[share, page])
     assert [(each.id, each.name, each.size) for each in got.attachments] == [("F1", None, None), ("F2", "plan.pdf", 7)]
     assert got.text == "sum it up\n[a file, old.txt, which is gone, or which the workspace's plan hides]"
+
+
+def test_what_is_told_of_a_file_later_completes_it() -> None:
+    stub = {"id": "F2", "mode": "file_access", "file_access": "check_file_info"}
+    told = {"F2": {"id": "F2", "name": "a.png", "mimetype": "image/png", "mode": "hosted", "file_access": "visible"}}
+    whole = {"id": "F1", "name": "b", "file_access": "visible"}
+    given = event(files=[whole, stub], attachments=[{"is_share": True, "files": [stub]}, {"title": "A page"}])
+    assert stubs_in(given) == ["F2", "F2"]
+    got = completed(given, told)
+    assert got == given | {
+        "files": [whole, told["F2"]],
+        "attachments": [{"is_share": True, "files": [told["F2"]]}, {"title": "A page"}],
+    }
+    assert completed(given, {}) == given
+    assert completed(got, {}) is got
 
 
 def test_a_shared_message_is_a_quote() -> None:

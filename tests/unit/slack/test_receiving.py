@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from adapters.base import AccountError, AdapterState, RawUpdate
+from adapters.base import AccountError, AdapterState, MediaKind, RawUpdate
 from adapters.slack import SlackAdapter, receive
 from adapters.slack.normalise import Written, read_message
 from adapters.slack.wording import Account
-from adapters.testing.slack import EnvelopeKind, Fault, Person, SlackServer
+from adapters.testing.slack import EnvelopeKind, Fault, Person, SlackServer, Upload
 from config.platforms import SlackConfig
 from tests.support.platform_host import FakeHost
 from tests.support.slack import TIMING
@@ -32,6 +32,43 @@ async def test_messages_come_in_order_with_their_position(
     assert {cursor.name for cursor in cursors} == {f"channel:{chat.id}"}
     assert host.updates == {}
     assert (host.accepted[0].source.user_name, host.accepted[0].team) == ("Ann", server.home.team.id)
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_what_a_file_is_that_came_from_elsewhere_is_asked_for_first(
+    server: SlackServer, ann: Person, host: FakeHost, adapter: SlackAdapter, told: bool
+) -> None:
+    """Only its conversation waits for that, in its order, and not for ever."""
+    bo = server.person("Bo")
+    chat, elsewhere = server.direct(ann), server.direct(bo)
+    gate = server.gate("files.info") if told else None
+    if not told:
+        server.inject(Fault.silence(accepted=True), "files.info")
+    sent = ann.uploads(chat, Upload("photo.png", b"\x89PNG", foreign=True), text="look")
+    gone = ann.writes(chat, "never mind")
+    ann.writes(chat, "well?")
+    ann.deletes(gone)
+    bo.writes(elsewhere, "hello")
+    await host.until(lambda: host.texts == ["hello"])
+    if gate is not None:
+        gate.open()
+    await host.until(lambda: len(host.accepted) == 4 and host.withdrawn)
+    assert host.texts == ["hello", "look", "never mind", "well?"]
+    (file,) = host.accepted[1].attachments
+    assert file.id == sent.content.files[0].id
+    assert (file.kind, file.name) == ((MediaKind.IMAGE, "photo.png") if told else (MediaKind.DOCUMENT, None))
+    assert len(server.requests.of("files.info")) == 1
+    await host.until(lambda: not host.updates)
+
+
+async def test_the_files_of_others_are_not_asked_for(
+    server: SlackServer, ann: Person, host: FakeHost, adapter: SlackAdapter
+) -> None:
+    general = server.channel("general", ann)
+    ann.uploads(general, Upload("photo.png", foreign=True), text="look at this, all of you")
+    await host.until(lambda: host.accepted)
+    assert not host.accepted[0].addressed
+    assert server.requests.of("files.info") == ()
 
 
 async def test_what_is_not_stored_is_not_acknowledged(
