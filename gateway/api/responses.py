@@ -4,12 +4,23 @@ https://platform.openai.com/docs/api-reference/responses/object and /responses-s
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from gateway.api.chat import about
 from gateway.api.errors import ApiError
-from gateway.api.ledger import Answer, Asked
-from gateway.ports import Call
+from gateway.api.ledger import RESPONSE_PREFIX, Answer, Asked
+
+MESSAGE_PREFIX: Final = "msg_"
+CALL_PREFIX: Final = "fc_"
+"""What ids of items begin with; the rest of that of their response follows, which `response_of` reads."""
+
+
+def response_of(item_id: str) -> str | None:
+    """The id of the response that an item is of; None for what is no id of one."""
+    for prefix in (MESSAGE_PREFIX, CALL_PREFIX):
+        if item_id.startswith(prefix):
+            return f"{RESPONSE_PREFIX}{item_id.removeprefix(prefix).partition('_')[0]}"
+    return None
 
 
 def response(asked: Asked, answer: Answer | None, *, status: str | None = None) -> dict[str, Any]:
@@ -80,8 +91,8 @@ class ResponseStream:
             cut = _why_incomplete(answer) is not None or answer.error is not None
             item = _message(self._asked, sent, "incomplete" if cut else "completed")
             yield self._event("response.output_item.done", output_index=0, item=item)
-        for number, call in enumerate(answer.calls, start=int(self._speaking)):
-            yield from self._call(number, call)
+        for number, item in enumerate(_function_calls(self._asked, answer), start=int(self._speaking)):
+            yield from self._call(number, item)
         whole = response(self._asked, answer)
         yield self._event(f"response.{whole['status']}", response=whole)
 
@@ -89,13 +100,13 @@ class ResponseStream:
         """In place of what is left, where there is no answer to be had."""
         yield self._event("error", code=error.code, message=str(error), param=error.param)
 
-    def _call(self, number: int, call: Call) -> Iterator[Mapping[str, Any]]:
-        item = _function_call(call, "completed")
+    def _call(self, number: int, item: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         begun = {**item, "arguments": "", "status": "in_progress"}
         place = {"item_id": item["id"], "output_index": number}
         yield self._event("response.output_item.added", output_index=number, item=begun)
-        yield self._event("response.function_call_arguments.delta", **place, delta=call.arguments)
-        yield self._event("response.function_call_arguments.done", **place, name=call.name, arguments=call.arguments)
+        yield self._event("response.function_call_arguments.delta", **place, delta=item["arguments"])
+        said = {"name": item["name"], "arguments": item["arguments"]}
+        yield self._event("response.function_call_arguments.done", **place, **said)
         yield self._event("response.output_item.done", output_index=number, item=item)
 
     def _place(self) -> dict[str, Any]:
@@ -109,7 +120,7 @@ class ResponseStream:
 
 def _output(asked: Asked, answer: Answer, status: str) -> list[dict[str, Any]]:
     said = [_message(asked, answer.text, status)] if answer.text or not (answer.calls or answer.error) else []
-    return [*said, *(_function_call(call, "completed") for call in answer.calls)]
+    return [*said, *_function_calls(asked, answer)]
 
 
 def _why_incomplete(answer: Answer) -> str | None:
@@ -120,7 +131,7 @@ def _why_incomplete(answer: Answer) -> str | None:
 
 
 def _message_id(asked: Asked) -> str:
-    return f"msg_{asked.id.removeprefix('resp_')}"
+    return f"{MESSAGE_PREFIX}{asked.id.removeprefix(RESPONSE_PREFIX)}"
 
 
 def _message(asked: Asked, text: str | None, status: str) -> dict[str, Any]:
@@ -138,15 +149,19 @@ def _part(text: str) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
-def _function_call(call: Call, status: str) -> dict[str, Any]:
-    return {
-        "id": f"fc_{call.id}",
-        "type": "function_call",
-        "call_id": call.id,
-        "name": call.name,
-        "arguments": call.arguments,
-        "status": status,
-    }
+def _function_calls(asked: Asked, answer: Answer) -> list[dict[str, Any]]:
+    """Each under an id that tells of which response it is: the ids that models give to calls come again."""
+    return [
+        {
+            "id": f"{CALL_PREFIX}{asked.id.removeprefix(RESPONSE_PREFIX)}_{number}",
+            "type": "function_call",
+            "call_id": call.id,
+            "name": call.name,
+            "arguments": call.arguments,
+            "status": "completed",
+        }
+        for number, call in enumerate(answer.calls)
+    ]
 
 
 def _usage(answer: Answer) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from gateway.api.errors import ApiError
 from gateway.api.guard import BODY_SECONDS, HOLDER, json_response, needs, read_json
 from gateway.api.openapi import description
 from gateway.api.orders import Order, chat_order, fingerprint, read_shape, response_order
+from gateway.api.references import resolved
 from gateway.api.responses import ResponseStream, response
 from gateway.api.service import Service, failure
 from gateway.api.sse import Events, stream
@@ -76,7 +77,8 @@ class OpenAiRoutes:
     async def _create_response(self, request: web.Request) -> web.StreamResponse:
         body = await read_json(request, seconds=self._body_seconds)
         conversation = _conversation(request)
-        order = response_order(read_shape(ResponseRequest, body), conversation)
+        asked_for = await resolved(self._service, request[HOLDER], read_shape(ResponseRequest, body))
+        order = response_order(asked_for, conversation)
         return await self._answer(request, order, fingerprint(body, conversation))
 
     async def _answer(self, request: web.Request, order: Order, print_: str) -> web.StreamResponse:

@@ -142,13 +142,22 @@ class InputReasoning(Shape):
     type: Literal["reasoning"]
 
 
-InputItem = InputMessage | InputCall | InputResult | InputReasoning
+class InputReference(Shape):
+    """An item of an earlier answer, by its id: what programs send in its place, since answers are stored
+    (https://platform.openai.com/docs/api-reference/responses/create#responses_create-input)."""
+
+    type: Literal["item_reference"]
+    id: Identifier
+
+
+InputItem = InputMessage | InputCall | InputResult | InputReasoning | InputReference
 
 _ITEMS: Final = {
     "message": "InputMessage",
     "function_call": "InputCall",
     "function_call_output": "InputResult",
     "reasoning": "InputReasoning",
+    "item_reference": "InputReference",
 }
 
 
@@ -162,7 +171,8 @@ TypedItem = Annotated[
     Annotated[InputMessage, Tag("InputMessage")]
     | Annotated[InputCall, Tag("InputCall")]
     | Annotated[InputResult, Tag("InputResult")]
-    | Annotated[InputReasoning, Tag("InputReasoning")],
+    | Annotated[InputReasoning, Tag("InputReasoning")]
+    | Annotated[InputReference, Tag("InputReference")],
     Discriminator(
         _item_of,
         custom_error_type="item_type",

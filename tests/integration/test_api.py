@@ -262,6 +262,46 @@ async def test_responses_go_on_from_one_another(home: Home, free_port: Callable[
     assert [row["content"] for row in server.requests[1]["messages"][1:]] == ["I am Anna.", "Noted.", "Who am I?"]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_items_of_answers_can_be_named_instead_of_sent_again(
+    home: Home, free_port: Callable[[], int], stream: bool
+) -> None:
+    """As the AI SDK's provider for OpenAI does with whatever was stored, in each turn after the first and in each step
+    of a loop with tools (https://ai-sdk.dev/providers/ai-sdk-providers/openai#responses-models, `store`)."""
+    calls = [ToolCall("weather", {"city": "Oslo"}, id="call_0"), ToolCall("weather", {"city": "Rome"}, id="call_1")]
+    async with (
+        scripted(home, free_port(), [Reply("Let me see.", calls=calls), Reply("Snow.")]) as (gateway, server),
+        client(gateway) as sdk,
+    ):
+        question: Any = {"role": "user", "content": "How is Oslo?"}
+        body: dict[str, Any] = {"model": "clever", "tools": [WEATHER_OF_RESPONSES]}
+        if stream:
+            events: list[Any] = [
+                each async for each in await sdk.responses.create(input=[question], stream=True, **body)
+            ]
+            items = [each.item for each in events if each.type == "response.output_item.done"]
+            assert items == events[-1].response.output
+        else:
+            items = (await sdk.responses.create(input=[question], **body)).output
+        named: list[Any] = [{"type": "item_reference", "id": item.id} for item in items]
+        told: list[Any] = [{"type": "function_call_output", "call_id": f"call_{n}", "output": "snow"} for n in range(2)]
+        second = await sdk.responses.create(input=[question, *named, *told], **body)
+    assert second.output_text == "Snow."
+    rows = server.requests[1]["messages"][1:]
+    assert [row["role"] for row in rows] == ["user", "assistant", "tool", "tool"]
+    assert rows[1]["content"] == "Let me see."
+    assert [call["id"] for call in rows[1]["tool_calls"]] == ["call_0", "call_1"]
+
+
+@pytest.mark.parametrize("named", ["msg_none", "fc_none_0", "rs_none", "x"])
+async def test_an_item_that_there_is_not_is_said(gateway: ApiGateway, named: str) -> None:
+    items: ResponseInputParam = [{"type": "item_reference", "id": named}, {"role": "user", "content": "x"}]
+    async with client(gateway) as sdk:
+        with pytest.raises(openai.NotFoundError) as caught:
+            await sdk.responses.create(model="echo", input=items)
+    assert (caught.value.code, caught.value.param) == ("item_not_found", "input.0.id")
+
+
 async def test_a_response_streams_with_a_tool_and_goes_on_with_its_result(
     home: Home, free_port: Callable[[], int]
 ) -> None:

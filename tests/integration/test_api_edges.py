@@ -209,6 +209,11 @@ async def test_a_conversation_belongs_to_the_holder_of_the_key(home: Home, free_
         again = {"model": "echo", "input": "x", "previous_response_id": mine["id"]}
         status, _ = await gateway.post("/v1/responses", again, Authorization=f"Bearer {token}")
         assert status == 404
+        named = [{"type": "item_reference", "id": mine["output"][0]["id"]}, user("x")]
+        status, _ = await gateway.post(
+            "/v1/responses", {"model": "echo", "input": named}, Authorization=f"Bearer {token}"
+        )
+        assert status == 404
 
 
 async def test_limits_hold_for_programs_too(home: Home, free_port: Callable[[], int]) -> None:

@@ -151,7 +151,7 @@ def test_a_stream_sends_what_is_new_and_never_takes_back() -> None:
         (5, "input: Input should be a valid list"),
         ([{"type": "function_call_output", "call_id": 5, "output": "x"}], "input.0.call_id: "),
         ([{"type": "function_call", "call_id": "a", "name": "two words", "arguments": "{}"}], "input.0.name: "),
-        ([{"type": "item_reference", "id": "msg_1"}], "input.0: Input should be an item whose type is one of "),
+        ([{"type": "web_search_call", "id": "msg_1"}], "input.0: Input should be an item whose type is one of "),
     ],
 )
 def test_what_is_wrong_with_an_input_is_told_of_its_own_field(given: Any, where: str) -> None:
