@@ -19,6 +19,9 @@ from gateway.tools.durable import carried_out
 from gateway.tools.requests import SendMessage, ToolError
 
 ORIGIN: Final = "origin"
+ANSWERS_ALONE: Final = frozenset({Platform.API_SERVER, Platform.WEBHOOK})
+"""Where nobody sees anything but the answers to what was sent in: any other message would be lost there."""
+
 MAX_CHARS: Final = 100_000
 """Characters of one message: what is longer is for a file."""
 
@@ -63,6 +66,8 @@ class MessageDesk:
     def _target(self, wanted: str, caller: Caller) -> tuple[Target, str]:
         """Where it goes, and how that is called. Raises `ToolError`."""
         if wanted.casefold() == ORIGIN:
+            if caller.record.source.platform in ANSWERS_ALONE:
+                raise ToolError("Nothing but your answer is seen in this conversation: say it there.")
             return caller.record.target, "this chat"
         role = self.gate.role(caller.record) or Role.GUEST
         name, _, place = wanted.partition(":")

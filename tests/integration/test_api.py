@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Literal
 
@@ -220,6 +221,21 @@ async def test_an_answer_without_a_word_comes_at_once(
                 model="clever", input="Where is it warm?", tools=[WEATHER_OF_RESPONSES]
             )
             assert [item.type for item in response.output] == ["function_call"]
+
+
+@pytest.mark.parametrize("bound", [False, True])
+async def test_an_agent_that_would_send_a_program_a_message_is_told_to_say_it(
+    home: Home, free_port: Callable[[], int], bound: bool
+) -> None:
+    """A program sees the answer to its request, and nothing else: a message would be lost without a word."""
+    script = [Reply(calls=[ToolCall("send_message", {"message": "Half of it is done."})]), Reply("Done.")]
+    headers = {"X-Hermes-Session-Id": "work"} if bound else {}
+    async with (
+        scripted(home, free_port(), script) as (gateway, server),
+        client(gateway, default_headers=headers) as sdk,
+    ):
+        await sdk.chat.completions.create(model="clever", messages=[{"role": "user", "content": "Work."}])
+    assert "Nothing but your answer is seen" in json.loads(server.requests[1]["messages"][-1]["content"])["error"]
 
 
 async def test_a_programs_tool_in_a_stream(home: Home, free_port: Callable[[], int]) -> None:
