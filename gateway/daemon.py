@@ -378,6 +378,7 @@ class Daemon:
                 indexing.cancel()
                 mirroring.cancel()
                 await self._drain(parts)
+                parts.http.service.stop()
             for task in background:
                 task.cancel()
 

@@ -43,6 +43,7 @@ UNANSWERED: Final = frozenset({InboundState.REFUSED, InboundState.EXPIRED, Inbou
 """States in which a request has come to an error, and to nothing that could be gone on from."""
 
 BUSY: Final = "as many clients wait for answers as may (http.max_waiting): try again later"
+STOPPED: Final = "the gateway stops; the answer is made once it runs again: ask for it then"
 PREFIXES: Final = {"chat": CHAT_PREFIX, "response": RESPONSE_PREFIX}
 
 
@@ -81,6 +82,7 @@ class Service:
         self._roster = roster
         self._random_hex = random_hex
         self._host: AdapterHost | None = None
+        self._stopped = False
         self._refused: OrderedDict[str, int] = OrderedDict()
         """How often requests with an Idempotency-Key were refused, those that are made again."""
 
@@ -215,11 +217,18 @@ class Service:
 
     # --- coming out --------------------------------------------------------------------------------------------
 
+    def stop(self) -> None:
+        """No turn goes on any more: whoever still waits is told so, rather than cut off without a word."""
+        self._stopped = True
+        self._room.wake()
+
     async def news(self, submission: Submission) -> bool:
         """Wait a while for more of the answer; False if there is nothing new. Raises `ApiError`."""
         waiter, left = submission.waiter, submission.left()
         if waiter.answer is not None:
             return True
+        if self._stopped:
+            raise ApiError(503, STOPPED, code="stopping", headers={**DO_NOT_RETRY, "Retry-After": "10"})
         if left <= 0:
             words = "the answer takes longer than is waited for (http.answer_seconds); it is still being made"
             raise ApiError(504, f"{words}: ask for it later", code="still_under_way", headers=DO_NOT_RETRY)

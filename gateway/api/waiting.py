@@ -37,6 +37,10 @@ class Waiter:
         self.answer = answer
         self._touch()
 
+    def wake(self) -> None:
+        """There is something to be told that is neither."""
+        self._touch()
+
     async def change(self, seconds: float) -> bool:
         """Wait until there is news, but no longer than this; whether there is."""
         changed = self._changed
@@ -90,6 +94,11 @@ class WaitingRoom:
     def find(self, request_id: str) -> Waiter | None:
         """Who waits for a request."""
         return self._waiters.get(request_id)
+
+    def wake(self) -> None:
+        """Have everyone look what there is."""
+        for waiter in self._waiters.values():
+            waiter.wake()
 
     def note(self, waiter: Waiter, asked: Asked) -> None:
         """What was asked is on disk. Of one that was there before nothing is new."""

@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -138,6 +139,33 @@ async def test_an_answer_outlives_the_process(home: Home, free_port: Callable[[]
         got = await gateway.get(f"/v1/responses/{first[1]['id']}")
     assert first == again == got
     assert agent.turns == 1
+
+
+async def test_who_waits_when_the_gateway_stops_is_told_so_and_has_the_answer_later(
+    home: Home, free_port: Callable[[], int]
+) -> None:
+    agent = Held()
+    async with api_gateway(home, free_port(), given={"held": agent}, drain_seconds=0.05) as gateway:
+        whole = asyncio.create_task(gateway.post("/v1/chat/completions", ask("x", "held"), Idempotency_Key="k"))
+        streamed = asyncio.create_task(_text(gateway, "/v1/chat/completions", ask("y", "held", stream=True)))
+        while agent.turns < 2:
+            await asyncio.sleep(0.01)
+        gateway.daemon.stop()
+        async with asyncio.timeout(4):  # less than the HTTP library's own patience with those that are still served
+            status, body = await whole
+            events = (await streamed).split("\n\n")
+    assert (status, body["error"]["code"]) == (503, "stopping")
+    assert json.loads(events[-3].removeprefix("data: "))["error"]["code"] == "stopping"
+    assert events[-2] == "data: [DONE]"
+    agent.go_on.set()
+    async with api_gateway(home, free_port(), given={"held": agent}) as gateway:
+        status, body = await gateway.post("/v1/chat/completions", ask("x", "held"), Idempotency_Key="k")
+    assert body["choices"][0]["message"]["content"] == "x: done"
+
+
+async def _text(gateway: ApiGateway, path: str, body: dict[str, Any]) -> str:
+    async with gateway.session.post(path, json=body) as response:
+        return await response.text()
 
 
 async def test_an_answer_that_takes_too_long_can_be_had_later(home: Home, free_port: Callable[[], int]) -> None:
