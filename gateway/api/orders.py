@@ -95,6 +95,8 @@ def read_shape(shape: type[_S], body: Mapping[str, Any]) -> _S:
 def chat_order(request: ChatRequest, conversation: str | None) -> Order:
     """What a chat completion asks for. Raises `ApiError`."""
     rows = _chat_rows(request.messages)
+    if conversation is None:
+        _check_results(rows, "messages")
     tools = (
         ()
         if request.tool_choice == "none"
@@ -129,6 +131,8 @@ def response_order(request: ResponseRequest, conversation: str | None) -> Order:
     )
     rows, said = _input_rows(items)
     bound = conversation is not None or request.previous_response_id is not None
+    if not bound:
+        _check_results(rows, "input")
     instructions = [request.instructions or "", *said]
     tools = (
         ()
@@ -212,6 +216,17 @@ def _last_text(rows: Sequence[Message], param: str) -> str:
     if not text.strip():
         raise ApiError(400, f"{param}: the last message has no text", code="invalid_value", param=param)
     return text
+
+
+def _check_results(rows: Sequence[Message], param: str) -> None:
+    """Of a conversation that is here as a whole: no provider takes a result without the call that it is of, so what is
+    to be answered would be left out. Raises `ApiError`."""
+    for row in _newest(rows):
+        if row["role"] == "tool" and "tool_name" not in row:
+            words = (
+                f"{param}: the result of {row['tool_call_id']} stands without the call that it is of: send that, too"
+            )
+            raise ApiError(400, words, code="invalid_value", param=param)
 
 
 def _newest(rows: Sequence[Message]) -> list[Message]:

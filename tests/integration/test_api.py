@@ -344,6 +344,27 @@ async def test_a_response_streams_with_a_tool_and_goes_on_with_its_result(
     assert [row["role"] for row in server.requests[1]["messages"][1:]] == ["user", "assistant", "tool"]
 
 
+async def test_a_result_without_its_call_is_refused_where_the_conversation_is_all_there(
+    home: Home, free_port: Callable[[], int]
+) -> None:
+    """It would be left out, and the model asked to go on as if nothing had been said."""
+    async with scripted(home, free_port(), [Reply("Well.")]) as (gateway, server), client(gateway) as sdk:
+        with pytest.raises(openai.BadRequestError, match="call_9 stands without the call"):
+            await sdk.chat.completions.create(
+                model="clever",
+                messages=[
+                    {"role": "user", "content": "How is Oslo?"},
+                    {"role": "assistant", "content": "Let me see."},
+                    {"role": "tool", "tool_call_id": "call_9", "content": "snow"},
+                ],
+            )
+        with pytest.raises(openai.BadRequestError, match="call_9 stands without the call"):
+            await sdk.responses.create(
+                model="clever", input=[{"type": "function_call_output", "call_id": "call_9", "output": "snow"}]
+            )
+    assert not server.requests
+
+
 async def test_an_agent_that_fails_is_an_error_that_is_not_tried_again(
     home: Home, free_port: Callable[[], int]
 ) -> None:
