@@ -13,7 +13,7 @@ from typing import Final
 
 from config import LiveConfig
 from gateway.access.rights import Rights
-from gateway.brought import newest_exchange
+from gateway.brought import STRAY, are_stray_results, newest_exchange
 from gateway.constants import MAX_ANSWER_CHARS, MEDIA_SIGN_SECONDS
 from gateway.homes import Homes
 from gateway.inbound import InboundRecord
@@ -138,7 +138,10 @@ class Attempt:
         if not self.resumable and (turn.interrupted or turn.progress.messages):
             return INTERRUPTED
         turn.interrupted, turn.begun = False, True
-        events = agent.run(await self._request())
+        request = await self._request()
+        if are_stray_results([*request.history, *request.inputs]):
+            return Failure(STRAY, retryable=False)
+        events = agent.run(request)
         try:
             async for event in events:
                 if self._closed:

@@ -1,9 +1,12 @@
 """What a program brings with its message: where it belongs in a prompt, and which of its tools it is asked to run."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from gateway.ports import Brought, Call, ClientTool, Message
+
+STRAY: Final = "these are results of calls that the session does not have"
+"""Why a turn failed that had nothing to answer but results, see `are_stray_results`."""
 
 
 def brought_from(values: Mapping[str, Any]) -> Brought:
@@ -40,6 +43,18 @@ def open_calls(messages: Sequence[Message]) -> tuple[Call, ...]:
         else:
             break
     return ()
+
+
+def are_stray_results(messages: Sequence[Message]) -> bool:
+    """Whether what is to be answered are results of tools alone, and of no call that the last step made: the session
+    was begun anew, say, while the program ran its tool."""
+    results: set[str] = set()
+    for message in reversed(messages):
+        if message.get("role") != "tool":
+            made = message.get("tool_calls") or () if message.get("role") == "assistant" else ()
+            return bool(results) and results.isdisjoint(str(call.get("id")) for call in made)
+        results.add(str(message.get("tool_call_id")))
+    return bool(results)
 
 
 def split_calls(calls: Iterable[Call], tools: Iterable[ClientTool]) -> tuple[tuple[Call, ...], tuple[Call, ...]]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from config import Platform
-from gateway.brought import open_calls
+from gateway.brought import STRAY, open_calls
 from gateway.media.words import describe_file
 from gateway.ports import Call, Clock, Delivery, InboundState, Usage
 from gateway.storage import api_queries, queries
@@ -64,6 +64,8 @@ class Answer:
     text: str = ""
     calls: tuple[Call, ...] = ()
     error: str | None = None
+    astray: bool = False
+    """The error is the program's: what it sent are results of calls that the session does not have."""
     stopped: bool = False
     """The answer was cut short by a person."""
     cut: str | None = None
@@ -87,12 +89,13 @@ class Answer:
     @classmethod
     def of_turn(cls, end: TurnEnd) -> "Answer":
         """What a turn ended with."""
-        failed = end.state is not InboundState.ANSWERED
+        failed, astray = end.state is not InboundState.ANSWERED, end.reason == STRAY
         said = [end.reply or "", *(describe_file(file) for file in end.files)]
         return cls(
             text=clean_text("\n\n".join(part for part in said if part)),
             calls=() if failed else open_calls(end.messages),
-            error=_words(end, "error") if failed else None,
+            error=STRAY if astray else _words(end, "error") if failed else None,
+            astray=astray,
             stopped=not failed and end.reason is not None,
             cut=end.done_reason if end.done_reason in CUT_SHORT_WORDS else None,
             notices=tuple(clean_text(text) for kind, text in end.notes if kind == "notice"),

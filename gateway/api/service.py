@@ -324,6 +324,8 @@ def failure(answer: Answer) -> ApiError | None:
     """The error that an answer is, if it is one."""
     if answer.error is None:
         return None
+    if answer.astray:
+        return ApiError(400, answer.error, code="invalid_value")
     return ApiError(502, answer.error, code="agent_failed", headers=DO_NOT_RETRY)
 
 

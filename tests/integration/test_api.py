@@ -365,6 +365,28 @@ async def test_a_result_without_its_call_is_refused_where_the_conversation_is_al
     assert not server.requests
 
 
+@pytest.mark.parametrize("between", ["/new", "/undo"])
+async def test_a_result_is_refused_whose_call_the_session_does_not_have_any_more(
+    home: Home, free_port: Callable[[], int], between: str
+) -> None:
+    """No provider takes it, so it would be left out, and something made up be answered."""
+    script = [Reply(calls=[ToolCall("weather", {"city": "Oslo"}, id="call_1")]), Reply("Well.")]
+    async with (
+        scripted(home, free_port(), script) as (gateway, server),
+        client(gateway, default_headers={"X-Hermes-Session-Id": "weather"}) as sdk,
+    ):
+        for said in ("How is Oslo?", between):
+            await sdk.chat.completions.create(
+                model="clever", messages=[{"role": "user", "content": said}], tools=[WEATHER]
+            )
+        result: ChatCompletionMessageParam = {"role": "tool", "tool_call_id": "call_1", "content": "snow"}
+        with pytest.raises(openai.BadRequestError, match="results of calls that the session does not have"):
+            await sdk.chat.completions.create(model="clever", messages=[result], tools=[WEATHER])
+        assert len(server.requests) == 1
+        goes_on = await sdk.chat.completions.create(model="clever", messages=[{"role": "user", "content": "Hello?"}])
+    assert goes_on.choices[0].message.content == "Well."
+
+
 async def test_an_agent_that_fails_is_an_error_that_is_not_tried_again(
     home: Home, free_port: Callable[[], int]
 ) -> None:
