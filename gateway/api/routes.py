@@ -114,6 +114,9 @@ class OpenAiRoutes:
         return json_response(completion(asked, answer))
 
     async def _get_response(self, request: web.Request) -> web.StreamResponse:
+        if request.query.get("stream", "false").lower() not in ("false", "0"):
+            words = "stream: a response that is got again comes whole; ask without it"
+            raise ApiError(400, words, code="invalid_value", param="stream")
         asked, answer = await self._service.get(request[HOLDER], request.match_info["id"], "response")
         return json_response(response(asked, answer))
 

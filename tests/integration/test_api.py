@@ -318,6 +318,15 @@ async def test_an_item_that_there_is_not_is_said(gateway: ApiGateway, named: str
     assert (caught.value.code, caught.value.param) == ("item_not_found", "input.0.id")
 
 
+async def test_a_response_that_is_got_again_as_a_stream_is_refused(gateway: ApiGateway) -> None:
+    """The client reads JSON as a stream without events, and says nothing."""
+    async with client(gateway) as sdk:
+        first = await sdk.responses.create(model="echo", input="x")
+        with pytest.raises(openai.BadRequestError, match="comes whole"):
+            await sdk.responses.retrieve(first.id, stream=True)
+        assert (await sdk.responses.retrieve(first.id, stream=False)).output_text == "x"
+
+
 async def test_a_response_streams_with_a_tool_and_goes_on_with_its_result(
     home: Home, free_port: Callable[[], int]
 ) -> None:
