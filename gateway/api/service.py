@@ -42,6 +42,9 @@ MAX_REFUSED: Final = 4_096
 UNANSWERED: Final = frozenset({InboundState.REFUSED, InboundState.EXPIRED, InboundState.FAILED, InboundState.DEAD})
 """States in which a request has come to an error, and to nothing that could be gone on from."""
 
+OF_THE_DAY: Final = frozenset({"over limits.tokens_per_day", "over limits.chat_tokens_per_day"})
+"""Why a message is refused that nobody can have answered before tomorrow."""
+
 BUSY: Final = "as many clients wait for answers as may (http.max_waiting): try again later"
 STOPPED: Final = "the gateway stops; the answer is made once it runs again: ask for it then"
 PREFIXES: Final = {"chat": CHAT_PREFIX, "response": RESPONSE_PREFIX}
@@ -336,6 +339,9 @@ def refusal(state: InboundState, reason: str | None) -> ApiError | None:
         return ApiError(403, f"the message was not taken: {reason}", code="not_let_in")
     if state is not InboundState.REFUSED:
         return None
+    if reason in OF_THE_DAY:
+        words = f"the message was not taken: {reason}; more is taken tomorrow"
+        return ApiError(429, words, code="insufficient_quota", headers=DO_NOT_RETRY)
     if reason.startswith("over limits.") or reason == "queue full":
         words = f"the message was not taken: {reason}; try again later"
         return ApiError(429, words, code="rate_limit_exceeded", headers={"Retry-After": "30"})

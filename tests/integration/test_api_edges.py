@@ -253,6 +253,23 @@ async def test_limits_hold_for_programs_too(home: Home, free_port: Callable[[], 
                 assert (response.status, body["error"]["type"]) == (429, "rate_limit_error")
 
 
+@pytest.mark.parametrize("limit", ["tokens_per_day", "chat_tokens_per_day"])
+async def test_what_is_taken_tomorrow_alone_is_not_tried_again(
+    home: Home, free_port: Callable[[], int], limit: str
+) -> None:
+    """OpenAI's client would wait for what Retry-After says, twice, and then tell."""
+    async with api_gateway(home, free_port(), limits={limit: 1}) as gateway:
+        body = {"model": "echo", "input": "x", "conversation": "talk"}
+        status, _ = await gateway.post("/v1/responses", body)
+        assert status == 200
+        async with gateway.session.post("/v1/responses", json=body) as response:
+            error = (await response.json())["error"]
+            assert (response.status, error["code"]) == (429, "insufficient_quota")
+            assert "tomorrow" in error["message"]
+            assert response.headers["x-should-retry"] == "false"
+            assert "Retry-After" not in response.headers
+
+
 # --- who has no business here ------------------------------------------------------------------------------
 
 
