@@ -195,8 +195,6 @@ class _Exchange:
         }
         try:
             await app(scope, self._receive, self._send)
-        except ConnectionResetError:
-            log.debug("a client of %s has gone", PATH)
         finally:
             self._ended.set()
         return self._response or web.Response(status=500)
@@ -217,6 +215,16 @@ class _Exchange:
         return {"type": "http.disconnect"}
 
     async def _send(self, message: MutableMapping[str, Any]) -> None:
+        """Once the client has gone, what is sent goes nowhere
+        (https://asgi.readthedocs.io/en/latest/specs/www.html#disconnected-client-send-exception): to the library an
+        error here is one to log with all of where it came up."""
+        try:
+            await self._pass_on(message)
+        except ConnectionResetError:
+            log.debug("a client of %s has gone", PATH)
+            self._ended.set()
+
+    async def _pass_on(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self._response = web.StreamResponse(status=message["status"])
             for name, value in message.get("headers", ()):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -343,6 +344,21 @@ async def test_a_request_with_a_key_in_its_header_is_carried_out_once(home: Home
             async with session.post(gateway.url, json=body, headers=given) as response:
                 assert "on its way" in await response.text()
         assert len(await sent_texts(gateway)) == 4
+
+
+async def test_a_client_that_leaves_before_its_answer_is_no_error(
+    home: Home, free_port: Callable[[], int], caplog: pytest.LogCaptureFixture
+) -> None:
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "list_sessions", "arguments": {}}}
+    headers = {"Authorization": f"Bearer {KEY}", "Accept": "application/json, text/event-stream"}
+    async with running(home, free_port) as gateway:
+        for _ in range(5):
+            async with aiohttp.ClientSession(headers=headers) as session:
+                response = await session.post(gateway.url, json=body)
+                response.close()
+        async with over_http(gateway) as client:
+            assert "results" in await call(client, "list_sessions")
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_a_request_that_comes_again_under_its_id_is_one_call(home: Home, free_port: Callable[[], int]) -> None:
