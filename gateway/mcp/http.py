@@ -58,6 +58,7 @@ class McpEndpoint:
         self._manager: StreamableHTTPSessionManager | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
+        self._exchanges: set[asyncio.Task[web.StreamResponse]] = set()
 
     def add_to(self, app: web.Application) -> None:
         """Add the route."""
@@ -67,7 +68,13 @@ class McpEndpoint:
             return await self._serve(request)
 
         app.router.add_route("*", PATH, serve)
+        app.on_shutdown.append(self._cut_off)
         app.cleanup_ctx.append(self._run)
+
+    async def _cut_off(self, _app: web.Application) -> None:
+        """No turn goes on any more: a call that waits for one is not held until the listener loses its patience."""
+        for exchange in self._exchanges:
+            exchange.cancel()
 
     async def _run(self, _app: web.Application) -> AsyncIterator[None]:
         yield
@@ -110,7 +117,14 @@ class McpEndpoint:
         except StorageError as error:
             raise ApiError(503, "the database is out of use at present", code="unavailable") from error
         body = await read_body(request)
-        return await _Exchange(request, body).run((await self._started()).handle_request, guest)
+        app = (await self._started()).handle_request
+        exchange = asyncio.create_task(_Exchange(request, body).run(app, guest), name="mcp exchange")
+        self._exchanges.add(exchange)
+        exchange.add_done_callback(self._exchanges.discard)
+        try:
+            return await exchange
+        finally:
+            exchange.cancel()
 
     async def _guest(self, request: web.Request) -> Guest:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")

@@ -202,7 +202,7 @@ class Asking(ToolAgent):
         self.go = asyncio.Event()
 
     async def run(self, turn: AgentTurn) -> AsyncIterator[Any]:
-        if turn.inputs[-1]["content"] == "wait":
+        if str(turn.inputs[-1]["content"]).endswith("wait"):
             self.reached.put_nowait(turn)
             await self.go.wait()
         async for event in super().run(turn):
@@ -359,6 +359,34 @@ async def test_a_client_that_leaves_before_its_answer_is_no_error(
         async with over_http(gateway) as client:
             assert "results" in await call(client, "list_sessions")
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_call_that_waits_for_an_answer_does_not_hold_up_a_stop(
+    home: Home, free_port: Callable[[], int], caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = Asking()
+    headers = {"Authorization": f"Bearer {KEY}", "Accept": "application/json, text/event-stream"}
+    async with (
+        running(home, free_port, agent, drain_seconds=0.05) as gateway,
+        aiohttp.ClientSession(headers=headers) as session,
+    ):
+        async with over_http(gateway) as client:
+            made = await call(client, "create_session", name="other", model="a")
+        arguments = {"session_id": made["session_id"], "message": "wait"}
+        params = {"name": "send_to_session", "arguments": arguments}
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        waiting = asyncio.create_task(_read(session, gateway.url, body))
+        await agent.reached.get()
+        gateway.daemon.stop()
+        async with asyncio.timeout(4):  # less than the HTTP library's own patience with those that are still served
+            with pytest.raises(aiohttp.ClientError):
+                await waiting
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def _read(session: aiohttp.ClientSession, url: str, body: Mapping[str, Any]) -> str:
+    async with session.post(url, json=body) as response:
+        return await response.text()
 
 
 async def test_a_request_that_comes_again_under_its_id_is_one_call(home: Home, free_port: Callable[[], int]) -> None:
