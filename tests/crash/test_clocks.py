@@ -47,6 +47,8 @@ def clocked_launcher(system_tool: Callable[[str], Path], fake_clock: FakeClock) 
         "FAKETIME_TIMESTAMP_FILE": str(fake_clock.path),
         "FAKETIME_NO_CACHE": "1",
         "DONT_FAKE_MONOTONIC": "1",
+        # On, this mend for some old C libraries ends each wait for the interpreter's lock at once: threads spin.
+        "FAKETIME_FORCE_MONOTONIC_FIX": "0",
     }
     prefix = (system_tool("faketime"), "-f", "+0")
     with DaemonLauncher(prefix=("env", f"LD_PRELOAD={libfaketime(prefix[0])}"), environ=environ) as launcher:
