@@ -52,8 +52,10 @@ ATTACKS: Final[Mapping[str, Sequence[str]]] = {
         f"{_POSTED}::test_nothing_in_a_body_leaves_its_quotes",
         f"{_PROPERTY}::test_who_knows_the_secret_reaches_the_agent_and_no_command",
     ),
-    "a contact, a poll, a place | brackets: none": (
-        f"{_OUTSIDE}::test_what_a_contact_and_a_poll_say_stays_in_their_brackets",
+    "a contact, a poll, a checklist, a place, a game, an invoice | brackets: none": (
+        f"{_OUTSIDE}::test_what_a_contact_says_stays_in_its_brackets",
+        f"{_OUTSIDE}::test_what_a_place_a_game_and_an_invoice_say_stays_in_their_brackets",
+        f"{_OUTSIDE}::test_what_a_poll_and_a_checklist_list_stays_in_their_brackets",
     ),
     "a stranger's name | markup in what admins see, and on buttons: none": (
         f"{_OUTSIDE}::test_a_stranger_s_name_is_no_markup_and_no_button",

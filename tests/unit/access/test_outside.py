@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import pytest
-from telegram import Chat, Checklist, ChecklistTask, Contact, Game, Invoice, Message, Poll, PollOption
+from telegram import Chat, Checklist, ChecklistTask, Contact, Game, Invoice, Location, Message, Poll, PollOption, Venue
 
 from adapters.telegram.content import words_for
 from config import GatewayConfig, HomeChannel, Platform
@@ -158,8 +158,9 @@ def test_what_a_contact_says_stays_in_its_brackets(attack: str) -> None:
 
 
 @attacks
-def test_what_a_game_and_an_invoice_say_stays_in_their_brackets(attack: str) -> None:
-    for words in (_words(game=Game(attack, attack, [])), _words(invoice=Invoice(attack, attack, "", "EUR", 1))):
+def test_what_a_place_a_game_and_an_invoice_say_stays_in_their_brackets(attack: str) -> None:
+    place = _words(venue=Venue(Location(1.0, 2.0), attack, attack))
+    for words in (place, _words(game=Game(attack, attack, [])), _words(invoice=Invoice(attack, attack, "", "EUR", 1))):
         assert (words.count("["), words.count("]"), unseen(words)) == (1, 1, [])
         assert "\n" not in words
 
