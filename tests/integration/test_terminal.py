@@ -156,11 +156,11 @@ def test_the_prompt_takes_the_next_message_while_a_reply_streams(open_chat: Open
 def test_a_command_that_is_answered_at_once_stands_above_its_answer(open_chat: Open) -> None:
     child = open_chat()
     expect(child, "Ctrl-D leaves.")
-    child.send("lines 20\r")
+    child.send("lines 6\r")
     expect(child, "Paragraph 2")
     child.send("/usage\r")
     assert "> /usage\n" in expect(child, "All is well.")
-    assert "> /usage\n" not in expect(child, "Paragraph 20")
+    assert "> /usage\n" not in expect(child, "Paragraph 6")
 
 
 @pytest.mark.usefixtures("host")
