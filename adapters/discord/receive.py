@@ -10,7 +10,7 @@ from typing import Final
 
 import discord
 
-from adapters.base import Accepted, AdapterHost, AdapterState, Cursor, InboundMessage, InboundState
+from adapters.base import AdapterHost, AdapterState, Cursor, InboundState
 from adapters.connection import Connection
 from adapters.discord.answered import AnsweredMessages
 from adapters.discord.constants import QUEUE_LIMIT
@@ -19,6 +19,7 @@ from adapters.discord.failures import CALL_ERRORS, in_short, is_passing
 from adapters.discord.normalise import Channel, Normaliser, Reading, chat_of, cursor_name, is_dm, place, roles_of
 from adapters.discord.threads import ThreadOpener
 from adapters.memory import Memory
+from adapters.strangers import Strangers
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class Receiver:
         self._impatient: set[int] = set()
         self._roles: Memory[tuple[int, int], tuple[float, tuple[str, ...]]] = Memory()
         """When somebody's roles on a server were asked for, and which they are."""
-        self._strangers: Memory[str, bool] = Memory()
+        self._strangers = Strangers(log)
 
     def arrived(self, message: discord.Message) -> None:
         """A message has come."""
@@ -214,17 +215,9 @@ class Receiver:
         if live and not self._advances(message, where):
             inbound = replace(inbound, cursor=None)
         accepted = await self._connection.stored(lambda: self._host.accept(inbound))
-        self._note_stranger(inbound, accepted)
+        self._strangers.note(inbound, accepted)
         if accepted.state is InboundState.PENDING and not accepted.duplicate:
             self._taken(message)
-
-    def _note_stranger(self, message: InboundMessage, accepted: Accepted) -> None:
-        """Tell the operator, once for each, who wrote and is not let in: their id is what has to be put down."""
-        person = message.source.user_id or ""
-        if accepted.state is InboundState.IGNORED and message.addressed and person not in self._strangers:
-            self._strangers[person] = True
-            name = message.source.user_name
-            log.info("%r (id %s) wrote to the bot and is not let in: %s", name, person, accepted.reason)
 
     def _advances(self, message: discord.Message, where: Channel) -> bool:
         return self._positions.may_advance(where.id) and message.id > self._positions.reached.get(where.id, 0)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from adapters.base import Accepted, AdapterHost, Attachment, InboundMessage, InboundState, NotStoredError, RawUpdate
-from adapters.memory import Memory
 from adapters.slack.constants import EVENT, PRESS
 from adapters.slack.context import ThreadContext
 from adapters.slack.mentions import Mentions
@@ -29,6 +28,7 @@ from adapters.slack.positions import Positions
 from adapters.slack.rooms import Rooms
 from adapters.slack.stubs import Stubs
 from adapters.slack.wording import Account
+from adapters.strangers import Strangers
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Receiver:
         self._rooms = rooms
         self._signals = signals
         self._prefix = prefix
-        self._strangers: Memory[str, bool] = Memory()
+        self._strangers = Strangers(log)
         self.gate: Gate | None = None
         self.mentions: Mentions | None = None
         self.stubs: Stubs | None = None
@@ -158,7 +158,7 @@ class Receiver:
         else:
             cursor = self._positions.meet(message.source.chat_id or "") if self._prefix else None
             told = replace(message, update_id=update.id, cursor=cursor)
-            self._note_stranger(message, await self._host.accept(told))
+            self._strangers.note(message, await self._host.accept(told))
 
     async def _withdraw(self, gone: Written, update: RawUpdate) -> None:
         """Hand on that a message was deleted, after the message itself. Raises `NotStoredError`."""
@@ -209,7 +209,7 @@ class Receiver:
         accepted = await self._host.accept(replace(message, cursor=cursor))
         if accepted.state is InboundState.PENDING and not accepted.duplicate:
             self._signals.waiting(written.channel, written.ts)
-        self._note_stranger(message, accepted)
+        self._strangers.note(message, accepted)
         return accepted
 
     async def _act(self, kind: str, payload: Mapping[str, Any]) -> InboundMessage | None:
@@ -230,11 +230,3 @@ class Receiver:
         if not self._prefix:
             return attachments
         return tuple(replace(each, id=f"{self._prefix}{each.id}") for each in attachments)
-
-    def _note_stranger(self, message: InboundMessage, accepted: Accepted) -> None:
-        """Tell the operator, once for each, who wrote and is not let in: their id is what has to be put down."""
-        person = message.source.user_id or ""
-        if accepted.state is InboundState.IGNORED and message.addressed and person not in self._strangers:
-            self._strangers[person] = True
-            name = message.source.user_name
-            log.info("%r (id %s) wrote to the bot and is not let in: %s", name, person, accepted.reason)

@@ -10,8 +10,9 @@ from telegram import Update
 from telegram.error import TelegramError
 
 from adapters.background import Background
-from adapters.base import Accepted, AdapterHost, InboundMessage, InboundState, NotStoredError, RawUpdate
+from adapters.base import AdapterHost, InboundMessage, InboundState, NotStoredError, RawUpdate
 from adapters.memory import Memory
+from adapters.strangers import Strangers
 from adapters.telegram.client import CallError, Client
 from adapters.telegram.normalise import Accept, Action, Amend, Ignore, Move, Normaliser, Press
 
@@ -39,7 +40,7 @@ class Receiver:
         self._host = host
         self._normaliser = normaliser
         self._background = background
-        self._strangers: Memory[str, bool] = Memory()
+        self._strangers = Strangers(log)
         self._albums: Memory[tuple[str, str], bool] = Memory()
 
     async def process(self, update: RawUpdate) -> None:
@@ -65,7 +66,7 @@ class Receiver:
         match action:
             case Accept(message):
                 message = await self._with_album(message)
-                self._note_stranger(message, await self._host.accept(message))
+                self._strangers.note(message, await self._host.accept(message))
             case Amend(message):
                 await self._host.amend(message)
             case Move(old, new):
@@ -103,18 +104,6 @@ class Receiver:
         if known is None:
             known = self._albums[chat_id, group_id] = await self._host.is_group_known(chat_id, group_id)
         return replace(message, addressed=True) if known else message
-
-    def _note_stranger(self, message: InboundMessage, accepted: Accepted) -> None:
-        """Tell the operator, once for each, who wrote and is not let in: their id is what has to be put down."""
-        person = message.source.user_id or message.source.chat_id or ""
-        if accepted.state is InboundState.IGNORED and message.addressed and person not in self._strangers:
-            self._strangers[person] = True
-            name = message.source.user_name or message.source.chat_name
-            if message.source.user_id is None:
-                words = "the channel %r (id %s) is not let in: %s; allowed_chats lets channels in"
-                log.info(words, name, person, accepted.reason)
-            else:
-                log.info("%r (id %s) wrote to the bot and is not let in: %s", name, person, accepted.reason)
 
     async def _answer(self, callback_id: str, words: str | None) -> None:
         """End the sign of waiting on the button; tell who pressed it what there is to say."""

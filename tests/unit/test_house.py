@@ -29,7 +29,7 @@ GATEWAY_FOR_ADAPTERS = frozenset({"gateway.ports", "gateway.source"}) | PURE_HEL
 
 SHARED_BY_ADAPTERS = frozenset(
     f"adapters{part}"
-    for part in ("", ".background", ".base", ".connection", ".markup", ".memory", ".proxy", ".testing")
+    for part in ("", ".background", ".base", ".connection", ".markup", ".memory", ".proxy", ".strangers", ".testing")
 )
 """What adapters share. Everything else directly under `adapters` is one platform's."""
 
