@@ -10,6 +10,9 @@ from config import Platform
 LOCAL_PLATFORM: Final = "local"
 LOCAL_DESCRIPTION: Final = "CLI terminal"
 
+WEBHOOK_PERSON: Final = "webhook:"
+"""How the id begins that a webhook writes under, wherever its answers go; no platform gives anybody such a one."""
+
 CHAT_TYPES: Final = ("dm", "group", "channel", "thread")
 """Every kind of place. It is part of a session's key and of what the model is told, so it is never free text."""
 
@@ -102,6 +105,11 @@ class SessionSource:
     def is_local(self) -> bool:
         """Whether this is the terminal on this machine."""
         return self.platform == LOCAL_PLATFORM
+
+    @property
+    def is_webhook(self) -> bool:
+        """Whether no person wrote it, but a webhook for whoever posts to that."""
+        return self.user_id is not None and self.user_id.startswith(WEBHOOK_PERSON)
 
     @property
     def description(self) -> str:

@@ -33,7 +33,7 @@ from gateway.ports import (
     NotStoredError,
     SearchOutcome,
 )
-from gateway.source import SessionSource
+from gateway.source import WEBHOOK_PERSON, SessionSource
 from gateway.storage.errors import StorageError
 
 log = logging.getLogger(__name__)
@@ -210,8 +210,8 @@ class Webhooks:
 def source_of(name: str, hook: WebhookConfig) -> SessionSource:
     """Where a webhook's messages come from: it writes in the chat that its answers go to, in a session of its own.
 
-    That is not the conversation that a person has there: what was said in it is nothing that a stranger's text could
-    have the agent repeat. No platform gives anybody an id with this prefix.
+    That is not the conversation that people have there, whether or not they share one: what was said in it is nothing
+    that a stranger's text could have the agent repeat.
     """
     platform, _, place = (hook.target or f"{Platform.WEBHOOK}:{name}").partition(":")
     chat, _, thread = place.partition(":")
@@ -220,7 +220,7 @@ def source_of(name: str, hook: WebhookConfig) -> SessionSource:
         chat_id=chat,
         chat_name=name if hook.target is None else None,
         chat_type="channel",
-        user_id=f"webhook:{name}",
+        user_id=f"{WEBHOOK_PERSON}{name}",
         user_name=f"webhook {name}",
         thread_id=thread or None,
     )

@@ -11,8 +11,9 @@ any other              chat, thread, participant    ``[:chat][:thread][:particip
 =====================  ===========================  =======================================================
 
 In a DM with a chat id the person is never a part: the chat is the person's already. Elsewhere the person is
-a part if `group_sessions_per_user` is on and there is no thread or `thread_sessions_per_user` is on. The
-person is `user_id_alt` where there is one, else `user_id`. An empty id counts as absent.
+a part if `group_sessions_per_user` is on and there is no thread or `thread_sessions_per_user` is on; a webhook
+always is one: what a stranger posts is in no conversation of people. The person is `user_id_alt` where there is
+one, else `user_id`. An empty id counts as absent.
 
 Two slots can have the same readable key (thread 7 of a group, and person 7 in it); their identities differ.
 So identities tell slots apart, and the key is for people, logs and commands.
@@ -79,7 +80,8 @@ def slot_identity(
     if source.chat_type == "dm":
         personal = not chat
     else:
-        personal = group_sessions_per_user and (not thread or thread_sessions_per_user)
+        shared = not group_sessions_per_user or bool(thread and not thread_sessions_per_user)
+        personal = not shared or source.is_webhook
     return SlotIdentity(
         agent=agent,
         platform=str(source.platform.value),

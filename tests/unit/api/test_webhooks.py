@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from gateway.api.errors import ApiError
 from gateway.api.hook_prompt import MAX_PROMPT_CHARS, NOTHING, UNTRUSTED, Posted, fits, render
 from gateway.api.json_body import parse_object
 from gateway.api.signatures import SignatureError, check_signature
+from gateway.api.webhooks import source_of
+from gateway.session import slot_identity
 
 SECRET = "a secret of the tests, long enough"
 
@@ -215,6 +218,21 @@ def test_what_is_no_json_object_is_refused(body: bytes) -> None:
     with pytest.raises(ApiError) as caught:
         parse_object(body)
     assert caught.value.status == 400
+
+
+# --- sessions ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["-100", "-100:7"])
+@pytest.mark.parametrize("per_group", [True, False])
+@pytest.mark.parametrize("per_thread", [True, False])
+def test_a_webhook_is_in_no_conversation_of_others(place: str, per_group: bool, per_thread: bool) -> None:
+    target = hook(target=f"telegram:{place}")
+    mine, another = source_of("one", target), source_of("two", target)
+    others = [another, replace(mine, user_id=None), replace(mine, user_id="7")]
+    slot = slot_identity(mine, per_group, per_thread)
+    assert slot.participant == "webhook:one"
+    assert slot not in [slot_identity(each, per_group, per_thread) for each in others]
 
 
 # --- settings ------------------------------------------------------------------------------------------------
