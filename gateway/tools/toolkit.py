@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
 
 from config import LiveConfig
-from gateway.access import Gate
+from gateway.access import Gate, Sender
 from gateway.access.rights import Rights
 from gateway.commands.services import Agents
 from gateway.desk import is_outage
@@ -152,8 +152,11 @@ class SessionTools:
         }
 
     def may_use(self, caller: Caller, name: str) -> bool:
-        """Whether the role of whom the caller works for gives this tool."""
-        return name in TOOLS and self._rights.may_use(caller.record, name)
+        """Whether the role of whom the caller works for gives this tool. Who is let in no more has none: an agent may
+        call until its turn has been stopped."""
+        if name not in TOOLS or self._gate.bars(Sender.of_record(caller.record)):
+            return False
+        return self._rights.may_use(caller.record, name)
 
     async def call(self, name: str, arguments: Mapping[str, Any], caller: Caller) -> Result:
         """Carry out one call; what goes wrong is a result too."""

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from config import GatewayConfig, Platform
+from config import GatewayConfig, LiveConfig, Platform
 from gateway.inbound import Extra, InboundRecord
 from gateway.ports import AgentCapabilities, AgentEvent, AgentTurn, Call, Done, Text, ToolCalls, ToolResult, ToolStarted
 from gateway.session.key import SlotIdentity
@@ -77,7 +77,7 @@ async def gateway(
     agent: Any = None,
     *,
     adapter: FakeAdapter | None = None,
-    config: GatewayConfig | None = None,
+    config: GatewayConfig | LiveConfig | None = None,
     clock: ManualClock | None = None,
 ) -> AsyncIterator[Core]:
     """The core with session tools."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from config import Platform
+from config import LiveConfig, Platform
 from gateway.ports import InboundMessage
 from gateway.source import SessionSource
 from tests.support.fakes import Core, FakeAdapter, configure
@@ -49,6 +49,28 @@ async def test_a_tool_that_a_role_does_not_have_is_not_there(tmp_path: Path) -> 
         assert [tool.name for tool in agent.turns[0].tools] == ["list_sessions"]
         result = await ask(built, "manage_session", action="list")
         assert result == {"error": "There is no tool named 'manage_session'."}
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("list_sessions", {}),
+        ("search_sessions", {"query": "secret"}),
+        ("create_session", {"name": "New"}),
+        ("send_to_session", {"session_id": "t1", "message": "x"}),
+        ("manage_session", {"action": "rename", "session_id": "t1", "value": "Mine"}),
+        ("send_message", {"message": "x"}),
+    ],
+)
+async def test_who_is_let_in_no_more_has_no_tool(tool: str, arguments: dict[str, Any], tmp_path: Path) -> None:
+    config = LiveConfig(configure(platforms=HOME))
+    async with gateway(tmp_path, config=config) as built:
+        await add_session(built, "t1", "Tee", messages=["secret"])
+        assert "Tee" in (await ask(built, "list_sessions"))["results"]
+        config.replace(configure(platforms={"telegram": {}}))
+        assert await ask(built, tool, **arguments) == {"error": f"There is no tool named '{tool}'."}
+        assert [row["title"] for row in await built.rows("SELECT title FROM sessions")] == ["Tee"]
+        assert await built.rows("SELECT * FROM outbox") == []
 
 
 async def test_guests_delete_nothing_and_write_to_no_home_channel(tmp_path: Path) -> None:
