@@ -61,6 +61,7 @@ NOTHING: Final = _Amended()
 class Corrections:
     """Puts edits, deletions and moves of chats in force. `on_changed` gets what became of each message that waits,
     `on_moved` each move, `on_delivery` the place of each notice: after the commit, and in the order of the commits.
+    `clean` makes of a message what may be kept of it, see `gateway.inbox.Inbox.clean`.
     """
 
     def __init__(
@@ -73,12 +74,12 @@ class Corrections:
         on_moved: Callable[[ChatMove], object],
         on_delivery: Callable[[Target], object],
         gate: Gate | None = None,
-        redact: Callable[[str], str] = str,
+        clean: Callable[[InboundMessage], InboundMessage] = lambda message: message,
     ) -> None:
         self._database = database
         self._config = LiveConfig.of(config)
         self._gate = gate or Gate(self._config)
-        self._redact = redact
+        self._clean = clean
         self._clock = clock
         self._on_changed = on_changed
         self._on_moved = on_moved
@@ -93,6 +94,7 @@ class Corrections:
         `InvalidMessageError` and `StorageBusyError`; the future raises `StorageError`.
         """
         check_ids(message)
+        message = self._clean(message)
         sender = Sender.of_message(message, operator=operator)
         decision = self._gate.decide(sender)
         self._gate.check(sender, decision)
@@ -113,7 +115,7 @@ class Corrections:
         return self._write(job, self._amended)
 
     def _amend(self, connection: sqlite3.Connection, message: InboundMessage, row: sqlite3.Row) -> _Amended:
-        text = clean_text(self._redact(message.text))
+        text = clean_text(message.text)
         if row["state"] == InboundState.PENDING:
             return self._replace(connection, row, message, text)
         if row["state"] in SEEN_BY_THE_AGENT and row["turn_id"] is not None:

@@ -269,7 +269,7 @@ class Daemon:
             )
             corrections = Corrections(
                 database, config, clock, on_changed=lanes.change, on_moved=moved, on_delivery=outbox.offer, gate=gate,
-                redact=self._redact.values,
+                clean=inbox.clean,
             )  # fmt: skip
             admissions = Admissions(database, pairing, people, clock, on_change=gate.changed, on_delivery=outbox.offer)
             eraser = Eraser(database, self._home, clock, memory)

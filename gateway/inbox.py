@@ -116,9 +116,7 @@ class Inbox:
             raise StorageBusyError("too many messages wait for an answer: hand this one over again later")
         received_at = self._clock.now()
         identity = self._store.identity(message.source)
-        if (text := self._redact(message.text)) is not message.text:
-            message = replace(message, text=text)
-        message = self._door.disguise(message)
+        message = self.clean(message)
         extra = Extra.of(message, operator=operator)
         sender = Sender.of_message(message, operator=operator)
         admission = self._admit(message, sender, urgent=urgent)
@@ -128,6 +126,12 @@ class Inbox:
         result: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         stored.add_done_callback(lambda done: self._announce(done, result, message, extra, received_at))
         return result
+
+    def clean(self, message: InboundMessage) -> InboundMessage:
+        """What may be kept of a message, whether it is new or was edited: it is for the agent, and for transcripts."""
+        if (text := self._redact(message.text)) is not message.text:
+            message = replace(message, text=text)
+        return self._door.disguise(message)
 
     def admits(self, message: InboundMessage, *, operator: bool) -> bool:
         """Whether who wrote a message is let in at present, and it is meant for us."""

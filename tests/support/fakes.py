@@ -543,6 +543,7 @@ async def core(
             on_changed=lanes.change,
             on_moved=moved,
             on_delivery=outbox.offer,
+            clean=inbox.clean,
         )
         updates = Updates(database, clock, counters)
         eraser = Eraser(database, Home(folder), clock)

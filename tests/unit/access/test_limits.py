@@ -222,6 +222,21 @@ async def test_a_phone_number_as_a_name_is_hidden_where_that_is_wanted(tmp_path:
         assert ("1234567" in str(agent.turns[0].inputs[0]["content"])) is not hidden
 
 
+async def test_a_phone_number_as_a_name_stays_hidden_in_an_edit(tmp_path: Path) -> None:
+    pause, quote = Pause(), Quote("Shall I?", "+49 170 1234567")
+    agent = FakeAgent(pause)
+    async with core(tmp_path, agent, config=configure(redact_pii=True)) as gateway:
+        await gateway.say("first", "1")
+        await pause.reached.wait()
+        await gateway.say("yse", "2", quote=quote)
+        await gateway.corrections.amend(InboundMessage(ALICE, "2", "yes", quote=quote), operator=True)
+        pause.go.set()
+        await gateway.settled()
+    said = str(agent.turns[1].inputs[0]["content"])
+    assert "Shall I?\n\nyes" in said
+    assert "1234567" not in said
+
+
 # --- tokens in a day -------------------------------------------------------------------------------------
 
 
