@@ -2,12 +2,13 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
 from gateway.brought import brought_from
+from gateway.logs import redacted
 from gateway.ports import Attachment, Brought, InboundMessage, MediaKind, Quote, Target
 from gateway.session.key import SlotIdentity
 from gateway.session.text import Content
@@ -196,6 +197,32 @@ class Deleted:
     """A message that waited was deleted where it was written."""
 
     record: InboundRecord
+
+
+def without_secrets(message: InboundMessage, redact: Callable[[str], str]) -> InboundMessage:
+    """The message, and all that its sender gives along with its text, as `redact` leaves it."""
+    changed: dict[str, Any] = {}
+    if (text := redact(message.text)) is not message.text:
+        changed["text"] = text
+    if (quote := message.quote) is not None:
+        author = None if quote.author is None else redact(quote.author)
+        changed["quote"] = replace(quote, text=redact(quote.text), author=author)
+    if message.attachments:
+        named = ((each, None if each.name is None else redact(each.name)) for each in message.attachments)
+        changed["attachments"] = tuple(replace(each, name=name) for each, name in named)
+    if message.brought is not None:
+        changed["brought"] = _brought_without_secrets(message.brought, redact)
+    return replace(message, **changed) if changed else message
+
+
+def _brought_without_secrets(brought: Brought, redact: Callable[[str], str]) -> Brought:
+    tools = (
+        replace(tool, description=redact(tool.description), parameters=redacted(tool.parameters, redact))
+        for tool in brought.tools
+    )
+    instructions = None if brought.instructions is None else redact(brought.instructions)
+    messages = tuple(redacted(message, redact) for message in brought.messages)
+    return replace(brought, messages=messages, instructions=instructions, tools=tuple(tools))
 
 
 def target_of(source: SessionSource, account: str, reply_thread: str | None = None) -> Target:

@@ -13,7 +13,7 @@ from gateway.access import Role, Sender, Verdict
 from gateway.access.door import Door, limited_entry, note
 from gateway.audit import AuditEntry
 from gateway.delivery import NewDelivery, add_delivery
-from gateway.inbound import Extra, InboundRecord, record_from_row, target_of
+from gateway.inbound import Extra, InboundRecord, record_from_row, target_of, without_secrets
 from gateway.metrics.meters import Meters
 from gateway.ports import Accepted, Clock, InboundMessage, InboundState, StorageBusyError, Target
 from gateway.session.key import SlotIdentity
@@ -129,9 +129,7 @@ class Inbox:
 
     def clean(self, message: InboundMessage) -> InboundMessage:
         """What may be kept of a message, whether it is new or was edited: it is for the agent, and for transcripts."""
-        if (text := self._redact(message.text)) is not message.text:
-            message = replace(message, text=text)
-        return self._door.disguise(message)
+        return self._door.disguise(without_secrets(message, self._redact))
 
     def admits(self, message: InboundMessage, *, operator: bool) -> bool:
         """Whether who wrote a message is let in at present, and it is meant for us."""

@@ -4,11 +4,22 @@ import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.inbox import InvalidMessageError
-from gateway.ports import Cursor, InboundMessage, InboundState, StorageBusyError
+from gateway.ports import (
+    Attachment,
+    Brought,
+    ClientTool,
+    Cursor,
+    InboundMessage,
+    InboundState,
+    MediaKind,
+    Quote,
+    StorageBusyError,
+)
 from gateway.storage.errors import StorageError
 from tests.support.fakes import ALICE, BOB, FakeAdapter, FakeAgent, Pause, configure, core, texts_of
 
@@ -199,3 +210,46 @@ async def test_which_messages_of_a_chat_are_known(tmp_path: Path) -> None:
         assert await gateway.inbox.known(*place, chat, []) == frozenset()
         assert await gateway.inbox.known(*place, "another", asked) == frozenset()
         assert await gateway.inbox.known(place[0], "second", chat, asked) == frozenset()
+
+
+SCHEMA = {"type": "object", "description": "s3cret"}
+GIVEN: dict[str, dict[str, Any]] = {
+    "a quote": {"quote": Quote("it is s3cret", "Ann s3cret")},
+    "a file": {"attachments": (Attachment(MediaKind.DOCUMENT, "f", "s3cret.txt"),)},
+    "a program's rows": {
+        "brought": Brought(({"role": "user", "content": "s3cret"},), "s3cret", (ClientTool("t", "s3cret", SCHEMA),))
+    },
+}
+
+
+@pytest.mark.parametrize("given", GIVEN)
+async def test_a_secret_beside_the_text_is_neither_kept_nor_shown(tmp_path: Path, given: str) -> None:
+    agent = FakeAgent()
+    async with core(tmp_path, agent) as gateway:
+        gateway.inbox._redact = lambda text: text.replace("s3cret", "***")
+        await gateway.inbox.accept(InboundMessage(ALICE, "m", "yes, s3cret", **GIVEN[given]), operator=True)
+        await gateway.settled()
+        (row,) = await gateway.rows("SELECT text, extra FROM inbound")
+        assert "***" in row["extra"]
+        assert "s3cret" not in str(tuple(row))
+        (turn,) = agent.turns
+        assert "s3cret" not in str((turn.inputs, turn.system_prompt, turn.client_tools))
+
+
+async def test_a_secret_that_an_edit_brings_is_neither_kept_nor_shown(tmp_path: Path) -> None:
+    pause = Pause()
+    agent = FakeAgent(pause)
+    async with core(tmp_path, agent) as gateway:
+        gateway.inbox._redact = lambda text: text.replace("s3cret", "***")
+        await gateway.say("first", "1")
+        await pause.reached.wait()
+        await gateway.say("second", "2")
+        edit = InboundMessage(ALICE, "2", "second s3cret", quote=Quote("it is s3cret"))
+        await gateway.corrections.amend(edit, operator=True)
+        pause.go.set()
+        await gateway.settled()
+        rows = await gateway.rows("SELECT text, extra FROM inbound")
+        assert "s3cret" not in str([tuple(row) for row in rows])
+        assert agent.turns[1].inputs == [
+            {"role": "user", "content": "In reply to a message of somebody else:\n> it is ***\n\nsecond ***"}
+        ]
