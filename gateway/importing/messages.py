@@ -21,6 +21,9 @@ NOT_SAID: Final = frozenset({"session_meta"})
 KEPT: Final = ("tool_calls", "tool_call_id", "tool_name")
 """What a message has here besides its role and content."""
 
+OURS: Final = ("path", "origin")
+"""What an image here has to say where its file is, and where that came from."""
+
 JSON_CONTENT: Final = "\0json:"
 """How a content begins in the database that is no plain text."""
 
@@ -74,7 +77,7 @@ def to_message(raw: Mapping[str, Any], at: int, where: str, report: Report) -> I
     content = raw.get("content")
     message: dict[str, Any] = {
         "role": role if isinstance(role, str) and role else "unknown",
-        "content": "" if content is None else content,
+        "content": "" if content is None else _without_files(content),
     }
     message |= {name: raw[name] for name in KEPT if raw.get(name)}
     if message["role"] == "tool" and "tool_name" not in message and isinstance(raw.get("name"), str):
@@ -88,6 +91,19 @@ def to_message(raw: Mapping[str, Any], at: int, where: str, report: Report) -> I
         report(Problem(where, f"is larger than {MAX_MESSAGE_BYTES // 1024 // 1024} MiB, and was left out"))
         return None
     return ImportedMessage(role=row[0], content=row[1], data=row[2], at=at)
+
+
+def _without_files(content: object) -> object:
+    """The content; what would make an image in it one of the gateway's own is left out. By that, whoever goes on with
+    the session would be shown a file of somebody else's, or one that only the bot can fetch."""
+    if not isinstance(content, list):
+        return content
+    return [
+        {name: value for name, value in part.items() if name not in OURS}
+        if isinstance(part, dict) and part.get("type") == "image"
+        else part
+        for part in content
+    ]
 
 
 def from_row(row: Mapping[str, Any], at: int, where: str, report: Report) -> ImportedMessage | None:

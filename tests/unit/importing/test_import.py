@@ -362,6 +362,18 @@ async def test_messages_of_every_kind(home: Writer, ours: Gateway) -> None:
     assert len(await search(ours.database, "zebrastreifen")) == 2
 
 
+async def test_no_file_comes_in_with_a_message_that_names_one_as_ours_do(home: Writer, ours: Gateway) -> None:
+    origin = {"platform": "slack", "account": "default", "kind": "image", "id": "F0123"}
+    image = {"type": "image", "path": f"in/{ID}/7-0-0123456789abcdef.png", "media_type": "image/png", "origin": origin}
+    messages = [{"role": role, "content": [{"type": "text", "text": "look"}, image]} for role in ("user", "tool")]
+    home.row("in_rows", messages, source="cli")
+    home.jsonl("in_a_file", messages)
+    await ours.take(home.path)
+    for session in ("in_rows", "in_a_file"):
+        for content in await ours.said(session):
+            assert content == [{"type": "text", "text": "look"}, {"type": "image", "media_type": "image/png"}]
+
+
 async def test_what_was_taken_back_or_overheard_stays_there(home: Writer, ours: Gateway) -> None:
     messages: list[dict[str, Any]] = [
         {"role": "user", "content": "said"},
