@@ -93,8 +93,10 @@ class HttpInterface:
         redact: Callable[[str], str],
         control: ControlServer,
     ) -> None:
-        """Let programs, and scripts over the socket, send messages to people. See `Sender`."""
+        """Let programs, and scripts over the socket, send messages to people. See `Sender`. What `redact` leaves of a
+        request is kept."""
         self._homes = homes
+        self.service.hide(redact)
         self.sender = Sender(self._database, self._config, self._clock, homes, tell, redact)
         control.serve(SERVICE, self.sender.serve)
 

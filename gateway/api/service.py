@@ -18,6 +18,7 @@ from gateway.api.ledger import CHAT_PREFIX, OVER, RESPONSE_PREFIX, Answer, Asked
 from gateway.api.orders import Order
 from gateway.api.platform import ApiPlatform
 from gateway.api.waiting import TooManyWaitingError, Waiter, WaitingRoom
+from gateway.logs import redacted
 from gateway.ports import AdapterHost, Clock, InboundMessage, InboundState, NotStoredError, StorageBusyError
 from gateway.roster import AgentRoster
 from gateway.source import SessionSource
@@ -84,6 +85,7 @@ class Service:
         self._clock = clock
         self._roster = roster
         self._random_hex = random_hex
+        self._redact: Callable[[str], str] = str
         self._host: AdapterHost | None = None
         self._stopped = False
         self._refused: OrderedDict[str, int] = OrderedDict()
@@ -93,6 +95,10 @@ class Service:
         """The adapter of the platform that this is."""
         self._host = host
         return ApiPlatform(config, host, ledger=self._ledger, room=self._room)
+
+    def hide(self, redact: Callable[[str], str]) -> None:
+        """Have this take secrets out of what is kept of a request, and repeated in its answer."""
+        self._redact = redact
 
     @property
     def waiting(self) -> int:
@@ -131,7 +137,7 @@ class Service:
         # One that came at the same time may wait already, and not be noted yet.
         if (waiter := self._room.find(request_id)) is not None and waiter.asked is not None:
             return _same(waiter.asked, print_)
-        fields = {**order.fields, "model": order.model}
+        fields = {**redacted(order.fields, self._redact), "model": order.model}
         return Asked(request_id, holder.name, order.kind, chat, print_, fields, self._clock.now())
 
     async def _named(self, holder: Holder, order: Order, key: str) -> tuple[str, Asked | None]:

@@ -278,6 +278,16 @@ async def test_responses_go_on_from_one_another(home: Home, free_port: Callable[
     assert [row["content"] for row in server.requests[1]["messages"][1:]] == ["I am Anna.", "Noted.", "Who am I?"]
 
 
+async def test_a_secret_beside_the_input_is_neither_kept_nor_repeated(home: Home, free_port: Callable[[], int]) -> None:
+    tool = {"type": "function", "name": "look", "description": KEY, "parameters": {"description": KEY}}
+    given = {"instructions": f"use {KEY}", "metadata": {"key": KEY}, "tools": [tool]}
+    async with api_gateway(home, free_port()) as gateway:
+        status, made = await gateway.post("/v1/responses", {"model": "echo", "input": "hi", **given})
+        assert (status, made["instructions"], made["metadata"]) == (200, "use ***", {"key": "***"})
+        _, again = await gateway.get(f"/v1/responses/{made['id']}")
+        assert KEY not in str((made, again))
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_items_of_answers_can_be_named_instead_of_sent_again(
     home: Home, free_port: Callable[[], int], stream: bool
