@@ -135,15 +135,20 @@ class OutgoingFiles:
         if not path.startswith("/") or "\0" in path:
             raise RefusedFileError("the path must be absolute, as in /folder/file.png")
         try:
+            # Looked at before it is known to be there: what lies elsewhere is not told.
+            self._check_place(path, Path(path).resolve(), session_id)
             resolved = Path(path).resolve(strict=True)
         except FileNotFoundError:
             raise RefusedFileError(f"there is no file {path}") from None
         except RuntimeError as error:
             raise RefusedFileError(f"{path} is a link that leads to itself") from error
+        self._check_place(path, resolved, session_id)
+        return resolved
+
+    def _check_place(self, path: str, resolved: Path, session_id: str) -> None:
         if not self._may_go(resolved, session_id):
             folders = ", ".join(map(str, self._roots()))
             raise RefusedFileError(f"{path} is not in a folder that files may be sent from ({folders})")
-        return resolved
 
     def _roots(self) -> list[Path]:
         named = self._config.current.media.roots

@@ -119,6 +119,15 @@ async def test_files_of_other_sessions_stay_there(media: Path, folder: str) -> N
     assert "is not in a folder" in await refusal(files(media), media / "way.png")
 
 
+@pytest.mark.parametrize("name", ["there.txt", "missing.txt", "there.txt/below", "x" * 300, "nowhere/there.txt"])
+async def test_what_lies_elsewhere_is_not_told(media: Path, tmp_path: Path, name: str) -> None:
+    for folder in (tmp_path, media / "in" / OTHER):
+        put(folder / "there.txt")
+        path = str(folder / name)
+        words = f"{path} is not in a folder that files may be sent from ({media})"
+        assert await refusal(files(media), path) == words
+
+
 async def test_only_files_that_are_there_and_not_too_large(media: Path) -> None:
     these = files(media, max_upload_mb=1)
     assert "there is no file" in await refusal(these, media / "missing.png")
@@ -300,7 +309,7 @@ async def test_a_caption_tells_no_secret_and_can_be_sent(media: Path, tmp_path: 
         ({"path": 7}, "path must be a text"),
         ({"path": "/a", "caption": 7}, "caption too"),
         ({"path": "/etc/passwd"}, "is not in a folder"),
-        ({"path": "/missing/file"}, "there is no file"),
+        ({"path": "/missing/file"}, "is not in a folder"),
     ],
 )
 async def test_the_tool_says_what_is_wrong(media: Path, tmp_path: Path, arguments: Any, words: str) -> None:
