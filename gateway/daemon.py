@@ -223,7 +223,7 @@ class Daemon:
                 database, config, self._home, clock, counters, self._roster,
                 probe=self._probe, redact=self._redact.values,
             )  # fmt: skip
-            namer = Namer(database, Aside(self._roster, clock, self._ids), config, clock, counters, self._roster)
+            namer = Namer(database, Aside(self._roster, clock, self._ids), config, clock, counters)
             send_file = send_file_tool(files, database, clock, outbox.offer, self._redact.values)
             runner = TurnRunner(
                 database,

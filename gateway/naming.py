@@ -6,7 +6,7 @@ import sqlite3
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 from config import GatewayConfig, LiveConfig
 from gateway.aside import Aside, Said
@@ -43,27 +43,21 @@ _AROUND: Final = " \t\"'`*_#“”„‘’«».:-–—"
 """What models put around a name all the same."""
 
 
-class Agents(Protocol):
-    """Who answers."""
-
-    @property
-    def default(self) -> str:
-        """Who answers where nobody was chosen."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Unnamed:
-    """A session that has had a turn, and what was said in that."""
+    """A session that has had a turn, who answered, and what was said in that."""
 
     session_id: str
     source: SessionSource
+    agent: str
     said: tuple[Message, ...]
 
 
 class Namer:
     """Names sessions where `sessions.titles` says that the agent does.
 
-    A session that a person has named keeps that name. `agents` says who answers where nobody was chosen.
+    A session that a person has named keeps that name. The agent of the turn is asked: the rules of access may have
+    another one answer than was chosen for the session, and nobody else is to see then what is said.
     """
 
     def __init__(
@@ -73,14 +67,12 @@ class Namer:
         config: GatewayConfig | LiveConfig,
         clock: Clock,
         counters: Counter[str],
-        agents: Agents,
     ) -> None:
         self._database = database
         self._aside = aside
         self._config = LiveConfig.of(config)
         self._clock = clock
         self._counters = counters
-        self._agents = agents
         self._limits = Limits(self._config, clock)
         self._waiting: asyncio.Queue[_Unnamed] = asyncio.Queue(MOST_WAITING)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -92,7 +84,7 @@ class Namer:
             return
         if turn.state is InboundState.ANSWERED and turn.reason is None:
             said = tuple(_shown(message) for message in turn.messages if message.get("role") in ("user", "assistant"))
-            loop.call_soon_threadsafe(self._offer, _Unnamed(turn.session_id, turn.inbound[0].source, said))
+            loop.call_soon_threadsafe(self._offer, _Unnamed(turn.session_id, turn.inbound[0].source, turn.agent, said))
 
     def _offer(self, unnamed: _Unnamed) -> None:
         if not self._waiting.full():
@@ -105,7 +97,7 @@ class Namer:
             while True:
                 unnamed = await self._waiting.get()
                 try:
-                    await self.name(unnamed.session_id, unnamed.source, unnamed.said)
+                    await self.name(unnamed.session_id, unnamed.source, unnamed.agent, unnamed.said)
                 except (StorageError, StorageBusyError) as error:
                     log.warning("session %s could not be named: %s", unnamed.session_id, error)
                 except Exception:
@@ -114,16 +106,15 @@ class Namer:
         finally:
             self._loop = None
 
-    async def name(self, session_id: str, source: SessionSource, said: tuple[Message, ...]) -> str | None:
+    async def name(self, session_id: str, source: SessionSource, agent: str, said: tuple[Message, ...]) -> str | None:
         """Name a session that is called by its first words; the name, or None if it keeps the one that it has.
 
         Raises `StorageError` and `StorageBusyError`.
         """
-        rows = await self._database.read(session_queries.TO_BE_NAMED, (session_id,))
-        if not rows:
+        if not await self._database.read(session_queries.TO_BE_NAMED, (session_id,)):
             return None
         try:
-            answer = await self._aside.ask(rows[0]["agent"] or self._agents.default, source, said, REQUEST, PROMPT)
+            answer = await self._aside.ask(agent, source, said, REQUEST, PROMPT)
         except AgentError as error:
             log.info("session %s keeps its first words as its name: %s", session_id, error)
             return None

@@ -76,7 +76,7 @@ class TurnEnd:
     The first record gets `state`, the others are merged into it where it was answered. `reply` is the last content
     of what people see of the answer, None if there is none; `files` are those that it names, and follow it, as do then
     `notes`, messages of the gateway's own. The last of all deliveries names the messages that it answers. `done_reason`
-    is what the agent said of why its answer ends.
+    is what the agent said of why its answer ends, `agent` who that was.
     """
 
     turn_id: str
@@ -90,6 +90,7 @@ class TurnEnd:
     notes: Sequence[tuple[DeliveryKind, str]]
     files: Sequence[OutgoingFile] = ()
     done_reason: str | None = None
+    agent: str = ""
 
     @property
     def target(self) -> Target:

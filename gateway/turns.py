@@ -442,6 +442,7 @@ class TurnRunner:
             notes=[(kind, self._redact(text)) for kind, text in notes],
             files=files,
             done_reason=done_reason,
+            agent=turn.agent,
         )
 
     async def _store_end(self, turn: Turn) -> None:

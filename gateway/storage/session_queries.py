@@ -112,9 +112,9 @@ UPDATE sessions SET title = ?, title_by = 'agent' WHERE id = ? AND title_by IS N
 """Give a session that is called by its first words a better name."""
 
 TO_BE_NAMED: Final = """
-SELECT agent FROM sessions WHERE id = ? AND title_by IS NULL AND title IS NOT NULL
+SELECT 1 FROM sessions WHERE id = ? AND title_by IS NULL AND title IS NOT NULL
   AND archived = 0 AND message_count BETWEEN 2 AND 20"""
-"""Who answers in a session that has begun, with an answer, not long ago, and is called by its first words. One that
+"""Whether a session has begun, with an answer, not long ago, and is called by its first words. One that
 was put away is in no list that a name would be for."""
 
 PIN_SESSION: Final = "UPDATE sessions SET pinned = ? WHERE id = ?"

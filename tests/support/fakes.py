@@ -296,13 +296,15 @@ class FakeAgent:
 
 @dataclass
 class FakeRoster:
-    """One agent. `errors` are what its next starts end with; `limit` is how long it may be silent."""
+    """One agent, and the names that it was `used` by. `errors` are what its next starts end with; `limit` is how long
+    it may be silent."""
 
     agent: Agent
     limit: float = 600.0
     errors: deque[AgentError] = field(default_factory=deque)
     default: str = "fake"
     names: Sequence[str] = ("fake", "other")
+    used: list[str] = field(default_factory=list)
 
     def model(self, name: str) -> str | None:
         return f"test:{name}-1"
@@ -311,6 +313,7 @@ class FakeRoster:
     async def use(self, name: str) -> AsyncIterator[tuple[str, Agent]]:
         if self.errors:
             raise self.errors.popleft()
+        self.used.append(name)
         yield name, self.agent
 
     def timeout(self, name: str) -> float:

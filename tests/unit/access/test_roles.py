@@ -16,6 +16,7 @@ from gateway.inbound import InboundRecord
 from gateway.ports import AgentEvent, AgentTurn, Call, Done, InboundMessage, Text, Tool, ToolCalls, ToolContext
 from gateway.session.key import slot_identity
 from gateway.source import SessionSource
+from gateway.transcript import TurnEnd
 from tests.support.fakes import ALICE, BOB, START, Core, FakeAdapter, FakeAgent, Pause, configure, core, texts_of
 
 GUEST = SessionSource(Platform.TELEGRAM, chat_id="-1", chat_type="group", user_id="gus")
@@ -59,14 +60,14 @@ async def test_tools_are_lent_by_role(tmp_path: Path) -> None:
 
 async def test_a_role_may_have_an_agent_of_its_own(tmp_path: Path) -> None:
     config = configured(agents={"small": {"type": "echo"}}, access={"roles": {"guest": {"agent": "small"}}})
-    used: list[str] = []
+    ends: list[TurnEnd] = []
     async with core(tmp_path, config=config) as gateway:
-        use = gateway.roster.use
-        gateway.roster.use = lambda name: (used.append(name), use(name))[1]  # type: ignore[method-assign, func-returns-value]
+        gateway.runner._on_ended = ends.append
         await says(gateway, "guest", GUEST)
         await says(gateway, "user", USER)
         await gateway.settled()
-    assert sorted(used) == ["fake", "small"]
+        assert sorted(gateway.roster.used) == ["fake", "small"]
+    assert sorted(end.agent for end in ends) == ["fake", "small"]
 
 
 RULES: dict[str, Any] = {

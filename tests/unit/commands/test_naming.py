@@ -36,8 +36,8 @@ class Room:
         self.database = database
         self.store = SessionStore(database, config, clock=clock)
         self.counters: Counter[str] = Counter()
-        roster = FakeRoster(agent)
-        self.namer = Namer(database, Aside(roster, clock, Ids()), config, clock, self.counters, roster)
+        self.roster = FakeRoster(agent)
+        self.namer = Namer(database, Aside(self.roster, clock, Ids()), config, clock, self.counters)
 
     async def session(self) -> str:
         entry = await self.store.get_or_create_session(ALICE)
@@ -59,7 +59,7 @@ async def test_the_agent_names_a_session_and_that_is_counted(tmp_path: Path) -> 
     async with room(tmp_path, names("**Way to the harbour.**")) as it:
         session_id = await it.session()
         assert await it.title(session_id) == "Where is the harbour?"
-        assert await it.namer.name(session_id, ALICE, SAID) == "Way to the harbour"
+        assert await it.namer.name(session_id, ALICE, "fake", SAID) == "Way to the harbour"
         assert await it.title(session_id) == "Way to the harbour"
         entry = await it.store.get_session(session_id)
         assert (entry.input_tokens, entry.output_tokens, entry.message_count) == (7, 3, 2)
@@ -68,8 +68,8 @@ async def test_the_agent_names_a_session_and_that_is_counted(tmp_path: Path) -> 
 async def test_a_session_is_named_once_and_a_persons_name_stays(tmp_path: Path) -> None:
     async with room(tmp_path, names("First"), names("Second")) as it:
         session_id = await it.session()
-        await it.namer.name(session_id, ALICE, SAID)
-        assert await it.namer.name(session_id, ALICE, SAID) is None
+        await it.namer.name(session_id, ALICE, "fake", SAID)
+        assert await it.namer.name(session_id, ALICE, "fake", SAID) is None
         assert await it.title(session_id) == "First"
 
 
@@ -84,7 +84,7 @@ async def test_a_name_that_a_person_gives_meanwhile_stays(tmp_path: Path) -> Non
             yield Done()
 
         it.namer._aside._agents.agent.scripts.append(script)  # type: ignore[attr-defined]
-        await it.namer.name(session_id, ALICE, SAID)
+        await it.namer.name(session_id, ALICE, "fake", SAID)
         assert await it.title(session_id) == "Mine"
 
 
@@ -93,7 +93,7 @@ async def test_nobody_is_asked_for_the_name_of_a_session_that_was_put_away(tmp_p
         session_id = await it.session()
         sql = "UPDATE sessions SET archived = 1"
         await it.database.write(lambda connection: connection.execute(sql).rowcount)
-        assert await it.namer.name(session_id, ALICE, SAID) is None
+        assert await it.namer.name(session_id, ALICE, "fake", SAID) is None
         assert await it.title(session_id) == "Where is the harbour?"
 
 
@@ -101,7 +101,7 @@ async def test_nobody_is_asked_for_the_name_of_a_session_that_was_put_away(tmp_p
 async def test_without_a_name_the_first_words_stay(tmp_path: Path, script: Script) -> None:
     async with room(tmp_path, script) as it:
         session_id = await it.session()
-        assert await it.namer.name(session_id, ALICE, SAID) is None
+        assert await it.namer.name(session_id, ALICE, "fake", SAID) is None
         assert await it.title(session_id) == "Where is the harbour?"
 
 
@@ -140,12 +140,14 @@ async def test_the_end_of_a_turn_asks_for_a_name_where_that_is_set_up(tmp_path: 
             reason=None,
             messages=SAID,
             inbound=[SimpleNamespace(source=ALICE)],
+            agent="of the rule",
         )
         await it.database.write(lambda connection: it.namer.note(connection, ended, datetime.now(UTC)))
         if titles == "agent":
             async with asyncio.timeout(5):
                 while await it.title(session_id) != "Named":
                     await asyncio.sleep(0)
+            assert it.roster.used == ["of the rule"], "nobody else is told what was said"
         else:
             await it.database.write(lambda connection: connection.execute("SELECT 1").fetchone())
             assert it.namer._waiting.empty()
