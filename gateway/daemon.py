@@ -275,7 +275,7 @@ class Daemon:
             eraser = Eraser(database, self._home, clock, memory)
             at_hand = CommandServices(
                 clock, self._ids, config, database, store, lanes, self._roster, adapters.find, files,
-                eraser.erase, gate.role, rights.may_run, homes,
+                eraser.erase, gate.role, rights.may_run, rights.agent, homes,
             )  # fmt: skip
             people_commands, summaries = AccessCommands(admissions, pairing, gate, clock), Summaries(at_hand)
             more = (*MemoryCommands(memory).commands(), *people_commands.commands())

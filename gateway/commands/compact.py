@@ -164,8 +164,9 @@ class CompactCommands:
             raise CommandRefusedError("There is no conversation here yet.")
         part = await self._older_part(session_id, given.number("turns", KEPT_TURNS))
         row = (await services.database.read(queries.GET_SESSION, (session_id,)))[0]
+        agent = services.fixed_agent(record) or row["agent"] or services.agents.default
         try:
-            said = await self._summaries.write(record, row["agent"] or services.agents.default, part.messages)
+            said = await self._summaries.write(record, agent, part.messages)
         except AgentError as error:
             words = str(error).strip().removesuffix(".")
             raise CommandRefusedError(f"There is no summary: {words}. The conversation is as it was.") from error

@@ -66,7 +66,8 @@ class Agents(AgentSource, Protocol):
 @dataclass(frozen=True, slots=True)
 class CommandServices:
     """What the core lends the commands. `erase` deletes a session for good; `role` is what somebody may do, `may_run`
-    whether they may use the command of a name, if it is one for their role."""
+    whether they may use the command of a name, if it is one for their role, `fixed_agent` who answers them whatever is
+    chosen, None if the configuration does not say."""
 
     clock: Clock
     ids: Ids
@@ -80,6 +81,7 @@ class CommandServices:
     erase: Callable[[str], Awaitable[object]]
     role: Callable[[InboundRecord], Role | None]
     may_run: Callable[[InboundRecord, str], bool]
+    fixed_agent: Callable[[InboundRecord], str | None]
     homes: Homes
 
 

@@ -552,7 +552,7 @@ async def core(
         eraser = Eraser(database, Home(folder), clock)
         services = CommandServices(
             clock, ids, LiveConfig.of(config), database, store, lanes, roster, connections.find, files, eraser.erase,
-            lambda _record: Role.OWNER, Rights(config).may_run, homes,
+            lambda _record: Role.OWNER, Rights(config).may_run, Rights(config).agent, homes,
         )  # fmt: skip
         lanes.use(commands or builtin_commands(services))
         sessions.connect(lanes, eraser.erase)

@@ -70,6 +70,17 @@ async def test_a_role_may_have_an_agent_of_its_own(tmp_path: Path) -> None:
     assert sorted(end.agent for end in ends) == ["fake", "small"]
 
 
+async def test_no_other_agent_summarises_for_who_has_one_of_their_own(tmp_path: Path) -> None:
+    config = configured(agents={"small": {"type": "echo"}}, access={"roles": {"user": {"agent": "small"}}})
+    async with core(tmp_path, config=config) as gateway:
+        for number in range(3):
+            await says(gateway, f"{number}", USER)
+            await gateway.settled()
+        await says(gateway, "/compact 1", USER)
+        await gateway.settled()
+        assert gateway.roster.used == ["small"] * 4
+
+
 RULES: dict[str, Any] = {
     "quiet": {"chats": ["-1"], "roles": ["guest"], "commands": ["guest"]},
     "here": {"chats": ["-1"], "agent": "small", "tools": []},

@@ -31,7 +31,8 @@ async def looking(folder: Path, **more: Any) -> AsyncIterator[tuple[Chat, Termin
             core.clock, Ids(), config, core.database, core.store, core.lanes, core.roster, core.connections.find,
             OutgoingFiles(folder, config, core.clock, core.counters),
             Eraser(core.database, Home(folder), core.clock).erase,
-            lambda _record: Role.OWNER, lambda _record, _command: True, await Homes.open(core.database, config),
+            lambda _record: Role.OWNER, lambda _record, _command: True, lambda _record: None,
+            await Homes.open(core.database, config),
         )  # fmt: skip
         summaries = Summaries(services)
         yield chat, TerminalLook(services, builtin_commands(services, (), summaries), summaries)
