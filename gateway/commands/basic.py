@@ -33,6 +33,9 @@ FAMILY: Final = "The gateway"
 DEFAULT: Final = "default"
 """In place of an agent's name: whoever answers where nothing was chosen."""
 
+ALONE: Final = "{} alone answers you here."
+"""Said where the rules of access give somebody an agent, so that there is nothing to choose."""
+
 GREETING: Final = "Hello. Write to me as you would to a person; what begins with a slash is for the gateway."
 
 AGENT_NOTE: Final = (
@@ -98,15 +101,16 @@ class BasicCommands:
         doing, default = self._services.work.describe(record.identity), self._services.agents.default
         if self._summaries.is_running(record.identity):
             doing = "summarising what was said"
+        fixed = self._services.fixed_agent(record)
 
         def effect(connection: sqlite3.Connection) -> str:
             slot = slots.slot_row(connection, record.identity)
             session_id = slot["session_id"]
             if session_id is None:
-                return _status_words(record.identity.key, None, default, doing)
+                return _status_words(record.identity.key, None, fixed or default, doing)
             chosen = connection.execute(queries.GET_SESSION, (session_id,)).fetchone()["agent"]
             entry = records.load_entry(connection, session_id)
-            return _status_words(record.identity.key, entry, chosen or default, doing)
+            return _status_words(record.identity.key, entry, fixed or chosen or default, doing)
 
         return effect
 
@@ -165,7 +169,9 @@ class BasicCommands:
         return await self._choose(record, name)
 
     async def _choose(self, record: InboundRecord, name: str | None) -> Effect:
-        services = self._services
+        services, fixed = self._services, self._services.fixed_agent(record)
+        if fixed is not None and fixed != name:
+            raise CommandRefusedError(f"Nothing was changed: {ALONE.format(fixed)}")
         arrival = await services.store.arrival(record.source, services.clock.now(), identity=record.identity)
 
         def effect(connection: sqlite3.Connection) -> str:
@@ -181,12 +187,13 @@ class BasicCommands:
 
     def _show_agents(self, record: InboundRecord, command: str) -> Effect:
         agents = self._services.agents
-        default, names = agents.default, agents.names
+        default, fixed = agents.default, self._services.fixed_agent(record)
+        names = agents.names if fixed is None else [fixed]
 
         def effect(connection: sqlite3.Connection) -> Reply:
             session_id = slots.slot_row(connection, record.identity)["session_id"]
             row = connection.execute(queries.GET_SESSION, (session_id,)).fetchone()
-            here = (row["agent"] if row is not None else None) or default
+            here = fixed or (row["agent"] if row is not None else None) or default
             lines = []
             for name in names:
                 marks = [agents.model(name) or "", "answers here" if name == here else "",
@@ -194,7 +201,8 @@ class BasicCommands:
                 told = ", ".join(mark for mark in marks if mark)
                 lines.append(f"- `{name}`" + (f": {told}" if told else ""))
             rows = [[(label(name), f"/agent {name}")] for name in names if name != here]
-            return Reply("\n".join([*lines, "", f"`/{command}` with a name chooses one."]), buttons(*rows))
+            more = ALONE.format(fixed) if fixed is not None else f"`/{command}` with a name chooses one."
+            return Reply("\n".join([*lines, "", more]), buttons(*rows))
 
         return effect
 

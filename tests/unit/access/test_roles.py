@@ -81,6 +81,22 @@ async def test_no_other_agent_summarises_for_who_has_one_of_their_own(tmp_path: 
         assert gateway.roster.used == ["small"] * 4
 
 
+@pytest.mark.parametrize("command", ["/agent other", "/agent default", "/model test:other-1"])
+async def test_who_has_an_agent_of_their_own_is_told_that_there_is_no_other(tmp_path: Path, command: str) -> None:
+    adapter = FakeAdapter()
+    config = configured(agents={"small": {"type": "echo"}}, access={"roles": {"user": {"agent": "small"}}})
+    async with core(tmp_path, adapter=adapter, config=config) as gateway:
+        for text in ("hello", command, "/agent", "/status", "again"):
+            await says(gateway, text, USER)
+            await gateway.settled()
+        refused, listed, status = adapter.texts()[1:4]
+        assert refused == "Nothing was changed: small alone answers you here."
+        assert ("small" in listed, "other" in listed, "chooses one" in listed) == (True, False, False)
+        assert "- agent: small" in status
+        assert [row["agent"] for row in await gateway.rows("SELECT agent FROM sessions")] == [None]
+        assert gateway.roster.used == ["small", "small"]
+
+
 RULES: dict[str, Any] = {
     "quiet": {"chats": ["-1"], "roles": ["guest"], "commands": ["guest"]},
     "here": {"chats": ["-1"], "agent": "small", "tools": []},
