@@ -25,9 +25,6 @@ TOMBSTONE: Final = "tombstone"
 SLASH_COMMAND: Final = "hermes"
 """The slash command as the documents name it; who named it otherwise will have named it like the bot."""
 
-DIRECT: Final = "directmessage"
-"""What a slash command calls a conversation of two."""
-
 _CLIPS: Final = {"slack_audio": MediaKind.VOICE, "slack_video": MediaKind.VIDEO}
 """What people record in Slack itself."""
 
@@ -251,8 +248,8 @@ def command_of(payload: Json, account: Account, rules: Rules, names: Names) -> I
     text = plain(str(payload.get("text") or "help"), names.of).strip()
     if text.partition(" ")[0].lower() in rules.commands:
         text = f"/{text}"
-    direct = is_dm(str(channel), "im" if payload.get("channel_name") == DIRECT else None)
-    source = _source(str(channel), direct, str(user), None, names)
+    # Its name says nothing: a conversation of two is called "directmessage" in a command, and any channel may be.
+    source = _source(str(channel), is_dm(str(channel), None), str(user), None, names)
     return InboundMessage(source, f"command:{trigger}", text, team=account.team_id)
 
 

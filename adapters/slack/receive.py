@@ -12,7 +12,6 @@ from adapters.slack.context import ThreadContext
 from adapters.slack.mentions import Mentions
 from adapters.slack.names import NameBook
 from adapters.slack.normalise import (
-    DIRECT,
     Names,
     Rules,
     Written,
@@ -219,7 +218,7 @@ class Receiver:
         if kind != PRESS and user and channel:
             room = await self._rooms.for_command(str(channel), str(user))
             if room != channel:
-                channel, payload = room, {**payload, "channel_id": room, "channel_name": DIRECT}
+                channel, payload = room, {**payload, "channel_id": room}
         names = await self._names.of([str(user)], [] if str(channel).startswith("D") else [str(channel)])
         if kind == PRESS:
             return press_of(payload, self._account, names)

@@ -303,3 +303,10 @@ def test_slash_commands(text: str, wanted: str) -> None:
     elsewhere = command_of(payload | {"channel_id": "C01", "channel_name": "general"}, ME, RULES, NAMES)
     assert elsewhere is not None
     assert (elsewhere.source.chat_type, elsewhere.source.chat_name) == ("group", "general")
+
+
+def test_a_channel_is_no_private_place_by_its_name() -> None:
+    payload = {"channel_id": "C01", "user_id": "U01", "trigger_id": "t1", "channel_name": "directmessage"}
+    made = command_of(payload, ME, RULES, NAMES)
+    assert made is not None
+    assert made.source.chat_type == "group"
