@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Self
 
-from config import HomeChannel, LiveConfig, Platform
+from config import GatewayConfig, HomeChannel, LiveConfig, Platform
 from gateway.storage import session_queries
 from gateway.storage.codec import dump
 from gateway.storage.database import Database
@@ -18,6 +18,14 @@ log = logging.getLogger(__name__)
 
 NAME: Final = "home:"
 """Before a platform's name in the table of named values; no other name begins so."""
+
+ANSWERS_ALONE: Final = frozenset({Platform.API_SERVER, Platform.WEBHOOK})
+"""Where nobody sees anything but the answers to what was sent in: any other message would be lost there."""
+
+
+def places_to_send(config: GatewayConfig) -> tuple[Platform, ...]:
+    """The platforms whose chats a message that nobody asked for can be sent to."""
+    return tuple(each for each in config.enabled_platforms if each not in ANSWERS_ALONE)
 
 
 class Homes:

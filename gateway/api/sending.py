@@ -11,7 +11,7 @@ from config import LiveConfig, Platform
 from gateway.api.errors import ApiError
 from gateway.control import answer
 from gateway.delivery import NewDelivery, add_delivery
-from gateway.homes import Homes
+from gateway.homes import Homes, places_to_send
 from gateway.limits import Buckets
 from gateway.outside import one_line
 from gateway.ports import Clock, FrameConnection, NotStoredError, Target
@@ -99,7 +99,7 @@ class Sender:
         """The chat that is meant by `platform:chat[:thread]`, or by a platform that has a home channel. Raises
         `ApiError`."""
         name, colon, place = clean_text(wanted.strip()).partition(":")
-        enabled = self._config.current.enabled_platforms
+        enabled = places_to_send(self._config.current)
         platform = next((each for each in enabled if str(each) == name.casefold()), None)
         if platform is None or len(wanted) > MAX_TARGET_CHARS:
             known = ", ".join(map(str, enabled))

@@ -8,7 +8,7 @@ from typing import Any, Final
 from config import LiveConfig, Platform
 from gateway.access import Gate, Role
 from gateway.delivery import NewDelivery, add_delivery
-from gateway.homes import Homes
+from gateway.homes import ANSWERS_ALONE, Homes, places_to_send
 from gateway.outside import one_line
 from gateway.ports import Clock, Target
 from gateway.storage.codec import clean_text
@@ -19,9 +19,6 @@ from gateway.tools.durable import carried_out
 from gateway.tools.requests import SendMessage, ToolError
 
 ORIGIN: Final = "origin"
-ANSWERS_ALONE: Final = frozenset({Platform.API_SERVER, Platform.WEBHOOK})
-"""Where nobody sees anything but the answers to what was sent in: any other message would be lost there."""
-
 MAX_CHARS: Final = 100_000
 """Characters of one message: what is longer is for a file."""
 
@@ -87,9 +84,8 @@ class MessageDesk:
         return Target(platform, chat, thread or None), f"{platform}:{one_line(place, NAME_CHARS)}"
 
     def _platform(self, name: str) -> Platform | None:
-        enabled = self.config.current.enabled_platforms
-        return next((one for one in enabled if str(one) == name.casefold()), None)
+        return next((one for one in places_to_send(self.config.current) if str(one) == name.casefold()), None)
 
     def _choices(self) -> str:
-        homes = [str(one) for one in self.config.current.enabled_platforms if self.homes.get(one) is not None]
+        homes = [str(one) for one in places_to_send(self.config.current) if self.homes.get(one) is not None]
         return f"There are: {', '.join([ORIGIN, *homes])}."

@@ -379,6 +379,16 @@ async def test_what_cannot_be_sent_is_refused(gateway: ApiGateway, body: dict[st
     assert (await gateway.post("/api/send", body))[0] == status
 
 
+@pytest.mark.parametrize("target", ["api_server", "api_server:laptop", "webhook:ci"])
+async def test_nothing_is_sent_to_where_nobody_sees_it(
+    home: Home, free_port: Callable[[], int], agent: FakeAgent, target: str
+) -> None:
+    sections = {name: {"home_channel": {"chat_id": "1"}} for name in ("api_server", "webhook")}
+    async with run(home, free_port(), agent, platforms=sections) as gateway:
+        status, answer = await gateway.post("/api/send", {"target": target, "text": "x"})
+    assert (status, answer["error"]["message"].endswith("there are local")) == (400, True)
+
+
 async def test_sending_takes_a_key_for_it(gateway: ApiGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     body = {"target": "telegram:7", "text": "x"}
     made = await gateway.daemon._parts.http.keys.serve({"op": "keys.create", "name": "chatty", "scopes": ["chat"]})  # type: ignore[union-attr]

@@ -92,12 +92,14 @@ async def test_guests_delete_nothing_and_write_to_no_home_channel(tmp_path: Path
         ("admin", "telegram:5:7", "telegram:5:7"),
         ("admin", "slack:5", "no chat of a connected platform"),
         ("admin", "telegram:", "home channel of telegram"),
+        ("user", "api_server", "no home channel 'api_server'. There are: origin, telegram."),
+        ("admin", "api_server:laptop", "no chat of a connected platform"),
     ],
 )
 async def test_where_messages_may_be_sent(role: str, target: str, words: str, tmp_path: Path) -> None:
     access = {"admins": ["telegram:ann"]} if role == "admin" else {}
-    adapter = FakeAdapter()
-    async with gateway(tmp_path, adapter=adapter, config=configure(platforms=HOME, access=access)) as built:
+    adapter, platforms = FakeAdapter(), {**HOME, "api_server": {"home_channel": {"chat_id": "1"}}}
+    async with gateway(tmp_path, adapter=adapter, config=configure(platforms=platforms, access=access)) as built:
         result = await ask(built, "send_message", target=target, message="**hi** 🐚")
         assert words in str(result)
         await built.settled()
