@@ -40,7 +40,7 @@ class Relay:
 @value
 class Extra:
     """What belongs to a message besides its text. `edits` are the texts that its sender has given earlier messages,
-    which the agent is told of with this one.
+    `edits_of_others` those that other people of the conversation have: the agent is told of them with this one.
 
     Of a message that repeats a turn, `retry_of` is that turn, and `content` what the agent gets, files and all, as it
     stood in the transcript. `relay` is set where an agent wrote it. `reply_thread` is where in its chat an answer goes.
@@ -51,6 +51,7 @@ class Extra:
     attachments: tuple[Attachment, ...] = ()
     quote: Quote | None = None
     edits: tuple[str, ...] = ()
+    edits_of_others: tuple[str, ...] = ()
     content: Content | None = None
     retry_of: str | None = None
     relay: Relay | None = None
@@ -88,6 +89,8 @@ class Extra:
             found["quote"] = _filled(asdict(self.quote))
         if self.edits:
             found["edits"] = list(self.edits)
+        if self.edits_of_others:
+            found["edits_of_others"] = list(self.edits_of_others)
         if self.content is not None:
             found["content"] = self.content
         if self.retry_of is not None:
@@ -119,6 +122,7 @@ class Extra:
             attachments=tuple(_attachment(values) for values in found.get("attachments", ())),
             quote=None if quote is None else Quote(**quote),
             edits=tuple(found.get("edits", ())),
+            edits_of_others=tuple(found.get("edits_of_others", ())),
             reply_thread=found.get("reply_thread"),
             roles=tuple(map(str, found.get("roles", ()))),
             team=found.get("team"),

@@ -1,11 +1,13 @@
 """The record of a turn: its beginning and its end, each one commit."""
 
+import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
+from gateway.access.people import person_of
 from gateway.delivery import NewDelivery, add_delivery
 from gateway.inbound import Extra, InboundRecord
 from gateway.journal import add_step, stop_step
@@ -14,6 +16,7 @@ from gateway.ports import Button, DeliveryKind, InboundState, Message, OutgoingF
 from gateway.session import records, slots
 from gateway.session.entry import SessionEntry
 from gateway.session.records import Arrival
+from gateway.source import SessionSource
 from gateway.storage import inbound_queries, outbox_queries, queries
 from gateway.storage.codec import clean_text, decode_message, dump, to_micros
 from gateway.storage.shadow import check_known
@@ -172,15 +175,25 @@ def _as_claimed(record: InboundRecord, row: sqlite3.Row) -> InboundRecord:
 def _with_edits(
     connection: sqlite3.Connection, slot_id: int, claimed: tuple[InboundRecord, ...]
 ) -> tuple[InboundRecord, ...]:
-    """The messages, the first with what their sender has changed in messages that the agent has seen."""
-    edits = sorted((row["id"], row["text"]) for row in connection.execute(inbound_queries.TAKE_EDITS, (slot_id,)))
-    if not edits:
+    """The messages, the first with what was changed in messages that the agent has seen. Where people share the
+    conversation, what another one has changed does not pass for its sender's words."""
+    rows = sorted(connection.execute(inbound_queries.TAKE_EDITS, (slot_id,)), key=lambda row: int(row["id"]))
+    if not rows:
         return claimed
     first = claimed[0]
-    texts = (*first.extra.edits, *(text for _id, text in edits))[-MAX_EDITS:]
-    first = replace(first, extra=replace(first.extra, edits=texts))
+    own, others = list(first.extra.edits), list(first.extra.edits_of_others)
+    for row in rows:
+        (own if _is_by(row, first) else others).append(row["text"])
+    extra = replace(first.extra, edits=tuple(own[-MAX_EDITS:]), edits_of_others=tuple(others[-MAX_EDITS:]))
+    first = replace(first, extra=extra)
     connection.execute(inbound_queries.ANNOTATE_INBOUND, (first.extra.dump(), first.id))
     return (first, *claimed[1:])
+
+
+def _is_by(row: sqlite3.Row, record: InboundRecord) -> bool:
+    """Whether who wrote a message has written this one, too."""
+    source = None if row["source"] is None else SessionSource.from_dict(json.loads(row["source"]))
+    return source is not None and person_of(source) == person_of(record.source)
 
 
 def _history(connection: sqlite3.Connection, entry: SessionEntry) -> list[dict[str, Any]] | None:

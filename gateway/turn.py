@@ -169,15 +169,14 @@ def _said(record: InboundRecord) -> str:
 
 
 def _edits(record: InboundRecord) -> list[str]:
-    return [
-        f"The sender has edited an earlier message; it now reads:\n{as_quote(text, QUOTED_CHARS)}"
-        for text in record.extra.edits
-    ]
+    told = [("The sender", text) for text in record.extra.edits]
+    told += [("Somebody else in this conversation", text) for text in record.extra.edits_of_others]
+    return [f"{who} has edited an earlier message; it now reads:\n{as_quote(text, QUOTED_CHARS)}" for who, text in told]
 
 
 def _with_edits(record: InboundRecord, content: Content) -> Content:
     """The content of a message that repeats another, with what was edited since."""
-    if not record.extra.edits:
+    if not (record.extra.edits or record.extra.edits_of_others):
         return content
     if isinstance(content, str):
         return "\n\n".join([*_edits(record), content])

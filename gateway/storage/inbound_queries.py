@@ -96,7 +96,8 @@ NOTE_EDIT: Final = "UPDATE inbound SET edited = ? WHERE id = ?"
 """What a message says now that the agent has seen before; null if that is what it has seen."""
 
 TAKE_EDITS: Final = """
-UPDATE inbound SET edited = NULL, text = edited WHERE slot_id = ? AND edited IS NOT NULL RETURNING id, text"""
+UPDATE inbound SET edited = NULL, text = edited WHERE slot_id = ? AND edited IS NOT NULL
+RETURNING id, text, source"""
 """Take the edits that the agent has not been told of. Fetch all rows; their order is none."""
 
 ANNOTATE_INBOUND: Final = "UPDATE inbound SET extra = ? WHERE id = ?"

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,21 @@ async def test_a_message_that_a_running_turn_takes_in_may_have_changed_meanwhile
         assert tuple(row) == ("running", "second")
 
 
+async def test_what_somebody_else_has_edited_does_not_pass_for_the_senders(tmp_path: Path) -> None:
+    ann, bob = (replace(ALICE, chat_id="-1", chat_type="group", user_id=name) for name in ("ann", "bob"))
+    agent = FakeAgent()
+    async with core(tmp_path, agent, config=configure(sessions={"group_sessions_per_user": False})) as gateway:
+        await gateway.say("fisrt", "1", ann)
+        await gateway.say("secnd", "2", bob)
+        await gateway.settled()
+        await edit(gateway, "first", "1", ann)
+        await edit(gateway, "second", "2", bob)
+        await gateway.say("third", "3", bob)
+        await gateway.settled()
+    theirs = NEWS.replace("The sender", "Somebody else in this conversation")
+    assert inputs(agent)[-1] == [f"{NEWS}second\n\n{theirs}first\n\nthird"]
+
+
 # --- what comes with a message -------------------------------------------------------------------------------
 
 
@@ -303,6 +319,7 @@ def test_extras_are_read_as_they_were_written() -> None:
         (PHOTO, Attachment(MediaKind.VOICE, "a\ud800", "n", "audio/ogg")),
         Quote("q", None, True, "5"),
         ("e",),
+        ("o",),
         reply_thread="below-5",
     )
     assert Extra.load(extra.dump()) == extra
