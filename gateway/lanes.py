@@ -184,6 +184,7 @@ class Lanes:
                 )
                 lane.turn = await self._recovered(found)
                 readdress(lane, lane.identity)
+                self._enforce()  # who is let in may have changed while nobody knew of the turn
 
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         done.add_done_callback(report_adoption)

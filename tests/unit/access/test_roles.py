@@ -1,7 +1,9 @@
 """Roles: which commands, agent and tools somebody gets, and what happens when that changes while something runs."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -299,4 +301,21 @@ async def test_what_waits_is_refused_after_a_restart_that_lets_its_sender_in_no_
     async with core(tmp_path, agent, config=configure(platforms=nobody)) as gateway:
         await gateway.settled()
         assert await gateway.ends() == {"runs": "answered", "waits": "refused"}
+    assert not agent.turns
+
+
+async def test_a_turn_that_was_put_back_is_not_taken_up_for_who_is_let_in_no_more(tmp_path: Path) -> None:
+    pause = Pause()
+    async with core(tmp_path, FakeAgent(pause), config=configured()) as gateway:
+        await says(gateway, "runs")
+        await pause.reached.wait()
+        await gateway.die()
+    with closing(sqlite3.connect(tmp_path / "gateway.db")) as connection:
+        connection.execute("UPDATE turns SET state = 'put_back', not_before = NULL")
+        connection.commit()
+    agent, nobody = FakeAgent(), {"telegram": {"enabled": True, "token": "-"}}
+    async with core(tmp_path, agent, config=configure(platforms=nobody)) as gateway:
+        await gateway.settled()
+        assert await gateway.ends() == {"runs": "answered"}
+        assert await gateway.reason("runs") == "revoked"
     assert not agent.turns
