@@ -189,27 +189,34 @@ class Terminal:
         self._reply, self._preview = None, []
         self._waiting_since = self._now()
         self._print_queued()
+        self._turn_back()
 
     async def _turn_to(self, delivery_id: int) -> GrowingReply:
         """The reply with this id, which is from now on the one that grows on the screen."""
         if self._reply is not None and self._reply_id == delivery_id:
             return self._reply
-        await self._print_rest()
+        if self._reply is not None:
+            await self._print_markdown(await asyncio.to_thread(self._reply.take_complete))
+            self._parked[self._reply_id] = self._reply
+        while len(self._parked) > MAX_PARKED:
+            await self._print_markdown(self._parked.popitem(last=False)[1].take_all())
         if delivery_id not in self._parked:
             self._print_queued()  # what is answered at once stands below what asked for it
         self._reply = self._parked.pop(delivery_id, None) or GrowingReply()
         self._reply_id = delivery_id
         return self._reply
 
+    def _turn_back(self) -> None:
+        """Go on with the reply that was overtaken. Its last block was not printed: in two parts it is another text."""
+        if self._parked:
+            self._reply_id, self._reply = self._parked.popitem()
+            self._dirty.set()
+
     async def _print_rest(self) -> None:
-        """Print what there is of the growing reply; if it grows on, it does so further down."""
-        if self._reply is None:
-            return
-        await self._print_markdown(self._reply.take_all())
-        self._parked[self._reply_id] = self._reply
-        while len(self._parked) > MAX_PARKED:
-            self._parked.popitem(last=False)
-        self._reply, self._preview = None, []
+        """Print what there is of the replies that still grow."""
+        for reply in (*self._parked.values(), self._reply):
+            if reply is not None:
+                await self._print_markdown(reply.take_all())
 
     def _show_remark(self, update: Update) -> None:
         if update.repeated:
@@ -377,14 +384,7 @@ class Terminal:
             greeted.cancel()
             return
 
-        style = Style.from_dict(
-            {
-                "prompt": "bold",
-                "queued": "#888888",
-                "status": "#888888",
-                "chosen": "bold",
-            }
-        )
+        style = Style.from_dict({"prompt": "bold", "queued": "#888888", "status": "#888888", "chosen": "bold"})
         try:
             await self._session.prompt_async(style=style)
         except (EOFError, KeyboardInterrupt):

@@ -164,6 +164,19 @@ def test_a_command_that_is_answered_at_once_stands_above_its_answer(open_chat: O
 
 
 @pytest.mark.usefixtures("host")
+def test_a_code_block_stays_one_when_a_command_is_answered_within_it(open_chat: Open) -> None:
+    child = open_chat()
+    expect(child, "Ctrl-D leaves.")
+    child.send("code 20\r")
+    expect(child, "value_")
+    child.send("/usage\r")
+    seen = expect(child, "All is well.")
+    child.send("the end\r")
+    seen += expect(child, "you said: the end\n")
+    assert "".join(f"  value_{number} = {number}\n" for number in range(1, 21)) in seen
+
+
+@pytest.mark.usefixtures("host")
 def test_ctrl_c_stops_the_reply(open_chat: Open) -> None:
     child = open_chat()
     expect(child, "Ctrl-D leaves.")
