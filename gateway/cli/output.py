@@ -24,6 +24,9 @@ NARROWEST: Final = 60
 WIDEST: Final = 200
 """Columns that a table takes at most, and where no terminal sets a limit."""
 
+_JOINERS: Final = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+"""What words of many scripts, and many emoji, are written with. They steer nothing."""
+
 
 def prepare_streams() -> None:
     """Have any text pass through the standard streams.
@@ -57,7 +60,9 @@ def neutral(text: str) -> str:
     """The text on one line, without what could steer a terminal or turn the direction of writing."""
     if text.isprintable():
         return text
-    return "".join(letter if letter.isprintable() else " " if letter.isspace() else "�" for letter in text)
+    return "".join(
+        letter if letter.isprintable() or letter in _JOINERS else " " if letter.isspace() else "�" for letter in text
+    )
 
 
 def neutral_lines(text: str) -> str:

@@ -19,6 +19,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
         ("\x07bell\x9b", "�bell�"),
         ("abc\u202edef", "abc�def"),
         ("日本語 é", "日本語 é"),
+        ("می\u200cخواهم 👩\u200d💻", "می\u200cخواهم 👩\u200d💻"),
     ],
 )
 def test_neutral_leaves_nothing_that_steers_a_terminal(text: str, shown: str) -> None:
