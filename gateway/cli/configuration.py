@@ -30,7 +30,7 @@ app = typer.Typer(
 def init(
     config: ConfigFile = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace a file that is there; it is kept as FILE.bak.")
+        bool, typer.Option("--force", help="Replace a file that is there; it is kept as FILE.bak, .bak2 …")
     ] = False,
 ) -> None:
     """Write a file that explains every key.
@@ -38,15 +38,16 @@ def init(
     It changes nothing until you edit it.
     """
     from config.template import render_template
+    from gateway.setup.draft import name_for_copy
 
     path = prepared_home().config_file if config is None else config
     if path.is_dir():
         raise CommandError(f"{path} is a folder; name a file in it")
+    kept = name_for_copy(path)
     if os.path.lexists(path) and not force:
-        raise CommandError(f"{path} is there already; --force replaces it and keeps it as {path.name}.bak")
+        raise CommandError(f"{path} is there already; --force replaces it and keeps it as {kept.name}")
     try:
         if path.is_file():
-            kept = path.with_name(f"{path.name}.bak")
             write_whole(kept, path.read_bytes())
             say(f"The file that was there is now {kept}.")
         write_whole(path, render_template())

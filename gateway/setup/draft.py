@@ -154,13 +154,13 @@ class Draft:
             raise ChangedError(f"{self.path} has been changed meanwhile")
         kept = None
         if self.text is not None:
-            kept = _free(self.path)
+            kept = name_for_copy(self.path)
             write_whole(kept, self.path.read_bytes())
         write_whole(self.path, content)
         return kept
 
 
-def _free(path: Path) -> Path:
+def name_for_copy(path: Path) -> Path:
     """A name beside a file that nothing has yet: `gateway.yaml.bak`, then `gateway.yaml.bak2` and so on."""
     number = 1
     while True:

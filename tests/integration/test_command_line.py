@@ -667,6 +667,9 @@ def test_config_init_overwrites_only_when_forced_and_keeps_what_was_there(cli: C
     assert cli("config", "init", "--config", str(file), "--force").returncode == 0
     assert (tmp_path / "my.yaml.bak").read_text() == "busy: steer\n"
     assert cli("config", "check", "--config", str(file)).returncode == 0
+    again = cli("config", "init", "--config", str(file), "--force")
+    assert (tmp_path / "my.yaml.bak").read_text() == "busy: steer\n"
+    assert f"now {tmp_path / 'my.yaml.bak2'}." in again.stderr
 
 
 def test_config_show_masks_secrets(cli: Cli) -> None:
