@@ -197,8 +197,9 @@ class _Maker:
         return manifest
 
     def _files(self, folder: Path) -> Iterator[Path]:
-        """Every file below; links and devices are not followed, and told."""
-        for parent, names, files in os.walk(folder):
+        """Every file below; links and devices are not followed, and told. Raises OSError for a folder that cannot be
+        read."""
+        for parent, names, files in os.walk(folder, onerror=_raise_unless_gone):
             names.sort()
             for name in sorted([*files, *(name for name in names if (Path(parent) / name).is_symlink())]):
                 path = Path(parent) / name
@@ -398,6 +399,11 @@ def _check_database(backup: Path, path: Path, schema: int) -> None:
             faults = ["its schema is another one than the backup says"]
     if faults:
         raise BackupError(f"the database in {backup} is damaged ({faults[0]}); use another backup")
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _sync_tree(folder: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -145,9 +146,9 @@ def test_a_file_that_goes_while_it_is_looked_for_is_left_out(
         (home.sessions_dir / name).touch()
     walk = os.walk
 
-    def goes(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    def goes(folder: Path, onerror: Callable[[OSError], None]) -> Iterator[tuple[str, list[str], list[str]]]:
         """A daemon that runs removes one once its name is known, the other once it has been looked at."""
-        for parent, folders, files in walk(folder):
+        for parent, folders, files in walk(folder, onerror=onerror):
             (home.sessions_dir / "a.gone").unlink(missing_ok=True)
             yield parent, folders, files
             (home.sessions_dir / "b.gone").unlink(missing_ok=True)
@@ -156,6 +157,22 @@ def test_a_file_that_goes_while_it_is_looked_for_is_left_out(
     manifest = make_backup(home, tmp_path / "b.tar", NOW)
     assert manifest.skipped == ()
     assert not any("gone" in name for name in members(tmp_path / "b.tar"))
+
+
+def test_a_folder_that_cannot_be_read_is_not_left_out(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, scan = str(home.media_dir / "deep"), os.scandir
+
+    def deny(folder: Any) -> Any:
+        if folder == closed:
+            raise PermissionError(13, "Permission denied", folder)
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    with pytest.raises(PermissionError):
+        make_backup(home, tmp_path / "b.tar", NOW)
+    assert not (tmp_path / "b.tar").exists()
 
 
 def test_a_backup_is_one_moment_of_a_database_that_is_written_to(home: Home, tmp_path: Path) -> None:
