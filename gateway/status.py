@@ -30,7 +30,14 @@ _NOT_KNOWN: Final = ("unknown operation", "the first frame must name a service")
 
 
 class StatusError(Exception):
-    """The socket cannot be reached, or who listens there does not answer as a gateway does."""
+    """The socket cannot be reached, or who listens there does not answer as a gateway does.
+
+    `what` is what was found, without `further`: where the person can read more.
+    """
+
+    def __init__(self, what: str, further: str = "") -> None:
+        super().__init__(f"{what}; {further}" if further else what)
+        self.what = what
 
 
 async def ask(socket: Path) -> Mapping[str, Any] | None:
@@ -105,7 +112,7 @@ async def _answer(
             return await _converse(socket, {"service": "control", **(request or {}), "op": operation})
     except TimeoutError as error:
         raise StatusError(
-            f"the gateway does not answer on {socket}; `hermes-gateway doctor` says which process that is"
+            f"the gateway does not answer on {socket}", "`hermes-gateway doctor` says which process that is"
         ) from error
 
 
@@ -115,7 +122,7 @@ async def _converse(socket: Path, request: Mapping[str, Any]) -> Mapping[str, An
     except (FileNotFoundError, ConnectionRefusedError):
         return None
     except OSError as error:
-        raise StatusError(f"cannot reach {socket}: {error}; `hermes-gateway doctor` says more") from error
+        raise StatusError(f"cannot reach {socket}: {error}", "`hermes-gateway doctor` says more") from error
     try:
         await connection.send(request)
         return await connection.receive()

@@ -35,7 +35,10 @@ async def process(home: Home) -> tuple[bool, list[Finding]]:
     try:
         status = await ask(home.socket)
     except (StatusError, OSError) as fault:
-        return True, [error("process", str(fault), "restart the gateway if this lasts")]
+        what = fault.what if isinstance(fault, StatusError) else str(fault)
+        holder = _holder(home.lock)
+        whose = f"; {holder} holds the home" if holder is not None else ""
+        return True, [error("process", what + whose, "restart the gateway if this lasts")]
     holder = _holder(home.lock)
     if status is not None:
         return True, [ok("process", f"the gateway runs, pid {status.get('pid')}, version {status.get('version')}")]

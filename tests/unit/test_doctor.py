@@ -350,6 +350,18 @@ async def test_a_socket_left_behind_and_a_silent_holder_are_told(home: Home) -> 
     assert "hermes-gateway run (pid" in what
 
 
+async def test_a_gateway_that_hangs_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(home, "")
+    monkeypatch.setattr("gateway.status.STATUS_TIMEOUT_SECONDS", 0.1)
+    with hold(home.lock, "hermes-gateway run"), socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(home.socket))
+        silent.listen()
+        (what,) = [what for what in bad(await examine(home)) if what.startswith("process")]
+    assert "does not answer" in what
+    assert f"hermes-gateway run (pid {os.getpid()}) holds the home" in what
+    assert "hermes-gateway doctor" not in what
+
+
 async def test_a_disk_without_room_for_a_copy_of_the_database_is_told(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
