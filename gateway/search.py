@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from gateway.constants import SEARCH_INDEX_SECONDS
+from gateway.ports import StorageBusyError
 from gateway.session.removal import on_file
 from gateway.storage import queries
 from gateway.storage.codec import clean_text, from_micros
@@ -61,7 +62,8 @@ class SearchIndexer:
         self._batch = batch
 
     async def catch_up(self, most: int | None = None) -> int:
-        """Index what was said since the last time; how many batches that took, at most so many. Raises `StorageError`.
+        """Index what was said since the last time; how many batches that took, at most so many. Raises `StorageError`,
+        `StorageBusyError`.
 
         Other writes get their turn between two batches. Only one task may call it at a time. Does nothing while the
         database is out of use.
@@ -85,7 +87,7 @@ class SearchIndexer:
         while True:
             try:
                 await self.catch_up()
-            except StorageError:
+            except (StorageError, StorageBusyError):
                 log.exception("the search index could not catch up; it is tried again")
                 counters["search.errors"] += 1
             await asyncio.sleep(SEARCH_INDEX_SECONDS)

@@ -1,6 +1,7 @@
 """Search: what finds what, any text as a query, pages, and an index that follows behind."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -147,6 +148,25 @@ async def test_other_writes_are_not_kept_waiting(database: Database, store: Sess
     await store.append_to_transcript(session_id, {"role": "user", "content": "urgent"})
     assert not catching_up.done()
     assert await catching_up >= 100
+
+
+async def test_a_queue_that_is_full_ends_no_indexing(
+    database: Database, store: SessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.search.SEARCH_INDEX_SECONDS", 0.001)
+    await say(store, "word")
+    counters: Counter[str] = Counter()
+    with monkeypatch.context() as full:
+        full.setattr("gateway.storage.writer.WRITER_QUEUE_LIMIT", 0)
+        indexing = asyncio.create_task(SearchIndexer(database).run(counters))
+        async with asyncio.timeout(5):
+            while not (indexing.done() or counters["search.errors"]):
+                await asyncio.sleep(0.001)
+    assert not indexing.done()
+    async with asyncio.timeout(5):
+        while not await found(database, "word"):
+            await asyncio.sleep(0.001)
+    indexing.cancel()
 
 
 @given(st.text(st.characters()))
