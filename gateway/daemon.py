@@ -386,8 +386,9 @@ class Daemon:
         """Get the default agent ready before anyone writes. If it cannot be, each message is told why."""
         try:
             await roster.get(roster.default)
-        except AgentError as error:
-            log.warning("the agent %s cannot be started: %s", roster.default, error)
+        except Exception as error:
+            unexpected = not isinstance(error, AgentError)
+            log.warning("the agent %s cannot be started: %s", roster.default, error, exc_info=unexpected)
             self._counters["agents.start_errors"] += 1
 
     async def _drain(self, parts: Parts) -> None:

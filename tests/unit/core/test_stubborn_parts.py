@@ -1,0 +1,52 @@
+"""Agents and adapters that fail or hang at their start or stop: the gateway is there without them, and ends in time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from config import Home
+from gateway.daemon import Daemon
+from tests.support.fakes import FakeAgent, configure
+
+SECONDS = 5.0
+"""A start and a stop take some hundredths of this."""
+
+
+class Stubborn(FakeAgent):
+    """An agent that does not start."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__()
+        self.error = error
+
+    async def start(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+@asynccontextmanager
+async def running(folder: Path, agent: FakeAgent) -> AsyncIterator[Daemon]:
+    """A gateway with this agent; both its start and its stop are to come to their end."""
+    config = configure(agents={"mine": {"type": "echo"}}, http={"enabled": False}, drain_seconds=0.1)
+    daemon, ready = Daemon(config, Home(folder / "home"), agents={"mine": agent}), asyncio.Event()
+    task = asyncio.create_task(daemon.run(ready.set))
+    try:
+        async with asyncio.timeout(SECONDS):
+            while not ready.is_set():
+                assert not task.done(), task.exception()
+                await asyncio.sleep(0.001)
+        yield daemon
+        daemon.stop()
+        async with asyncio.timeout(SECONDS):
+            await asyncio.shield(task)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_an_agent_that_fails_at_its_start_keeps_no_platform_away(tmp_path: Path) -> None:
+    async with running(tmp_path, Stubborn(RuntimeError("a mistake"))) as daemon:
+        status = await daemon.status()
+        assert status["adapters"]["local"]["state"] == "connected"
+        assert status["counters"]["agents.start_errors"] == 1
