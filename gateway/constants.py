@@ -16,6 +16,9 @@ SQLITE_BUSY_SECONDS: Final = 2.0
 within the three seconds in which Slack wants to hear that we have an event
 (https://docs.slack.dev/apis/events-api#responding)."""
 
+AGENT_START_SECONDS: Final = 90.0
+"""How long an agent may take until it is ready; the process of the local model has a minute of it."""
+
 AGENT_CANCEL_GRACE_SECONDS: Final = 5.0
 """How long a cancelled agent may take to end before its lane goes on without it."""
 

@@ -8,6 +8,7 @@ from types import TracebackType
 
 from config import AgentConfig, GatewayConfig, Home, LiveConfig
 from gateway.agents import create_agent, local_available
+from gateway.constants import AGENT_START_SECONDS
 from gateway.ports import Agent, AgentError, Clock, McpServer
 
 log = logging.getLogger(__name__)
@@ -257,12 +258,23 @@ class AgentRoster:
                 raise AgentError(f"there is no agent {name!r} in the configuration; add it to agents")
             agent = create_agent(name, section, self._home, self._clock, mcp=self._mcp)
         try:
-            await agent.start()
+            await self._get_ready(agent)
         except BaseException:
             # Half started, or cancelled in the middle: what it took so far is released.
             await self._close(name, agent)
             raise
         return _Running(name, agent, section)
+
+    async def _get_ready(self, agent: Agent) -> None:
+        """Start an agent, which others wait for: the start of the gateway, a reload. Raises what that raises."""
+        try:
+            async with asyncio.timeout(AGENT_START_SECONDS) as limit:
+                await agent.start()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            words = f"the agent was not ready within {AGENT_START_SECONDS:g} seconds"
+            raise AgentError(words, retryable=True) from error
 
 
 class _InUse:

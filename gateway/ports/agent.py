@@ -211,7 +211,7 @@ class Agent(Protocol):
     def __init__(self, config: AgentConfig, environment: AgentEnvironment) -> None: ...
 
     async def start(self) -> None:
-        """Get ready (import what is heavy, start a child process). Raises `AgentError`."""
+        """Get ready (import what is heavy, start a child process), within 90 seconds. Raises `AgentError`."""
 
     def run(self, turn: AgentTurn) -> AsyncIterator[AgentEvent]:
         """Answer one turn. The core stores each event before it asks for the next one: what a ToolCalls or

@@ -120,6 +120,15 @@ async def test_an_agent_that_does_not_start_refuses_all(
     assert (await rig.roster.get("a"))[1] is rig.of("a0")
 
 
+async def test_an_agent_that_hangs_at_its_start_refuses_all_too(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.roster.AGENT_START_SECONDS", 0.01)
+    rig = Rig(home, monkeypatch, a={})
+    rig.gates["c0"] = asyncio.Event()
+    with pytest.raises(AgentRefusedError, match=r"agents.c: .* not ready within 0\.01 seconds"):
+        await asyncio.wait_for(rig.roster.prepare(rig.config(a={}, c={})), 5)
+    assert rig.alive == []
+
+
 async def test_a_reload_that_is_cancelled_leaves_nothing_behind(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(home, monkeypatch, a={})
     rig.gates["c0"] = asyncio.Event()

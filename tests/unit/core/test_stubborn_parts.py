@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from config import Home
 from gateway.daemon import Daemon
 from tests.support.fakes import FakeAgent, configure
@@ -14,7 +16,7 @@ SECONDS = 5.0
 
 
 class Stubborn(FakeAgent):
-    """An agent that does not start."""
+    """An agent whose start ends with an error, or, without one, never."""
 
     def __init__(self, error: Exception | None = None) -> None:
         super().__init__()
@@ -23,17 +25,18 @@ class Stubborn(FakeAgent):
     async def start(self) -> None:
         if self.error is not None:
             raise self.error
+        await asyncio.Event().wait()
 
 
 @asynccontextmanager
 async def running(folder: Path, agent: FakeAgent) -> AsyncIterator[Daemon]:
-    """A gateway with this agent; both its start and its stop are to come to their end."""
+    """A gateway with this agent; its start, its terminal's and its stop are to come to their end."""
     config = configure(agents={"mine": {"type": "echo"}}, http={"enabled": False}, drain_seconds=0.1)
     daemon, ready = Daemon(config, Home(folder / "home"), agents={"mine": agent}), asyncio.Event()
     task = asyncio.create_task(daemon.run(ready.set))
     try:
         async with asyncio.timeout(SECONDS):
-            while not ready.is_set():
+            while not ready.is_set() or (await daemon.status())["adapters"]["local"]["state"] != "connected":
                 assert not task.done(), task.exception()
                 await asyncio.sleep(0.001)
         yield daemon
@@ -47,6 +50,12 @@ async def running(folder: Path, agent: FakeAgent) -> AsyncIterator[Daemon]:
 
 async def test_an_agent_that_fails_at_its_start_keeps_no_platform_away(tmp_path: Path) -> None:
     async with running(tmp_path, Stubborn(RuntimeError("a mistake"))) as daemon:
-        status = await daemon.status()
-        assert status["adapters"]["local"]["state"] == "connected"
-        assert status["counters"]["agents.start_errors"] == 1
+        assert (await daemon.status())["counters"]["agents.start_errors"] == 1
+
+
+async def test_an_agent_that_hangs_at_its_start_keeps_no_platform_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.roster.AGENT_START_SECONDS", 0.01)
+    async with running(tmp_path, Stubborn()) as daemon:
+        assert (await daemon.status())["counters"]["agents.start_errors"] == 1
