@@ -19,6 +19,10 @@ within the three seconds in which Slack wants to hear that we have an event
 AGENT_START_SECONDS: Final = 90.0
 """How long an agent may take until it is ready; the process of the local model has a minute of it."""
 
+AGENT_CLOSE_SECONDS: Final = 10.0
+"""How long an agent may take to close before the gateway goes on without that; the process of the local model is killed
+within it."""
+
 AGENT_CANCEL_GRACE_SECONDS: Final = 5.0
 """How long a cancelled agent may take to end before its lane goes on without it."""
 

@@ -8,7 +8,7 @@ from types import TracebackType
 
 from config import AgentConfig, GatewayConfig, Home, LiveConfig
 from gateway.agents import create_agent, local_available
-from gateway.constants import AGENT_START_SECONDS
+from gateway.constants import AGENT_CLOSE_SECONDS, AGENT_START_SECONDS
 from gateway.ports import Agent, AgentError, Clock, McpServer
 
 log = logging.getLogger(__name__)
@@ -137,8 +137,7 @@ class AgentRoster:
         running = [*self._started.values(), *self._retired]
         self._started.clear()
         self._retired.clear()
-        for each in running:
-            await self._close(each.name, each.agent)
+        await asyncio.gather(*(self._close(each.name, each.agent) for each in running))
         if self._closing:
             await asyncio.wait(self._closing)
 
@@ -227,7 +226,8 @@ class AgentRoster:
 
     async def _close(self, name: str, agent: Agent) -> None:
         try:
-            await agent.close()
+            async with asyncio.timeout(AGENT_CLOSE_SECONDS):
+                await agent.close()
         except Exception:
             log.exception("the agent %s did not close cleanly", name)
 

@@ -218,4 +218,4 @@ class Agent(Protocol):
         ToolStarted event announces is on disk when the generator goes on. Raises `AgentError`."""
 
     async def close(self) -> None:
-        """Release what `start` took. Safe to call twice, and without `start`."""
+        """Release what `start` took, within 10 seconds. Safe to call twice, and without `start`."""

@@ -21,6 +21,7 @@ class Tracked(FakeAgent):
         self.started = self.closed = 0
         self.error: Exception | None = None
         self.go: asyncio.Event | None = None
+        self.clings = False
 
     async def start(self) -> None:
         self.started += 1
@@ -30,6 +31,8 @@ class Tracked(FakeAgent):
             raise self.error
 
     async def close(self) -> None:
+        if self.clings:
+            await asyncio.Event().wait()
         self.closed += 1
 
 
@@ -105,6 +108,19 @@ async def test_an_agent_in_use_is_closed_at_the_end_of_all(home: Home, monkeypat
         assert rig.alive == []
     await asyncio.sleep(0)
     assert [agent.closed for agent in rig.made] == [1, 1]
+
+
+async def test_agents_that_never_close_are_let_go_of_together(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.roster.AGENT_CLOSE_SECONDS", 0.2)
+    rig = Rig(home, monkeypatch, **{name: {} for name in "abcdefghijklm"})
+    for name in rig.live.current.agents:
+        await rig.roster.get(name)
+    for agent in rig.made[:-1]:
+        agent.clings = True
+    await rig.change(rig.config(b={}, m={}))
+    async with asyncio.timeout(2):
+        await rig.roster.close()
+    assert rig.of("m0").closed == 1
 
 
 @pytest.mark.parametrize("error", [AgentError("no such model"), RuntimeError("a mistake")])

@@ -15,6 +15,13 @@ SECONDS = 5.0
 """A start and a stop take some hundredths of this."""
 
 
+class Clinging(FakeAgent):
+    """An agent that never closes."""
+
+    async def close(self) -> None:
+        await asyncio.Event().wait()
+
+
 class Stubborn(FakeAgent):
     """An agent whose start ends with an error, or, without one, never."""
 
@@ -59,3 +66,12 @@ async def test_an_agent_that_hangs_at_its_start_keeps_no_platform_away(
     monkeypatch.setattr("gateway.roster.AGENT_START_SECONDS", 0.01)
     async with running(tmp_path, Stubborn()) as daemon:
         assert (await daemon.status())["counters"]["agents.start_errors"] == 1
+
+
+async def test_an_agent_that_never_closes_keeps_no_gateway_from_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gateway.roster.AGENT_CLOSE_SECONDS", 0.01)
+    async with running(tmp_path, Clinging()):
+        pass
+    assert "the agent mine did not close cleanly" in caplog.text
