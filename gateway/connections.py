@@ -1,6 +1,7 @@
 """The adapters: found by entry point, run side by side, started again when they fail, and what state each is in."""
 
 import asyncio
+import functools
 import logging
 import random
 from collections import Counter
@@ -130,6 +131,7 @@ class AdapterPool:
         self._entries = {platform: _Entry(platform, now) for platform in platforms}
         self._tasks: asyncio.TaskGroup | None = None
         self._handovers: dict[Platform, asyncio.Task[None]] = {}
+        self._stopping: set[asyncio.Task[None]] = set()
 
     def load(self) -> None:
         """Build the adapters; a platform without one is `failed`, and says what to install."""
@@ -226,10 +228,7 @@ class AdapterPool:
         except TimeoutError:
             log.warning("a delivery to %s takes long; its adapter is stopped all the same", entry.platform)
         task.cancel()
-        _, alive = await asyncio.wait({task}, timeout=ADAPTER_STOP_SECONDS)
-        if alive:
-            log.error("the adapter for %s does not end when it is cancelled; it is left behind", entry.platform)
-            self._counters["adapters.abandoned"] += 1
+        await asyncio.wait({task})
 
     def _start(self, entry: _Entry) -> None:
         if self._tasks is not None and entry.adapter is not None:
@@ -319,20 +318,39 @@ class AdapterPool:
 
     async def _run_once(self, entry: _Entry, adapter: Adapter) -> str:
         """Run an adapter to its end; why it ended. Raises `AccountError`."""
+        running = asyncio.create_task(adapter.run(), name=f"connection {entry.platform}")
         try:
-            await adapter.run()
-        except AccountError:
-            raise
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
+            await asyncio.wait({running})
+        finally:
+            await self._let_go(entry, running)
+        if running.cancelled():
             return "it gave up its own work"
-        except Exception as error:
-            log.exception("the adapter for %s failed; it is started again", entry.platform)
-            self._counters["adapters.errors"] += 1
-            return _words(error)
-        return "it ended by itself"
+        error = running.exception()
+        if isinstance(error, AccountError):
+            raise error
+        if error is None:
+            return "it ended by itself"
+        log.error("the adapter for %s failed; it is started again", entry.platform, exc_info=error)
+        self._counters["adapters.errors"] += 1
+        return _words(error)
+
+    async def _let_go(self, entry: _Entry, running: "asyncio.Task[None]") -> None:
+        """Cancel an adapter that runs, and go on without it if it does not end."""
+        if running.done():
+            return
+        running.cancel()
+        self._stopping.add(running)
+        running.add_done_callback(functools.partial(self._stopped, entry.platform))
+        _, alive = await asyncio.wait({running}, timeout=ADAPTER_STOP_SECONDS)
+        if alive:
+            log.error("the adapter for %s does not end when it is cancelled; it is left behind", entry.platform)
+            self._counters["adapters.abandoned"] += 1
+
+    def _stopped(self, platform: Platform, running: "asyncio.Task[None]") -> None:
+        """An adapter that was told to has ended, be it after it was left behind."""
+        self._stopping.discard(running)
+        if not running.cancelled() and (error := running.exception()) is not None:
+            log.warning("the adapter for %s did not end cleanly: %s", platform, _words(error))
 
     async def _operator_acts(self, entry: _Entry, error: AccountError) -> None:
         """Leave an adapter alone that its platform refuses, until somebody may have mended what is wrong."""
@@ -343,7 +361,7 @@ class AdapterPool:
         self.set_state(entry, AdapterState.CONNECTING, None)
 
 
-def _words(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from config import Home
 from gateway.daemon import Daemon
-from tests.support.fakes import FakeAgent, configure
+from tests.support.fakes import FakeAdapter, FakeAgent, configure
 
 SECONDS = 5.0
 """A start and a stop take some hundredths of this."""
@@ -20,6 +20,25 @@ class Clinging(FakeAgent):
 
     async def close(self) -> None:
         await asyncio.Event().wait()
+
+
+class Lingering(FakeAdapter):
+    """An adapter that never comes to the end of its cleaning up, or, with an error, to a bad one."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__()
+        self.error = error
+        self.runs = asyncio.Event()
+        self.go = asyncio.Event()
+
+    async def run(self) -> None:
+        try:
+            self.runs.set()
+            await super().run()
+        finally:
+            if self.error is not None and not self.go.is_set():
+                raise self.error
+            await self.go.wait()
 
 
 class Stubborn(FakeAgent):
@@ -36,10 +55,17 @@ class Stubborn(FakeAgent):
 
 
 @asynccontextmanager
-async def running(folder: Path, agent: FakeAgent) -> AsyncIterator[Daemon]:
-    """A gateway with this agent; its start, its terminal's and its stop are to come to their end."""
-    config = configure(agents={"mine": {"type": "echo"}}, http={"enabled": False}, drain_seconds=0.1)
-    daemon, ready = Daemon(config, Home(folder / "home"), agents={"mine": agent}), asyncio.Event()
+async def running(folder: Path, agent: FakeAgent, adapter: Lingering | None = None) -> AsyncIterator[Daemon]:
+    """A gateway with these; its start, its terminal's and its stop are to come to their end."""
+    config = configure(
+        agents={"mine": {"type": "echo"}},
+        platforms={"telegram": {"token": "1:a"}} if adapter is not None else {},
+        http={"enabled": False},
+        drain_seconds=0.1,
+    )
+    adapters = {"telegram": lambda _config, _host: adapter or FakeAdapter()}
+    daemon = Daemon(config, Home(folder / "home"), agents={"mine": agent}, adapters=adapters)
+    ready = asyncio.Event()
     task = asyncio.create_task(daemon.run(ready.set))
     try:
         async with asyncio.timeout(SECONDS):
@@ -51,6 +77,8 @@ async def running(folder: Path, agent: FakeAgent) -> AsyncIterator[Daemon]:
         async with asyncio.timeout(SECONDS):
             await asyncio.shield(task)
     finally:
+        if adapter is not None:
+            adapter.go.set()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -75,3 +103,22 @@ async def test_an_agent_that_never_closes_keeps_no_gateway_from_its_end(
     async with running(tmp_path, Clinging()):
         pass
     assert "the agent mine did not close cleanly" in caplog.text
+
+
+async def test_an_adapter_that_does_not_end_keeps_no_gateway_from_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gateway.connections.ADAPTER_STOP_SECONDS", 0.01)
+    adapter = Lingering()
+    async with running(tmp_path, FakeAgent(), adapter):
+        await asyncio.wait_for(adapter.runs.wait(), SECONDS)
+    assert "the adapter for telegram does not end when it is cancelled" in caplog.text
+
+
+async def test_an_adapter_that_fails_at_its_end_is_not_started_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    adapter = Lingering(RuntimeError("a mistake"))
+    async with running(tmp_path, FakeAgent(), adapter):
+        await asyncio.wait_for(adapter.runs.wait(), SECONDS)
+    assert "the adapter for telegram did not end cleanly: RuntimeError: a mistake" in caplog.text
