@@ -18,7 +18,7 @@ from gateway.session.errors import SessionInUse, UnknownSession
 from gateway.session.key import SlotIdentity
 from gateway.session.messages import message_row
 from gateway.session.reset import ResetReason, quiet_limit, reset_reason
-from gateway.session.slots import has_open_turn, present_identity, slot_number, take_waiting
+from gateway.session.slots import has_open_turn, has_waiting, present_identity, slot_number, take_waiting
 from gateway.session.slots import parts as parts_of
 from gateway.session.text import UNTITLED, title_from
 from gateway.source import SessionSource
@@ -243,8 +243,8 @@ def install_fork(
 def expire(
     connection: sqlite3.Connection, slot: sqlite3.Row, policy: SessionResetPolicy, zone: tzinfo, now: datetime
 ) -> str | None:
-    """End the slot's session if the policy says so and no turn is open, leaving the slot empty; the rule, or None."""
-    if slot["session_id"] is None or has_open_turn(connection, slot["id"]):
+    """End the slot's session if the policy says so and nothing runs or waits there, leaving it empty; by which rule."""
+    if slot["session_id"] is None or has_open_turn(connection, slot["id"]) or has_waiting(connection, slot["id"]):
         return None
     updated_at = to_micros(load_entry(connection, slot["session_id"]).updated_at)
     reason = _over(connection, slot["session_id"], updated_at, policy, zone, now)

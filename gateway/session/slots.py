@@ -54,6 +54,12 @@ def has_open_turn(connection: sqlite3.Connection, slot_id: int) -> bool:
     return connection.execute(queries.SESSION_HAS_TURN, (slot_id,)).fetchone() is not None
 
 
+def has_waiting(connection: sqlite3.Connection, slot_id: int) -> bool:
+    """Whether a message waits in this slot: when it came in decides in which session its turn is."""
+    (waiting,) = connection.execute(queries.COUNT_QUEUED, (slot_id,)).fetchone()
+    return bool(waiting)
+
+
 def parts(identity: SlotIdentity) -> tuple[str, ...]:
     """What a slot is found by."""
     return (

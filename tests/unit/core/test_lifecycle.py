@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from config import Home
 from gateway.daemon import Daemon
 from gateway.lifecycle import ExpiryWatcher
+from gateway.ports import InboundMessage
 from gateway.session.key import SlotIdentity
 from gateway.storage.errors import StorageError
 from tests.support.fakes import ALICE, BOB, FakeAdapter, FakeAgent, ManualClock, Pause, configure, core
@@ -36,6 +38,28 @@ async def test_quiet_sessions_end_and_busy_ones_do_not(tmp_path: Path) -> None:
         await gateway.settled()
         assert any("new conversation" in text for text in adapter.texts("2"))
         assert not any("new conversation" in text for text in adapter.texts("1"))
+
+
+async def test_a_message_that_came_in_time_finds_its_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is on its way to the database while the watcher finds that the time is over by now."""
+    clock, adapter = ManualClock(), FakeAdapter()
+    async with core(tmp_path, adapter=adapter, config=IDLE, clock=clock) as gateway:
+        watcher = ExpiryWatcher(gateway.store, gateway.lanes, lambda: 60.0, gateway.counters)
+        await gateway.say("1")
+        await gateway.settled()
+
+        async def due() -> AsyncIterator[SlotIdentity]:
+            yield gateway.store.identity(ALICE)
+
+        monkeypatch.setattr(gateway.store, "due_slots", due)
+        clock.advance(600)
+        accepting = gateway.inbox.accept(InboundMessage(ALICE, "2", "2"), operator=True)
+        clock.advance(1)
+        assert await watcher.sweep() == 0
+        await accepting
+        await gateway.settled()
+        assert adapter.texts() == ["re: 1", "re: 2"]
+        assert len(await gateway.rows("SELECT * FROM sessions")) == 1
 
 
 async def test_background_work_keeps_a_session_from_the_watcher_and_from_its_next_message(tmp_path: Path) -> None:
