@@ -87,7 +87,8 @@ FIRST_TEXT_SECONDS: Final = 0.005
 No person notices it, and it is longer than an agent takes that has its whole answer at once."""
 
 AWAY_SECONDS: Final = 1.0
-"""How long a growing reply waits for a platform that cannot be reached, or has no edits now, before it looks again."""
+"""How long a growing reply waits for a platform that cannot be reached, or has no edits now, before it looks again; a
+chat's deliveries wait no less."""
 
 CHECKPOINT_SECONDS: Final = 1.0
 """How often what people see of a growing reply is noted, so that a crash leaves at most this much unknown."""

@@ -12,7 +12,7 @@ from typing import Any
 from config import GatewayConfig, LiveConfig, Platform
 from gateway.budget import ChatKey, FloodBudget
 from gateway.clock import call_at
-from gateway.constants import OUTBOX_ERROR_PAUSE_SECONDS
+from gateway.constants import AWAY_SECONDS, OUTBOX_ERROR_PAUSE_SECONDS
 from gateway.courier import Connection, Courier, Postponed
 from gateway.delivery import ShownPart
 from gateway.metrics.meters import Meters
@@ -218,7 +218,8 @@ class Outbox:
     def _park(self, chat: _Chat, until: datetime | None) -> None:
         """Leave the chat until then, with no task. A chat that waits for its platform looks again by itself too."""
         chat.offline = until is None
-        until = self._after(self._config.current.delivery.retry_max_seconds) if until is None else until
+        if until is None:
+            until = self._after(max(AWAY_SECONDS, self._config.current.delivery.retry_max_seconds))
         chat.parked = call_at(self._clock, until, lambda: self._unpark(chat))
 
     def _unpark(self, chat: _Chat) -> None:

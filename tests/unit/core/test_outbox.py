@@ -347,6 +347,15 @@ async def test_a_database_that_is_away_before_the_call_means_no_call(tmp_path: P
         assert not adapter.of("send")[0].repeated
 
 
+async def test_a_platform_that_is_away_is_not_looked_for_without_a_pause(tmp_path: Path) -> None:
+    config = configure(delivery={"retry_max_seconds": 0})
+    async with core(tmp_path, config=config, state=AdapterState.CONNECTING) as gateway:
+        await put(gateway, "hello")
+        while not (parked := [chat.parked for chat in gateway.outbox._chats.values() if chat.parked]):
+            await asyncio.sleep(0.001)
+        assert parked[0].when() - asyncio.get_running_loop().time() > 0.5
+
+
 async def test_an_adapter_that_hangs_is_not_waited_for_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
