@@ -11,6 +11,9 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from config.platform import nearest
 
+MOST: Final = 1e9
+"""The largest number where no smaller limit holds: 30 years of seconds; so many minutes ago is a date still."""
+
 STRICT: Final = ConfigDict(extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
 
@@ -18,6 +21,14 @@ def _refuse_flag(value: object) -> object:
     """Refuse true and false where a number belongs: Python would read them as 1 and 0."""
     if isinstance(value, bool):
         raise PydanticCustomError("number_type", "Input should be a number")
+    return value
+
+
+def _refuse_endless(value: float) -> float:
+    """Refuse a time that no calendar holds."""
+    if value > MOST:
+        hint = {"hint": f"write at most {MOST:.0f}"}
+        raise PydanticCustomError("less_than_equal", "Input should be less", hint)
     return value
 
 
@@ -57,7 +68,7 @@ class Kind(str):
 
 
 Int = Annotated[int, BeforeValidator(_refuse_flag)]
-Float = Annotated[float, BeforeValidator(_refuse_flag)]
+Float = Annotated[float, BeforeValidator(_refuse_flag), AfterValidator(_refuse_endless)]
 Id = Annotated[str, Kind("id"), BeforeValidator(_text_from_number), Field(min_length=1)]
 HttpUrl = Annotated[str, Kind("web address"), AfterValidator(_check_address(("https", "http")))]
 BaseUrl = Annotated[HttpUrl, AfterValidator(_check_base)]

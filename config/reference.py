@@ -41,7 +41,7 @@ Hermes Gateway reads one YAML file, `gateway.yaml` in its home folder (`HERMES_G
 ## Where values come from
 
 The command line comes before the environment, the environment before the file, the file before the defaults. An
-empty variable, and a key with nothing after it, count as not set.
+empty variable, and a key with nothing after it, count as not set. A time may have at most 1000000000 of its unit.
 
 - **Any key** can be set in the environment: `HERMES_GATEWAY__`, then the parts of the key in capitals, joined by two
   underscores, as in `HERMES_GATEWAY__HTTP__PORT=9000`. A list is written as `a,b` or `[a, b]`, a section as YAML or

@@ -69,6 +69,8 @@ CASES: list[tuple[str, int, str, str, str]] = [
     ("turns: {attempts: 0}\n", 1, "turns.attempts", "is too small", "write a whole number, at least 1"),
     ("drain_seconds: soon\n", 1, "drain_seconds", "is not a number", "write a number, at least 0"),
     ("drain_seconds: .nan\n", 1, "drain_seconds", "is not a finite number", "write a number, at least 0"),
+    ("delivery: {expire_hours: 1e12}\n", 1, "delivery.expire_hours", "is too large", "write at most 1000000000"),
+    ("memory: {quiet_minutes: 1e15}\n", 1, "memory.quiet_minutes", "is too large", "write at most 1000000000"),
     ("redact_pii: maybe\n", 1, "redact_pii", "is not true or false", "write true or false"),
     ("http: {host: ''}\n", 1, "http.host", "is empty", "write text"),
     ("http: {host: [a]}\n", 1, "http.host", "is not text", "write text"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from config import Platform
+from config.fields import MOST
 from gateway.delivery import NewDelivery, ShownPart, add_delivery
 from gateway.ports import (
     AdapterState,
@@ -354,6 +355,22 @@ async def test_a_platform_that_is_away_is_not_looked_for_without_a_pause(tmp_pat
         while not (parked := [chat.parked for chat in gateway.outbox._chats.values() if chat.parked]):
             await asyncio.sleep(0.001)
         assert parked[0].when() - asyncio.get_running_loop().time() > 0.5
+
+
+async def test_the_longest_waits_that_can_be_set_are_instants_still(tmp_path: Path) -> None:
+    config = configure(delivery={"retry_max_seconds": MOST, "expire_hours": MOST}, inbox={"expire_hours": MOST})
+    async with core(tmp_path, config=config, state=AdapterState.CONNECTING) as gateway:
+        await gateway.say("1")
+        await gateway.settled()
+        assert not gateway.tasks["outbox"].done()
+        gateway.connections.state = AdapterState.CONNECTED
+        adapter = gateway.connections.adapters["telegram"]
+        assert isinstance(adapter, FakeAdapter)
+        adapter.fail("send", RetryLaterError("busy"))
+        gateway.outbox.wake(Platform.TELEGRAM, "default")
+        await gateway.settled()
+        assert await gateway.ends() == {"1": "answered"}
+        assert adapter.texts() == ["re: 1"]
 
 
 async def test_an_adapter_that_hangs_is_not_waited_for_without_end(
