@@ -48,7 +48,7 @@ def quiet_limit(policy: SessionResetPolicy) -> int | None:
     """For how many microseconds a session may be quiet and go on whatever the hour is; None if the hour matters."""
     if policy.mode == "none":
         return _FOR_EVER
-    return policy.idle_minutes * _TICKS_A_MINUTE if policy.mode == "idle" else None
+    return min(policy.idle_minutes * _TICKS_A_MINUTE, _FOR_EVER) if policy.mode == "idle" else None
 
 
 def next_reset_at(policy: SessionResetPolicy, updated_at: datetime, timezone: tzinfo | str) -> datetime | None:

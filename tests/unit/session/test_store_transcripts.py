@@ -162,6 +162,12 @@ async def test_what_is_no_amount_is_refused(store: SessionStore, session_id: str
         await store.update_session(session_id, **bad)
 
 
+async def test_turns_are_recorded_under_the_longest_pause(tmp_path: Path, clock: HandClock) -> None:
+    config = resets("idle", idle_minutes=10**18)
+    async with SessionStore.open(tmp_path, config, clock=clock) as store:
+        assert len({await store.record_turn(dm(), [USER, ANSWER]) for _ in range(3)}) == 1
+
+
 async def test_record_turn_is_resolve_and_append_in_one(store: SessionStore, clock: HandClock) -> None:
     usage = Usage(3, 4, cost_usd=0.25)
     begun = await store.record_turn(dm(), [USER, ANSWER], usage)
