@@ -27,6 +27,7 @@ from gateway.media.content import Attachments
 from gateway.media.outgoing import OutgoingFiles, TurnFiles
 from gateway.metrics.meters import Meters
 from gateway.outbox import Outbox
+from gateway.patience import MAX_DOUBLINGS
 from gateway.places import Held, Places
 from gateway.ports import Clock, DeliveryKind, InboundState, OutgoingFile, StorageBusyError, Tool
 from gateway.presence import Typing
@@ -383,7 +384,8 @@ class TurnRunner:
 
     async def _put_off(self, turn: Turn, failure: Failure) -> None:
         policy = self._config.current.turns
-        seconds = min(policy.retry_seconds * 2.0 ** (turn.attempts - 1), policy.retry_max_seconds)
+        doublings = min(turn.attempts - 1, MAX_DOUBLINGS)
+        seconds = min(policy.retry_seconds * 2.0**doublings, policy.retry_max_seconds)
         seconds = max(seconds, failure.retry_after or 0.0)
         not_before, due_at = self._clock.now() + timedelta(seconds=seconds), self._clock.monotonic() + seconds
         values = (to_micros(not_before), clean_text(failure.words), turn.id)

@@ -237,6 +237,21 @@ async def test_an_agent_that_cannot_be_started(tmp_path: Path, retryable: bool, 
         assert any("no model file" in text for text in adapter.texts()) is (state == "failed")
 
 
+async def test_a_turn_may_be_tried_a_thousand_times(tmp_path: Path) -> None:
+    async with core(tmp_path, config=configure(turns={"attempts": 5_000})) as gateway:
+
+        async def fail(turn: AgentTurn) -> AsyncIterator[AgentEvent]:
+            yield Text("no")
+            await gateway.execute("UPDATE turns SET attempts = 2000 WHERE id = ?", turn.turn_id)
+            raise AgentError("the server is away", retryable=True)
+
+        gateway.roster.agent = FakeAgent(fail, fail)
+        await gateway.say("1")
+        await gateway.settled()
+        assert await gateway.ends() == {"1": "answered"}
+        assert not gateway.counters["lanes.errors"]
+
+
 async def test_an_agent_with_a_mistake_is_tried_again_and_named(tmp_path: Path) -> None:
     adapter = FakeAdapter()
     async with core(tmp_path, FakeAgent(*[fails(ZeroDivisionError())] * 3), adapter) as gateway:
