@@ -10,6 +10,7 @@ from typing import Final
 
 from config import GatewayConfig, LiveConfig
 from gateway.aside import Aside, Said
+from gateway.constants import AGENT_CANCEL_GRACE_SECONDS
 from gateway.limits import Limits
 from gateway.ports import AgentError, Clock, InboundState, Message, StorageBusyError
 from gateway.session import records
@@ -97,7 +98,7 @@ class Namer:
             while True:
                 unnamed = await self._waiting.get()
                 try:
-                    await self.name(unnamed.session_id, unnamed.source, unnamed.agent, unnamed.said)
+                    await self._attend(unnamed)
                 except (StorageError, StorageBusyError) as error:
                     log.warning("session %s could not be named: %s", unnamed.session_id, error)
                 except Exception:
@@ -105,6 +106,23 @@ class Namer:
                     self._counters["naming.errors"] += 1
         finally:
             self._loop = None
+
+    async def _attend(self, unnamed: _Unnamed) -> None:
+        """Name a session, whatever its agent does: it may give itself up, or not end when it is cancelled. Raises as
+        `name` does."""
+        called = self.name(unnamed.session_id, unnamed.source, unnamed.agent, unnamed.said)
+        naming = asyncio.create_task(called, name="a name")
+        try:
+            await asyncio.wait({naming})
+        except asyncio.CancelledError:
+            naming.cancel()
+            await asyncio.wait({naming}, timeout=AGENT_CANCEL_GRACE_SECONDS)
+            naming.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+            raise
+        if naming.cancelled():
+            log.warning("the agent that was to name session %s gave up its work", unnamed.session_id)
+        else:
+            naming.result()
 
     async def name(self, session_id: str, source: SessionSource, agent: str, said: tuple[Message, ...]) -> str | None:
         """Name a session that is called by its first words; the name, or None if it keeps the one that it has.

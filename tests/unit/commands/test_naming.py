@@ -11,11 +11,11 @@ import pytest
 from config import GatewayConfig
 from gateway.aside import Aside
 from gateway.ids import Ids
-from gateway.naming import REQUEST, Namer, name_from
+from gateway.naming import REQUEST, Namer, _Unnamed, name_from
 from gateway.ports import AgentError, AgentEvent, AgentTurn, Done, Text, Usage
 from gateway.session.store import SessionStore
 from gateway.storage.database import Database
-from tests.support.fakes import ALICE, FakeAgent, FakeRoster, ManualClock, Script, configure, fails
+from tests.support.fakes import ALICE, FakeAgent, FakeRoster, ManualClock, Pause, Script, configure, fails
 
 SAID = ({"role": "user", "content": "Where is the harbour?"}, {"role": "assistant", "content": "By the sea."})
 
@@ -120,6 +120,37 @@ async def test_without_a_name_the_first_words_stay(tmp_path: Path, script: Scrip
 )
 def test_a_name_is_one_bare_line(text: str, name: str | None) -> None:
     assert name_from(text) == name
+
+
+async def test_an_agent_that_gives_itself_up_ends_no_naming(tmp_path: Path) -> None:
+    async with room(tmp_path, fails(asyncio.CancelledError()), names("Named")) as it:
+        session_id = await it.session()
+        running = asyncio.create_task(it.namer.run())
+        for _ in range(2):
+            it.namer._offer(_Unnamed(session_id, ALICE, "fake", SAID))
+        async with asyncio.timeout(5):
+            while await it.title(session_id) != "Named":
+                assert not running.done()
+                await asyncio.sleep(0.001)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_an_agent_that_does_not_end_keeps_no_naming_from_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.naming.AGENT_CANCEL_GRACE_SECONDS", 0.01)
+    deaf = Pause(deaf=True)
+    async with room(tmp_path, deaf) as it:
+        running = asyncio.create_task(it.namer.run())
+        await asyncio.sleep(0)
+        it.namer._offer(_Unnamed(await it.session(), ALICE, "fake", SAID))
+        await asyncio.wait_for(deaf.reached.wait(), 5)
+        running.cancel()
+        done, _ = await asyncio.wait({running}, timeout=2)
+        deaf.go.set()
+        assert done
+        await deaf.ended.wait()
 
 
 @pytest.mark.parametrize("titles", ["agent", "first_message"])
