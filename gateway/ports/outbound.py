@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from config import Platform
 from gateway.ports.inbound import MediaKind
@@ -128,12 +128,16 @@ class NotConnectedError(DeliveryError):
     """There is no connection to send on; nothing left this process. Tried again once connected."""
 
 
+LONGEST_WAIT_SECONDS: Final = 1e9
+"""30 years: what a platform asks for beyond that is no time that a calendar holds."""
+
+
 class RetryLaterError(DeliveryError):
     """The platform refused for now; nothing was shown."""
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
         super().__init__(reason)
-        self.retry_after = retry_after
+        self.retry_after = None if retry_after is None else min(max(0.0, retry_after), LONGEST_WAIT_SECONDS)
         """Seconds that the platform asks us to wait, where it says so."""
 
 

@@ -373,6 +373,17 @@ async def test_the_longest_waits_that_can_be_set_are_instants_still(tmp_path: Pa
         assert adapter.texts() == ["re: 1"]
 
 
+@pytest.mark.parametrize("seconds", [1e15, float("inf"), float("nan"), -5.0])
+async def test_a_wait_that_no_calendar_holds_is_a_wait_still(tmp_path: Path, seconds: float) -> None:
+    adapter = FakeAdapter(PLAIN)
+    adapter.fail("send", RetryLaterError("flood", seconds))
+    async with core(tmp_path, adapter=adapter) as gateway:
+        await put(gateway, "hello")
+        await gateway.settled()
+        assert gateway.counters["outbox.errors"] == 0
+        assert len(adapter.of("send")) == (1 if seconds > 0 else 2)
+
+
 async def test_an_adapter_that_hangs_is_not_waited_for_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
