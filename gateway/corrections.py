@@ -206,6 +206,9 @@ class Corrections:
         if move.old == move.new:
             return
         log.info("a chat of %s has another id now; %d conversations went with it", move.platform, len(move.slots))
+        if keys := _keys_with(self._config.current, move):
+            words = "the configuration still has the old id of a chat of %s, %s: write %s in its place in %s"
+            log.warning(words, move.platform, move.old, move.new, ", ".join(keys))
         self._on_moved(move)
         self._on_delivery(target_of_chat(move))
 
@@ -228,6 +231,22 @@ class Corrections:
 
         self._database.write(job).add_done_callback(finish)
         return result
+
+
+def _keys_with(config: GatewayConfig, move: ChatMove) -> list[str]:
+    """The keys of the configuration that mean the chat by the id that it had: what they say holds for it no more."""
+    section, keys = config.platforms.get(move.platform), []
+    if section is not None and move.old in section.allowed_chats:
+        keys.append(f"platforms.{move.platform}.allowed_chats")
+    if section is not None and section.home_channel is not None and section.home_channel.chat_id == move.old:
+        keys.append(f"platforms.{move.platform}.home_channel")
+    for name, rule in config.access.rules.items():
+        if move.old in rule.chats and move.platform in (rule.platforms or (move.platform,)):
+            keys.append(f"access.rules.{name}.chats")
+    for name, hook in config.webhooks.items():
+        if (hook.target or "").split(":")[:2] == [str(move.platform), move.old]:
+            keys.append(f"webhooks.{name}.target")
+    return keys
 
 
 def target_of_chat(move: ChatMove) -> Target:

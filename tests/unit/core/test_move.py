@@ -15,7 +15,7 @@ from gateway.ports import AdapterState, InboundMessage, RawUpdate, Target
 from gateway.source import SessionSource
 from gateway.storage.codec import to_micros
 from gateway.turn import Turn
-from tests.support.fakes import START, Core, FakeAdapter, FakeAgent, Pause, core
+from tests.support.fakes import START, Core, FakeAdapter, FakeAgent, Pause, configure, core
 
 OLD, NEW = "-5", "-1005"
 
@@ -386,3 +386,25 @@ async def test_every_message_has_its_one_answer_however_the_chat_moves(tmp_path:
 
 async def _say(gateway: Core, text: str, source: SessionSource) -> None:
     await gateway.say(text, source=source)
+
+
+async def test_where_the_configuration_has_the_old_id_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = configure(
+        platforms={"telegram": {"token": "-", "allowed_chats": [OLD], "home_channel": {"chat_id": OLD}}},
+        access={
+            "rules": {
+                "here": {"chats": ["1", OLD], "tools": []},
+                "there": {"chats": [OLD], "tools": [], "platforms": ["slack"]},
+                "else": {"chats": [NEW], "tools": []},
+            }
+        },
+        webhooks={"ci": {"secret": "a secret of the tests", "target": f"telegram:{OLD}:7", "prompt": "x"}},
+    )
+    async with core(tmp_path, config=config) as gateway:
+        await move(gateway, "-6", "-1006")
+        assert "the old id" not in caplog.text
+        await move(gateway)
+    keys = (
+        "platforms.telegram.allowed_chats, platforms.telegram.home_channel, access.rules.here.chats, webhooks.ci.target"
+    )
+    assert f"the old id of a chat of telegram, {OLD}: write {NEW} in its place in {keys}\n" in caplog.text
