@@ -21,9 +21,7 @@ class Strangers:
         if accepted.state is not InboundState.IGNORED or not message.addressed or person in self._told:
             return
         self._told[person] = True
+        words = "%r (id %s) wrote to the bot and is not let in: %s"
         if source.user_id is None:
             words = "the channel %r (id %s) is not let in: %s; allowed_chats lets channels in"
-            self._log.info(words, source.user_name or source.chat_name, person, accepted.reason)
-        else:
-            words = "%r (id %s) wrote to the bot and is not let in: %s"
-            self._log.info(words, source.user_name or source.chat_name, person, accepted.reason)
+        self._log.info(words, source.user_name or source.chat_name, person, accepted.reason)

@@ -47,6 +47,8 @@ async def find(client: Client, delivery: Delivery, channel: str, timing: Timing,
             return outcome
         await asyncio.sleep(timing.settle)
         outcome = await _search(client, delivery, channel, user_id)
+        if isinstance(outcome, Found):
+            return outcome
         return await _beside(client, delivery, channel, user_id) or outcome
     except SlackError as error:
         if isinstance(error, CallError) and error.error in _CANNOT_LOOK:

@@ -75,6 +75,20 @@ async def test_one_that_arrives_late_is_found(server: SlackServer, ann: Person, 
     assert isinstance(await adapter.find(wanted), Found)
 
 
+async def test_one_that_arrives_late_in_its_thread_is_looked_for_nowhere_else(
+    server: SlackServer, ann: Person, adapter: SlackAdapter
+) -> None:
+    general = server.channel("general", ann)
+    wanted = delivery(general, "hello", adapter, thread=ann.writes(general, "?"))
+
+    async def arrives(_: object) -> None:
+        await adapter.send(wanted)
+
+    server.inject(Fault.call(arrives), "conversations.replies")
+    server.inject(Fault.flood(3), "conversations.history")
+    assert isinstance(await adapter.find(wanted), Found)
+
+
 async def test_a_limited_search_waits(server: SlackServer, ann: Person, adapter: SlackAdapter) -> None:
     chat = server.direct(ann)
     for fault in (Fault.flood(3), Fault.drop(), Fault.error()):
