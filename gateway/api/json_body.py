@@ -10,6 +10,11 @@ from gateway.storage.codec import clean_text
 MAX_SHOWN: Final = 40
 """Characters that are shown back of what cannot be read."""
 
+MAX_DEPTH: Final = 100
+"""Objects and lists within each other: far more than anybody writes, and few enough for all that goes through them."""
+
+TOO_DEEP: Final = "it is nested too deeply"
+
 
 def parse_object(body: bytes) -> dict[str, Any]:
     """The JSON object in a body, its texts clean. Raises `ApiError`."""
@@ -17,9 +22,9 @@ def parse_object(body: bytes) -> dict[str, Any]:
         value = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
         if not isinstance(value, dict):
             raise ApiError(400, "the body must be a JSON object", code="invalid_json")
-        return {str(_clean(name)): _clean(each) for name, each in value.items()}
+        return {clean_text(name): _clean(each, MAX_DEPTH - 1) for name, each in value.items()}
     except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        reason = TOO_DEEP if isinstance(error, RecursionError) else str(error)
         raise ApiError(400, f"the body is not valid JSON: {reason}", code="invalid_json") from error
 
 
@@ -34,11 +39,13 @@ def _finite(text: str) -> float:
     return number
 
 
-def _clean(value: Any) -> Any:  # noqa: ANN401 - JSON
+def _clean(value: Any, depth: int) -> Any:  # noqa: ANN401 - JSON
     if isinstance(value, str):
         return clean_text(value)
+    if not isinstance(value, list | dict):
+        return value
+    if depth == 0:
+        raise ValueError(TOO_DEEP)
     if isinstance(value, list):
-        return [_clean(each) for each in value]
-    if isinstance(value, dict):
-        return {clean_text(name): _clean(each) for name, each in value.items()}
-    return value
+        return [_clean(each, depth - 1) for each in value]
+    return {clean_text(name): _clean(each, depth - 1) for name, each in value.items()}

@@ -17,9 +17,10 @@ from config import ConfigError, GatewayConfig, load_config
 from config.webhooks import SignatureForm, WebhookConfig
 from gateway.api.errors import ApiError
 from gateway.api.hook_prompt import MAX_PROMPT_CHARS, NOTHING, UNTRUSTED, Posted, fits, render
-from gateway.api.json_body import parse_object
+from gateway.api.json_body import MAX_DEPTH, parse_object
 from gateway.api.signatures import SignatureError, check_signature
 from gateway.api.webhooks import source_of
+from gateway.logs import redacted
 from gateway.session import slot_identity
 
 SECRET = "a secret of the tests, long enough"
@@ -218,6 +219,16 @@ def test_what_is_no_json_object_is_refused(body: bytes) -> None:
     with pytest.raises(ApiError) as caught:
         parse_object(body)
     assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(("opened", "closed"), [('{"a":', "}"), ("[", "]")])
+def test_how_deeply_objects_and_lists_may_be_nested(opened: str, closed: str) -> None:
+    def nested(levels: int) -> bytes:
+        return f'{{"a":{opened * (levels - 1)}1{closed * (levels - 1)}}}'.encode()
+
+    assert redacted(parse_object(nested(MAX_DEPTH)), str) == json.loads(nested(MAX_DEPTH))
+    with pytest.raises(ApiError, match="nested too deeply"):
+        parse_object(nested(MAX_DEPTH + 1))
 
 
 # --- sessions ------------------------------------------------------------------------------------------------
